@@ -1,0 +1,95 @@
+"""Genotypes: the two cells, normal and reduction, that a network of the design space repeats."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+OPERATIONS = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+    "conv_1x1",
+    "conv_7x1_1x7",
+    "conv_3x3",
+    "conv_5x5",
+    "conv_7x7",
+    "msa",
+    "cse",
+)
+OPERATION_INDEX = {name: index for index, name in enumerate(OPERATIONS)}
+
+MAX_STEPS = 10
+"""The largest number of states a cell adds to its two inputs (the dense split)."""
+
+Edge = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """The normal and the reduction cell of a network (DARTS; DeepNets-1M paper, section A.1).
+
+    A cell has two inputs, states 0 and 1 (outputs of the cell before the previous one and of the previous
+    one), and `steps` further states. State i + 2 is the sum of the pairs (operation, input state) number
+    2i and 2i + 1, whose inputs are earlier states. The output of the cell concatenates the states listed.
+
+    Raises:
+        ValueError: an operation, an input state or a concatenated state that does not exist.
+    """
+
+    normal: tuple[Edge, ...]
+    normal_concat: tuple[int, ...]
+    reduce: tuple[Edge, ...]
+    reduce_concat: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for cell, edges, concat in self.cells():
+            _check_edges(cell, edges)
+            last = len(edges) // 2 + 1
+            if not concat or len(set(concat)) != len(concat) or not all(2 <= s <= last for s in concat):
+                raise ValueError(f"{cell}_concat is {concat}; it lists distinct states from 2 to {last}, at least one")
+
+    def cells(self) -> tuple[tuple[str, tuple[Edge, ...], tuple[int, ...]], ...]:
+        """(name, edges, concatenated states) of the normal and of the reduction cell."""
+        return ("normal", self.normal, self.normal_concat), ("reduce", self.reduce, self.reduce_concat)
+
+    @property
+    def is_vit(self) -> bool:
+        """Whether the network starts with a Vision Transformer stem: any attention in the genotype."""
+        return any(op == "msa" for op, _ in self.normal + self.reduce)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Genotype":
+        """Read the published form: lists of [operation, input state], lists of states."""
+        missing = {"normal", "normal_concat", "reduce", "reduce_concat"} - set(fields)
+        if missing:
+            raise ValueError(f"the genotype lacks {', '.join(sorted(missing))}")
+        return cls(
+            tuple((str(op), int(state)) for op, state in fields["normal"]),
+            tuple(int(s) for s in fields["normal_concat"]),
+            tuple((str(op), int(state)) for op, state in fields["reduce"]),
+            tuple(int(s) for s in fields["reduce_concat"]),
+        )
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """The published form, ready for JSON."""
+        return {
+            "normal": [list(edge) for edge in self.normal],
+            "normal_concat": list(self.normal_concat),
+            "reduce": [list(edge) for edge in self.reduce],
+            "reduce_concat": list(self.reduce_concat),
+        }
+
+
+def _check_edges(cell: str, edges: tuple[Edge, ...]) -> None:
+    if len(edges) % 2 or not 2 <= len(edges) <= 2 * MAX_STEPS:
+        raise ValueError(f"the {cell} cell has {len(edges)} edges; it has two per step and 1 to {MAX_STEPS} steps")
+    for k, (op, state) in enumerate(edges):
+        if op not in OPERATION_INDEX:
+            raise ValueError(f"unknown operation {op!r} in the {cell} cell; known: {', '.join(OPERATIONS)}")
+        if not 0 <= state < k // 2 + 2:
+            raise ValueError(f"edge {k} of the {cell} cell reads state {state}; it may read 0 to {k // 2 + 1}")

@@ -1,0 +1,343 @@
+"""The HDF5 file of a split: flat columns, memory-mapped on reading, a checksum for each, immutable once written.
+
+Format version 1. Root attributes: format, format_version, split, seed, num_networks, toolkit_version,
+content_sha256. Every column is a dataset with an attribute `sha256` of its bytes in memory order; pointers
+(`graphs/node_ptr`, `graphs/edge_ptr`) bound the ragged columns. Columns are contiguous unless compressed.
+"""
+
+import errno
+import hashlib
+import mmap
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = "deepnets"
+FORMAT_VERSION = 1
+
+Column = NDArray[Any]
+Columns = Mapping[str, Column]
+
+POINTERS = ("graphs/node_ptr", "graphs/edge_ptr")
+_PIECE = 1 << 22  # elements copied, hashed or compressed at a time
+
+
+class FileError(ValueError):
+    """A file that is not what it should be; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about itself."""
+
+    split: str
+    seed: int
+    num_networks: int
+    toolkit_version: str
+    content_sha256: str
+    vocabulary: tuple[str, ...]
+
+
+def content_hash(split: str, seed: int, checksums: Mapping[str, str]) -> str:
+    """One sha256 for the content of a file: equal for equal split, seed and columns, however it was written."""
+    lines = [f"{FORMAT} {FORMAT_VERSION} {split} {seed}", *(f"{name} {checksums[name]}" for name in sorted(checksums))]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file that appears under its name only when it is complete and on disk.
+
+    Raises:
+        FileExistsError: the path exists; it is never overwritten.
+        FileError: the disk is full or the folder is not writable.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+            yield file
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        _move_without_overwriting(temporary, path)
+    except OSError as error:
+        raise describe_write_error(error, path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _move_without_overwriting(source: Path, path: Path) -> None:
+    try:
+        os.link(source, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, "file exists", str(path)) from None
+        os.rename(source, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def describe_write_error(error: OSError, path: Path) -> Exception:
+    """The same failure as one sentence for the user."""
+    if isinstance(error, FileExistsError):
+        return FileExistsError(f"{path} exists already; nothing is overwritten unasked")
+    if error.errno == errno.ENOSPC or "No space left" in str(error):
+        return FileError(f"the disk is full while writing {path}; what was finished is kept")
+    if isinstance(error, PermissionError) or error.errno in (errno.EACCES, errno.EROFS):
+        return FileError(f"cannot write {path}: the folder is not writable")
+    return FileError(f"cannot write {path}: {error}")
+
+
+def write_columns(path: Path, split: str, seed: int, version: str, columns: Columns) -> str:
+    """Write a file at once from columns in memory; the content hash."""
+    return _write(path, split, seed, version, {name: _Source.of(column) for name, column in columns.items()}, False)
+
+
+def merge(path: Path, parts: Sequence[Path], compress: bool) -> str:
+    """Write the concatenation of files of the same split and seed, in order; the content hash.
+
+    Checksums of the parts are verified while copying, and those of the file by reading it back.
+
+    Raises:
+        FileError: a part is damaged.
+    """
+    files = [ColumnFile(part) for part in parts]
+    first = files[0]
+    sources = {name: _Source.concatenation(name, files) for name in first.names}
+    return _write(path, first.header.split, first.header.seed, first.header.toolkit_version, sources, compress)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A column to be written: its dtype, its shape and its content in pieces."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    pieces: Iterator[Column]
+
+    @classmethod
+    def of(cls, column: Column) -> "_Source":
+        return cls(column.dtype, column.shape, iter([column]))
+
+    @classmethod
+    def concatenation(cls, name: str, files: Sequence["ColumnFile"]) -> "_Source":
+        columns = [file.column(name) for file in files]
+        if name == VOCABULARY:
+            if any(file.header.vocabulary != files[0].header.vocabulary for file in files):
+                raise FileError("the parts have different name vocabularies; delete them and generate again")
+            return cls.of(columns[0][:])
+        rows = sum(len(c) for c in columns) - (len(columns) - 1 if name in POINTERS else 0)
+        return cls(columns[0].dtype, (rows, *columns[0].shape[1:]), cls._verified(name, files))
+
+    @staticmethod
+    def _verified(name: str, files: Sequence["ColumnFile"]) -> Iterator[Column]:
+        offset = 0
+        for number, file in enumerate(files):
+            digest = hashlib.sha256()
+            for piece in file.pieces(name):
+                digest.update(np.ascontiguousarray(piece))
+                if name in POINTERS:
+                    piece = (piece + offset)[1 if number else 0 :]
+                yield piece
+            if name in POINTERS:
+                offset = int(piece[-1])
+            if digest.hexdigest() != file.checksum(name):
+                raise FileError(f"{file.path} is damaged: column {name} does not match its checksum")
+
+
+VOCABULARY = "vocabulary"
+
+
+def encode_vocabulary(names: Sequence[str]) -> Column:
+    """The vocabulary column: names in UTF-8, one per line."""
+    return np.frombuffer("\n".join(names).encode(), np.uint8)
+
+
+def _write(path: Path, split: str, seed: int, version: str, sources: Mapping[str, _Source], compress: bool) -> str:
+    options: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if compress else {}
+    checksums = {}
+    with new_file(path) as file:
+        for name, source in sources.items():
+            chunks = (min(max(source.shape[0], 1), _CHUNK), *source.shape[1:]) if compress else None
+            dataset = file.create_dataset(
+                name, source.shape, source.dtype, chunks=chunks, track_times=False, **(options if source.shape[0] else {})
+            )
+            digest, start = hashlib.sha256(), 0
+            for piece in source.pieces:
+                piece = np.ascontiguousarray(piece, source.dtype)
+                if len(piece):
+                    dataset[start : start + len(piece)] = piece
+                digest.update(piece)
+                start += len(piece)
+            checksums[name] = dataset.attrs["sha256"] = digest.hexdigest()
+        content = content_hash(split, seed, checksums)
+        networks = sources[POINTERS[0]].shape[0] - 1
+        file.attrs.update(
+            format=FORMAT,
+            format_version=FORMAT_VERSION,
+            split=split,
+            seed=seed,
+            num_networks=networks,
+            toolkit_version=version,
+            content_sha256=content,
+        )
+        file.flush()
+        damaged = [name for name in checksums if _checksum(_dataset_pieces(file[name])) != checksums[name]]
+        if damaged:
+            raise FileError(f"{path} could not be written: column {damaged[0]} reads back differently")
+    return content
+
+
+_CHUNK = 1 << 16
+
+
+def _dataset_pieces(dataset: h5py.Dataset) -> Iterator[Column]:
+    for start in range(0, dataset.shape[0], _PIECE):
+        yield dataset[start : start + _PIECE]
+
+
+def _checksum(pieces: Iterator[Column]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(np.ascontiguousarray(piece))
+    return digest.hexdigest()
+
+
+class ColumnFile:
+    """An open file of columns; contiguous columns are memory-mapped and cost no memory until touched.
+
+    Safe to share with forked processes and to pickle: a copy opens the file again.
+
+    Raises:
+        FileError: the file is missing, truncated, of another format or of a newer version.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        try:
+            with h5py.File(self.path, "r") as file:
+                self._checksums, self._layout = self._read_layout(file)
+                attributes = dict(file.attrs)
+        except FileNotFoundError:
+            raise FileError(f"{self.path} does not exist") from None
+        except IsADirectoryError:
+            raise FileError(f"{self.path} is a folder, not a file") from None
+        except PermissionError:
+            raise FileError(f"{self.path} cannot be read: permission denied") from None
+        except OSError as error:
+            raise FileError(f"{self.path} is truncated or not an HDF5 file ({error})") from None
+        with open(self.path, "rb") as raw:
+            self._map = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
+        self._open: dict[int, h5py.File] = {}
+        self._check_bounds()
+        vocabulary = bytes(self.column(VOCABULARY)[:]).decode()
+        self.header = Header(
+            split=str(attributes["split"]),
+            seed=int(attributes["seed"]),
+            num_networks=int(attributes["num_networks"]),
+            toolkit_version=str(attributes["toolkit_version"]),
+            content_sha256=str(attributes["content_sha256"]),
+            vocabulary=tuple(vocabulary.split("\n")),
+        )
+
+    def _read_layout(self, file: h5py.File) -> tuple[dict[str, str], dict[str, "_Layout"]]:
+        if file.attrs.get("format") != FORMAT:
+            raise FileError(f"{self.path} is an HDF5 file, but not of the {FORMAT} format")
+        version = int(file.attrs["format_version"])
+        if version > FORMAT_VERSION:
+            raise FileError(
+                f"{self.path} has format version {version}; this toolkit reads up to {FORMAT_VERSION}: please upgrade"
+            )
+        datasets: dict[str, h5py.Dataset] = {}
+        file.visititems(lambda name, item: datasets.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+        checksums = {name: str(dataset.attrs["sha256"]) for name, dataset in datasets.items()}
+        return checksums, {name: _Layout.of(dataset) for name, dataset in datasets.items()}
+
+    def _check_bounds(self) -> None:
+        needed = max((layout.offset + layout.nbytes for layout in self._layout.values() if layout.offset), default=0)
+        if len(self._map) < needed:
+            raise FileError(f"{self.path} is truncated: it has {len(self._map)} bytes, its columns need {needed}")
+
+    def __reduce__(self) -> tuple[type["ColumnFile"], tuple[str]]:
+        return ColumnFile, (str(self.path),)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all columns."""
+        return list(self._layout)
+
+    def checksum(self, name: str) -> str:
+        """The recorded sha256 of a column."""
+        return self._checksums[name]
+
+    def column(self, name: str) -> Column:
+        """A column as a read-only array: a view of the file where it is contiguous, else read and decompressed."""
+        layout = self._layout[name]
+        if layout.offset is None:
+            return self._dataset(name)[:] if layout.nbytes else np.empty(layout.shape, layout.dtype)
+        flat = np.frombuffer(self._map, layout.dtype, int(np.prod(layout.shape)), layout.offset)
+        return flat.reshape(layout.shape)
+
+    def rows(self, name: str, start: int, stop: int) -> Column:
+        """Rows of a column; of a compressed one only the chunks concerned are read."""
+        if self._layout[name].offset is None:
+            return self._dataset(name)[start:stop]
+        return self.column(name)[start:stop]
+
+    def pieces(self, name: str) -> Iterator[Column]:
+        """A column in pieces of bounded size."""
+        for start in range(0, self._layout[name].shape[0], _PIECE):
+            yield self.rows(name, start, start + _PIECE)
+
+    def _dataset(self, name: str) -> h5py.Dataset:
+        """HDF5 handles do not survive a fork, so every process has its own."""
+        if os.getpid() not in self._open:
+            self._open[os.getpid()] = h5py.File(self.path, "r")
+        return self._open[os.getpid()][name]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where a column lies in the file; no offset for compressed and for empty columns."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int | None
+
+    @classmethod
+    def of(cls, dataset: h5py.Dataset) -> "_Layout":
+        return cls(dataset.dtype, dataset.shape, dataset.id.get_offset())
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+
+def damaged_columns(path: Path) -> list[str]:
+    """Names of the columns that do not match their checksums, `content_sha256` if the file's own hash is wrong.
+
+    Raises:
+        FileError: the file cannot be opened.
+    """
+    file = ColumnFile(path)
+    bad = []
+    for name in file.names:
+        try:
+            found = _checksum(file.pieces(name))
+        except (OSError, ValueError):  # a damaged compressed chunk
+            found = "unreadable"
+        if found != file.checksum(name):
+            bad.append(name)
+    expected = content_hash(file.header.split, file.header.seed, {name: file.checksum(name) for name in file.names})
+    return bad if expected == file.header.content_sha256 else [*bad, "content_sha256"]
