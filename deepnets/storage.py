@@ -289,6 +289,10 @@ class ColumnFile:
         flat = np.frombuffer(self._map, layout.dtype, int(np.prod(layout.shape)), layout.offset)
         return flat.reshape(layout.shape)
 
+    def is_mapped(self, name: str) -> bool:
+        """Whether reading a part of the column touches that part only, without decompressing."""
+        return self._layout[name].offset is not None
+
     def rows(self, name: str, start: int, stop: int) -> Column:
         """Rows of a column; of a compressed one only the chunks concerned are read."""
         if self._layout[name].offset is None:

@@ -1,0 +1,33 @@
+"""DeepNets-1M: neural architectures as graphs. See README.md for a tour.
+
+Names are imported on first use, so that the command line starts quickly and generation never imports torch.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+try:
+    __version__ = version("deepnets")
+except PackageNotFoundError:  # run from a checkout that is not installed
+    __version__ = "unknown"
+
+_HOMES = {
+    "Architecture": "deepnets.architecture",
+    "ArchGraph": "deepnets.graph",
+    "DeepNets1M": "deepnets.dataset",
+    "Genotype": "deepnets.genotype",
+    "MetaBatchSampler": "deepnets.dataset",
+    "PRIMITIVES": "deepnets.primitives",
+    "VirtualEdges": "deepnets.dataset",
+    "generate": "deepnets.generate",
+    "symbolic_graph": "deepnets.symbolic",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'deepnets' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,1 @@
+"""Graph hypernetworks: MLP, GHN-1, GHN-2 and GHN-3."""
