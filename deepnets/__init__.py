@@ -20,7 +20,6 @@ _HOMES = {
     "MetaBatchSampler": "deepnets.dataset",
     "PRIMITIVES": "deepnets.primitives",
     "VirtualEdges": "deepnets.dataset",
-    "generate": "deepnets.generate",
     "symbolic_graph": "deepnets.symbolic",
 }
 

@@ -1,0 +1,282 @@
+"""Generation of a split: parallel, resumable, the same content however the work is cut.
+
+The networks are cut into shards. A shard is computed by a worker, written by this process under its final name only
+when complete, and then listed in a manifest; at the end the shards are merged into the file. All of that happens in
+the folder `<file>.partial`, which a later run with the same settings continues and a finished run removes.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from multiprocessing import get_all_start_methods, get_context
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+import deepnets
+from deepnets.network_file import network_columns
+from deepnets.sampling import Networks, sample_networks, split_rules
+from deepnets.storage import (
+    FORMAT_VERSION,
+    ColumnFile,
+    Columns,
+    FileError,
+    describe_write_error,
+    merge,
+    write_columns,
+)
+
+SHARD_SIZE = 5000
+"""Networks a worker computes at a time, and the most that a kill loses for each worker."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a file is to contain; a partial run is continued by an equal plan only."""
+
+    split: str
+    num: int
+    seed: int
+    compress: bool
+    shard_size: int = SHARD_SIZE
+    format_version: int = FORMAT_VERSION
+    toolkit_version: str = deepnets.__version__
+
+    def shards(self) -> list[tuple[int, int]]:
+        """Ranges of network indices."""
+        return [(i, min(i + self.shard_size, self.num)) for i in range(0, self.num, self.shard_size)]
+
+
+def split_path(root: str | os.PathLike[str], split: str) -> Path:
+    """Where the file of a split lies in a folder of data."""
+    return Path(root) / f"deepnets1m_{split}.hdf5"
+
+
+def generate(
+    path: str | os.PathLike[str],
+    split: str,
+    num: int | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    compress: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Generate a split of DeepNets-1M into a file, with a progress bar.
+
+    Args:
+        path: the file to write.
+        split: train, val, test, wide, deep, dense, bnfree or search.
+        num: number of networks, by default that of the published split.
+        seed: root seed; network i depends on (seed, split, i) only.
+        workers: local processes, by default one per available core.
+        scheduler: address of a Dask scheduler that runs the work instead of local processes.
+        compress: gzip the columns: a quarter of the size, slower to read.
+        overwrite: replace an existing file or a partial run with other settings.
+
+    Raises:
+        FileExistsError: the file exists and `overwrite` is False.
+        ValueError: an unknown split or a count below 1.
+        FileError: the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    rules = split_rules(split)
+    num = rules.size if num is None else num
+    for what, value in (("num", num), ("workers", 1 if workers is None else workers)):
+        if value < 1:
+            raise ValueError(f"{what} is {value}; it must be 1 or more")
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed is {seed}; it must be between 0 and 2**63 - 1")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists already; give another path or ask to overwrite it (--overwrite)")
+    plan = Plan(split, num, seed, compress)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _PartialRun.open(path, plan, overwrite) as run:
+            missing = [shard for shard in plan.shards() if shard not in run.finished]
+            with _executor(scheduler, workers, len(missing)) as (executor, width):
+                _compute(run, plan, missing, executor, width)
+            run.merge(overwrite)
+    except OSError as error:
+        raise describe_write_error(error, path) from error
+    return path
+
+
+def shard_columns(split: str, seed: int, start: int, stop: int) -> Columns:
+    """The columns of networks start to stop; what a worker does."""
+    networks: Networks = sample_networks(split, start, stop, seed)
+    rules = split_rules(split)
+    return network_columns(networks, max(rules.steps[1], rules.deep_steps[1]))
+
+
+@contextmanager
+def _executor(scheduler: str | None, workers: int | None, n_tasks: int) -> Iterator[tuple[Executor | None, int]]:
+    """Who computes the shards, and how many at a time; None is this process."""
+    if scheduler is not None:
+        with _dask_client(scheduler) as client:
+            yield client.get_executor(), max(1, sum(client.nthreads().values()))
+        return
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(available if workers is None else workers, n_tasks)
+    if workers <= 1:
+        yield None, 1
+        return
+    # Forked workers need no importable main module; they use numpy only, and no threads run here.
+    method = "fork" if "fork" in get_all_start_methods() else None
+    with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
+        yield pool, workers
+
+
+@contextmanager
+def _dask_client(address: str) -> Iterator[Any]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ValueError("--scheduler needs the extra 'cluster': pip install 'deepnets[cluster]'") from None
+    try:
+        client = Client(address, timeout=10)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no Dask scheduler answers at {address!r} ({error})") from None
+    with client:
+        yield client
+
+
+def _compute(
+    run: "_PartialRun", plan: Plan, missing: list[tuple[int, int]], executor: Executor | None, width: int
+) -> None:
+    done = plan.num - sum(stop - start for start, stop in missing)
+    with tqdm(total=plan.num, initial=done, unit=" networks", desc=plan.split, smoothing=0.05) as bar:
+
+        def finish(shard: tuple[int, int], columns: Columns) -> None:
+            run.write(shard, columns)
+            bar.update(shard[1] - shard[0])
+
+        if executor is None:
+            for shard in missing:
+                finish(shard, shard_columns(plan.split, plan.seed, *shard))
+        else:
+            _compute_in_parallel(plan, missing, executor, width, finish)
+
+
+def _compute_in_parallel(
+    plan: Plan,
+    missing: list[tuple[int, int]],
+    executor: Executor,
+    width: int,
+    finish: Callable[[tuple[int, int], Columns], None],
+) -> None:
+    """Keep a few shards per worker under way, so that memory does not grow with the number of networks."""
+    waiting = iter(missing)
+    running: dict[Future[Columns], tuple[int, int]] = {}
+    try:
+        while True:
+            while len(running) < width + 2 and (shard := next(waiting, None)) is not None:
+                running[executor.submit(shard_columns, plan.split, plan.seed, *shard)] = shard
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                finish(running.pop(future), future.result())
+    finally:
+        for future in running:
+            future.cancel()
+
+
+class _PartialRun:
+    """The folder with the shards of an unfinished file."""
+
+    def __init__(self, path: Path, plan: Plan) -> None:
+        self.path, self.plan = path, plan
+        self.folder = path.with_name(path.name + ".partial")
+        self.manifest = self.folder / "manifest.jsonl"
+        self.finished: dict[tuple[int, int], Path] = {}
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, plan: Plan, overwrite: bool) -> Iterator["_PartialRun"]:
+        """Start or continue a run; no other process can work on it meanwhile."""
+        run = cls(path, plan)
+        run.folder.mkdir(exist_ok=True)
+        with open(run.folder / "lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise FileError(f"another process is generating {path}; wait for it or choose another path") from None
+            run._check_plan(overwrite)
+            run._read_manifest()
+            yield run
+
+    def _check_plan(self, overwrite: bool) -> None:
+        recorded = self.folder / "plan.json"
+        wanted = asdict(self.plan)
+        if recorded.exists():
+            found = _read_json(recorded)
+            if found == wanted:
+                return
+            different = [f"{k}={found.get(k)!r} instead of {v!r}" for k, v in wanted.items() if found.get(k) != v]
+            if not overwrite:
+                raise FileError(
+                    f"{self.folder} holds an unfinished run with {', '.join(different)}; "
+                    "continue it with its own settings, delete it, or ask to overwrite it (--overwrite)"
+                )
+        for old in [*self.folder.glob("*.hdf5"), self.manifest]:
+            old.unlink(missing_ok=True)
+        temporary = recorded.with_suffix(".tmp")
+        temporary.write_text(json.dumps(wanted))
+        os.replace(temporary, recorded)
+
+    def _read_manifest(self) -> None:
+        """Shards that the manifest lists and that can be opened; a line cut off by a kill is ignored."""
+        for temporary in self.folder.glob(".*.tmp"):
+            temporary.unlink()
+        lines = self.manifest.read_text().splitlines() if self.manifest.exists() else []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                shard = (int(entry["start"]), int(entry["stop"]))
+                file = ColumnFile(self._shard_path(shard))
+            except (ValueError, KeyError):
+                continue
+            if file.header.content_sha256 == entry["content_sha256"]:
+                self.finished[shard] = file.path
+
+    def _shard_path(self, shard: tuple[int, int]) -> Path:
+        return self.folder / f"{shard[0]:09d}-{shard[1]:09d}.hdf5"
+
+    def write(self, shard: tuple[int, int], columns: Columns) -> None:
+        """Write a shard, then list it."""
+        path = self._shard_path(shard)
+        path.unlink(missing_ok=True)  # written, but not listed, before a kill
+        content = write_columns(path, self.plan.split, self.plan.seed, self.plan.toolkit_version, columns)
+        line = json.dumps({"start": shard[0], "stop": shard[1], "content_sha256": content})
+        with open(self.manifest, "a") as manifest:
+            # The newline comes first too: a kill may have cut off the line before.
+            manifest.write(f"\n{line}\n")
+            manifest.flush()
+            os.fsync(manifest.fileno())
+        self.finished[shard] = path
+
+    def merge(self, overwrite: bool) -> None:
+        """Make the file from all shards and remove the folder."""
+        parts = [self.finished[shard] for shard in self.plan.shards()]
+        whole = self.folder / "whole.hdf5"
+        whole.unlink(missing_ok=True)
+        merge(whole, parts, self.plan.compress)
+        if overwrite:
+            os.replace(whole, self.path)
+        else:
+            os.link(whole, self.path)
+        shutil.rmtree(self.folder)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
