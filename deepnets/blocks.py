@@ -5,7 +5,6 @@ as an index into `NAMES`, whose entries keep a `{cell}` to fill in. The order of
 only through the copy that every file carries.
 """
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,38 +98,36 @@ ENTRIES = _Flat.of([[i for i, node in enumerate(block) if -1 in node.reads] for 
 SYMBOLS = (
     *("0", "1", "3", "5", "7"),
     *("in0", "in1", "cell"),  # widths of the cell's two inputs and of its states
-    *("src0", "src1", "src2"),  # width that an operation reads, by input state: 0, 1, any later one
-    *("C", "stem", "features", "fc", "num_classes"),
+    *("src0", "src1", "src2", "C"),  # width that an operation reads, by input state: 0, 1, any later one; first width
+    *("cell/2", "src0/2", "src1/2", "src2/2", "C/2"),
+    *("3src0", "3src1", "3src2"),
+    *("stem", "features", "fc", "num_classes"),
     *("ks", "patch", "tokens"),  # sizes along height and width
 )
 """What the dimensions of a shape are made of; `deepnets.shapes` computes their values."""
-SYMBOL_INDEX = {symbol: index for index, symbol in enumerate(SYMBOLS)} | {"src": SYMBOLS.index("src0")}
-
-
-def _dimension(text: str) -> tuple[int, int, int]:
-    """(symbol, factor, right shift) of a dimension such as `3src` or `cell/2`."""
-    if text in SYMBOL_INDEX:
-        return SYMBOL_INDEX[text], 1, 0
-    match = re.fullmatch(r"(\d*)([a-zA-Z_]+\d*?)(/2)?", text)
-    assert match is not None, text
-    return SYMBOL_INDEX[match[2]], int(match[1] or 1), 1 if match[3] else 0
+SYMBOL_INDEX = {symbol: index for index, symbol in enumerate(SYMBOLS)}
 
 
 def _shape_table() -> NDArray[np.int64]:
-    """(names for edge 0, operations + 1, 4 dimensions, 3): how to compute a node's shape from its name.
+    """(names for edge 0, operations + 1, input states, 4): symbols of a node's shape.
 
-    The second index is the operation for nodes of the cell's edges, else the last entry.
+    The second index is the operation for nodes of the cell's edges, else the last entry; the third is the input
+    state of the edge: 0, 1 or 2 for any later one.
     """
-    table = np.zeros((FIXED_NAMES + NAMES_PER_OP, len(OPERATIONS) + 1, 4, 3), np.int64)
+    table = np.zeros((FIXED_NAMES + NAMES_PER_OP, len(OPERATIONS) + 1, 3, 4), np.int64)
     operation_of = {int(block): op for op, blocks in enumerate(OPERATION) for block in blocks.flat}
     for index, block in enumerate(_BLOCKS):
         for node in block:
             op = operation_of[index] if "{op}" in node.name else len(OPERATIONS)
-            row = np.array([_dimension(d) for d in node.shape])
+            symbols = [[SYMBOL_INDEX[d.replace("src", f"src{state}")] for d in node.shape] for state in range(3)]
             known = table[_NAME_INDEX[node.name], op]
-            assert not known.any() or (known == row).all(), node.name
-            table[_NAME_INDEX[node.name], op] = row
+            assert not known.any() or (known == symbols).all(), node.name
+            table[_NAME_INDEX[node.name], op] = symbols
     return table
 
 
 SHAPES = _shape_table()
+EDGE_OF_NAME = np.array([-1] * FIXED_NAMES + [i // NAMES_PER_OP for i in range(len(NAMES) - FIXED_NAMES)])
+"""The edge of the cell that a name belongs to, -1 for none."""
+TEMPLATE_OF_NAME = np.array([n if n < FIXED_NAMES else FIXED_NAMES + (n - FIXED_NAMES) % NAMES_PER_OP for n in range(len(NAMES))])
+"""The name as if for edge 0: the first index of `SHAPES`."""

@@ -1,11 +1,12 @@
 """Networks of the design space as columns of a file, and back.
 
-Group `architectures` has a column for each field of `Architecture` (the genotype as padded edges, `*_concat` as bits
-of the states), the widths and the parameter counts; group `graphs` has the graphs. Shapes are not stored: they
+Group `architectures` has the columns of `ArchitectureTable`, with the widths and parameter counts for both image
+sizes; group `graphs` has the graphs. Shapes are not stored: they
 follow from the architecture, so that one file serves both image sizes and any number of classes.
 """
 
 import os
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +15,17 @@ from deepnets.architecture import Architecture
 from deepnets.blocks import NAMES
 from deepnets.graph import ArchGraph
 from deepnets.sampling import Networks
-from deepnets.shapes import NodeDimensions, check_image_size, symbol_values
+from deepnets.shapes import CellValues, NodeDimensions, check_image_size
 from deepnets.storage import VOCABULARY, Column, ColumnFile, Columns, FileError, encode_vocabulary
 from deepnets.symbolic import GraphColumns
 from deepnets.table import NO_EDGE, ArchitectureTable
 
 Ints = NDArray[np.int64]
 
-_FIELDS = ("n_cells", "ks", "preproc", "glob_avg", "stem_type", "stem_pool", "C_mult", "fc_layers", "fc_dim")
-_CELLS = ("normal", "reduce")
+_OF_NODES = ("op", "cell", "name")
+_GRAPH_COLUMNS = (*_OF_NODES, "edge_src", "edge_dst")
+_FLAGS = ("bn", "preproc", "glob_avg", "stem_pool")
+_NUMBERS = ("n_cells", "ks", "stem_type", "C_mult", "fc_layers", "fc_dim", "ops", "inputs", "concat")
 
 
 def network_columns(networks: Networks, steps: int) -> Columns:
@@ -35,21 +38,15 @@ def network_columns(networks: Networks, steps: int) -> Columns:
     table = networks.table
     padding = ((0, 0), (0, 0), (0, 2 * steps - table.ops.shape[2]))
     ops, inputs = (np.pad(column, padding, constant_values=NO_EDGE) for column in (table.ops, table.inputs))
+    table = replace(table, ops=ops, inputs=inputs)
     columns: dict[str, Column] = {VOCABULARY: encode_vocabulary(NAMES)}
-    for name in _FIELDS:
-        column = getattr(table, name)
-        columns[f"architectures/{name}"] = column.astype(np.uint8) if column.dtype == np.bool_ else column
-    columns["architectures/norm"] = table.bn.astype(np.uint8)
-    for cell, name in enumerate(_CELLS):
-        columns[f"architectures/{name}_ops"] = ops[:, cell]
-        columns[f"architectures/{name}_inputs"] = inputs[:, cell]
-        columns[f"architectures/{name}_concat"] = table.concat[:, cell]
+    columns |= {f"architectures/{name}": getattr(table, name).astype(np.uint8) for name in _FLAGS}
+    columns |= {f"architectures/{name}": getattr(table, name) for name in _NUMBERS}
     columns["architectures/channels_32"] = networks.channels_32.astype(np.uint16)
     columns["architectures/channels_224"] = networks.channels_224.astype(np.uint16)
     columns["architectures/num_params_32"] = networks.num_params_32.astype(np.uint32)
     columns["architectures/num_params_224"] = networks.num_params_224.astype(np.uint32)
-    for name in ("node_ptr", "edge_ptr", "op", "cell", "name", "edge_src", "edge_dst"):
-        columns[f"graphs/{name}"] = getattr(networks.graphs, name)
+    columns |= {f"graphs/{name}": getattr(networks.graphs, name) for name in ("node_ptr", "edge_ptr", *_GRAPH_COLUMNS)}
     return columns
 
 
@@ -98,35 +95,39 @@ class NetworkFile:
         """(B,) recorded parameter counts at 32 channels with 10 classes, for the image size."""
         return self.file.column(f"architectures/num_params_{self.image_size}")
 
-    def table(self, index: Ints) -> ArchitectureTable:
-        """The architectures at `index`."""
+    def table(self, index: Ints | slice) -> ArchitectureTable:
+        """The architectures at `index`, with their width for the image size."""
+        flags = {name: self._column(f"architectures/{name}")[index].view(np.bool_) for name in _FLAGS}
+        numbers = {name: self._column(f"architectures/{name}")[index] for name in _NUMBERS}
+        channels = self._column(f"architectures/channels_{self.image_size}")[index]
+        return ArchitectureTable(channels=channels, **flags, **numbers)
 
-        def column(name: str) -> Column:
-            return self._column(f"architectures/{name}")[index]
-
-        flags = {name: column(name).astype(np.bool_) for name in ("preproc", "glob_avg", "stem_pool")}
-        scalars = {name: column(name) for name in _FIELDS if name not in flags}
-        edges = {
-            what: np.stack([column(f"{cell}_{what}") for cell in _CELLS], axis=1) for what in ("ops", "inputs", "concat")
-        }
-        channels = column(f"channels_{self.image_size}")
-        return ArchitectureTable(channels=channels, bn=column("norm").astype(np.bool_), **flags, **scalars, **edges)
-
-    def graphs(self, index: Ints) -> GraphColumns:
-        """The graphs at `index`."""
+    def graphs(self, index: Ints | slice) -> GraphColumns:
+        """The graphs at `index`; a slice, of step 1, is read without copying."""
+        if isinstance(index, slice):
+            node_ptr, edge_ptr = (ptr[index.start : index.stop + 1] for ptr in (self.node_ptr, self.edge_ptr))
+            nodes, edges = (slice(int(ptr[0]), int(ptr[-1])) for ptr in (node_ptr, edge_ptr))
+            columns = [self._rows(f"graphs/{name}", nodes if name in _OF_NODES else edges) for name in _GRAPH_COLUMNS]
+            return self._translated(GraphColumns(node_ptr - node_ptr[0], edge_ptr - edge_ptr[0], *columns))
         node_ptr, edge_ptr = (
             np.concatenate([[0], np.cumsum(ptr[index + 1] - ptr[index])]) for ptr in (self.node_ptr, self.edge_ptr)
         )
-        op, cell, name = (self._gather(f"graphs/{c}", self.node_ptr, index) for c in ("op", "cell", "name"))
-        source, target = (self._gather(f"graphs/{c}", self.edge_ptr, index) for c in ("edge_src", "edge_dst"))
-        name = name if self._translation is None else self._translation[name].astype(np.uint16)
-        return GraphColumns(node_ptr, edge_ptr, op, cell, name, source, target)
+        columns = [
+            self._gather(f"graphs/{name}", self.node_ptr if name in _OF_NODES else self.edge_ptr, index)
+            for name in _GRAPH_COLUMNS
+        ]
+        return self._translated(GraphColumns(node_ptr, edge_ptr, *columns))
+
+    def _translated(self, graphs: GraphColumns) -> GraphColumns:
+        if self._translation is None:
+            return graphs
+        return replace(graphs, name=self._translation[graphs.name].astype(np.uint16))
 
     def shapes(self, table: ArchitectureTable, graphs: GraphColumns) -> Ints:
         """(N, 4) shapes of all nodes of graphs, whose architectures are given."""
-        net = np.repeat(np.arange(len(graphs)), np.diff(graphs.node_ptr))
-        dimensions = NodeDimensions.of(table, net, graphs.cell.astype(np.int64), graphs.name.astype(np.int64))
-        return dimensions.evaluate(symbol_values(table, self.image_size, self.num_classes))
+        net = np.repeat(np.arange(len(graphs)), np.diff(graphs.node_ptr)) if len(graphs) > 1 else 0
+        cells = CellValues.of(table, self.image_size, self.num_classes)
+        return NodeDimensions.of(table, cells, net, graphs.cell, graphs.name).evaluate(cells)
 
     def architecture(self, index: int) -> Architecture:
         """The architecture at `index`, with its width for the image size.
@@ -134,7 +135,8 @@ class NetworkFile:
         Raises:
             IndexError: the file has fewer networks.
         """
-        return self.table(np.array([self.check_index(index)]))[0]
+        at = self.check_index(index)
+        return self.table(slice(at, at + 1))[0]
 
     def graph(self, index: int) -> ArchGraph:
         """The graph at `index`.
@@ -142,7 +144,7 @@ class NetworkFile:
         Raises:
             IndexError: the file has fewer networks.
         """
-        at = np.array([self.check_index(index)])
+        at = slice(self.check_index(index), self.check_index(index) + 1)
         graphs = self.graphs(at)
         shapes = self.shapes(self.table(at), graphs)
         return ArchGraph.from_columns(graphs.op, graphs.cell, graphs.name, shapes, graphs.edge_src, graphs.edge_dst)
@@ -151,16 +153,16 @@ class NetworkFile:
         """The index if there is such a network; negative ones count from the end."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range: {self.file.path} has networks 0 to {len(self) - 1}")
-        return index % len(self)
+        return int(index % len(self))
 
     def _column(self, name: str) -> Column:
         if name not in self._columns:
             self._columns[name] = self.file.column(name)
         return self._columns[name]
 
+    def _rows(self, name: str, rows: slice) -> Column:
+        return self._column(name)[rows] if self.file.is_mapped(name) else self.file.rows(name, rows.start, rows.stop)
+
     def _gather(self, name: str, ptr: Ints, index: Ints) -> Column:
         bounds = zip(ptr[index].tolist(), ptr[index + 1].tolist(), strict=True)
-        if self.file.is_mapped(name):
-            column = self._column(name)
-            return np.concatenate([column[start:stop] for start, stop in bounds])
-        return np.concatenate([self.file.rows(name, start, stop) for start, stop in bounds])
+        return np.concatenate([self._rows(name, slice(*ends)) for ends in bounds])

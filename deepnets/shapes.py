@@ -1,6 +1,8 @@
 """Shapes of the nodes of symbolic graphs, for any width, image size and number of classes.
 
-A shape follows from the architecture, the node's cell and its name alone, so files do not store shapes.
+A shape follows from the architecture, the node's cell and its name alone, so files do not store shapes. It is looked
+up in two steps: the name and the edge's operation give the symbols of the dimensions (`deepnets.blocks.SHAPES`), the
+cell gives the values of the symbols.
 """
 
 from dataclasses import dataclass
@@ -9,156 +11,175 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepnets.architecture import IMAGE_SIZES
-from deepnets.blocks import FIXED_NAMES, NAMES, NAMES_PER_OP, SHAPES, SYMBOL_INDEX, SYMBOLS
+from deepnets.blocks import EDGE_OF_NAME, SHAPES, SYMBOL_INDEX, SYMBOLS, TEMPLATE_OF_NAME
 from deepnets.genotype import OPERATIONS
-from deepnets.table import ArchitectureTable
+from deepnets.table import NO_EDGE, ArchitectureTable
 
 Ints = NDArray[np.int64]
+
+_NEVER = 1 << 20  # the position of a reduction cell that a very short network does not have
+_STEM_ROWS = 2  # the inputs of cell 0 stand before it, as if they were outputs of cells -2 and -1
 
 
 def check_image_size(image_size: int) -> None:
     """Raise ValueError for a size that the design space does not define."""
     if image_size not in IMAGE_SIZES:
-        raise ValueError(f"image_size is {image_size}; architectures are defined for {' and '.join(map(str, IMAGE_SIZES))}")
+        known = " and ".join(map(str, IMAGE_SIZES))
+        raise ValueError(f"image_size is {image_size}; architectures are defined for {known}")
 
 
-def reductions(n_cells: Ints, cell: Ints) -> Ints:
-    """Number of reduction cells among cells 0..cell of a network of `n_cells` cells."""
+def reduction_cells(n_cells: Ints) -> tuple[Ints, Ints]:
+    """Positions of the two reduction cells, a third and two thirds into the network; large where there is none."""
     first, second = n_cells // 3, 2 * n_cells // 3
-    return ((cell >= first) & (first > 0)).astype(np.int64) + ((cell >= second) & (second > 0))
+    return np.where(first > 0, first, _NEVER), np.where(second > 0, second, _NEVER)
 
 
-def is_reduction(n_cells: Ints, cell: Ints) -> NDArray[np.bool_]:
-    """Whether a cell is a reduction cell (a third and two thirds into the network)."""
-    return (cell > 0) & ((cell == n_cells // 3) | (cell == 2 * n_cells // 3))
+@dataclass(frozen=True, eq=False)
+class CellValues:
+    """The values of all symbols in all cells of B networks.
+
+    Shapes:
+        start: (B,) row of cell 0 of each network.
+        values: (rows, symbols) a network has two rows for its stem, then one for each cell.
+        reduction: (rows,) whether the cell is a reduction cell.
+    """
+
+    start: Ints
+    values: Ints
+    reduction: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, table: ArchitectureTable, image_size: int, num_classes: int) -> "CellValues":
+        """Compute the values for an image size and a number of classes.
+
+        Raises:
+            ValueError: an image size other than 32 and 224.
+        """
+        check_image_size(image_size)
+        small = image_size == 32
+        n_cells = table.n_cells.astype(np.int64)
+        rows = n_cells + _STEM_ROWS
+        start = np.cumsum(rows) - n_cells
+        net = np.repeat(np.arange(len(table)), rows)
+        cell = np.arange(len(net)) - start[net]
+        # Broadcasting one network to its cells is quicker than gathering, which matters for random access.
+        of: slice | Ints = net if len(table) > 1 else slice(None)
+
+        first, second = reduction_cells(n_cells)
+        reduction = (cell == first[of]) | (cell == second[of])
+        width = _widths(table, cell, of, first, second)
+        states = np.bitwise_count(table.concat).ravel()[2 * net + reduction]
+        if not table.preproc.all():
+            # Without preprocessing a cell cannot change the width of its input: the cell before a reduction does.
+            before = (cell + 1 == first[of]) | (cell + 1 == second[of])
+            width = np.where(before & (states == 1) & ~table.preproc[of], width * table.C_mult[of], width)
+        channels = table.channels.astype(np.int64)
+        stem = np.where((table.stem_type == 0) & table.preproc & ~table.is_vit, 3 * channels, channels)
+        stem = stem if small else channels
+        output = np.where(cell < 0, stem[of], width * states)
+
+        values = np.empty((len(net), len(SYMBOLS)), np.int64)
+        values[:] = _CONSTANTS
+        for symbol, column in {
+            "in0": np.concatenate([output[:2], output[:-2]]),
+            "in1": np.concatenate([output[:1], output[:-1]]),
+            "cell": width,
+            "C": channels[of],
+            "stem": stem[of],
+            "features": output if table.glob_avg.all() else output * _map_area(table, n_cells, small)[of],
+            "fc": np.where(table.fc_layers == 1, num_classes, table.fc_dim)[of],
+            "num_classes": num_classes,
+            "ks": table.ks[of],
+            "patch": 3 if small else 16,
+            "tokens": 11 if small else 14,
+        }.items():
+            values[:, SYMBOL_INDEX[symbol]] = column
+        sources = values[:, _SOURCES]
+        sources[:] = width[:, None]
+        if not table.preproc.all():
+            sources[:] = np.where(table.preproc[of][:, None], sources, values[:, _INPUTS])
+        values[:, _HALVES] = values[:, _WHOLES] >> 1
+        values[:, _TRIPLES] = 3 * sources
+        return cls(start, values, reduction)
 
 
-def _widths(table: ArchitectureTable, net: Ints, cell: Ints) -> tuple[Ints, Ints]:
-    """(width of the states, width of the output) of each cell; meaningless for negative cells."""
-    n_cells = table.n_cells.astype(np.int64)[net]
-    factor = table.C_mult.astype(np.int64)[net]
-    width = table.channels.astype(np.int64)[net] * factor ** reductions(n_cells, cell)
-    states = np.bitwise_count(table.concat).astype(np.int64)[net, is_reduction(n_cells, cell).astype(np.int64)]
-    # Without preprocessing a cell cannot change the width of its input, so the cell before a reduction does.
-    widens = ~table.preproc[net] & (states == 1) & is_reduction(n_cells, cell + 1)
-    width = np.where(widens, width * factor, width)
-    return width, width * states
+def _widths(table: ArchitectureTable, cell: Ints, of: slice | Ints, first: Ints, second: Ints) -> Ints:
+    """(rows,) width of the cells' states: multiplied at every reduction."""
+    factor = table.C_mult.astype(np.int64)
+    once = np.where(cell >= first[of], factor[of], 1)
+    return table.channels[of] * np.where(cell >= second[of], factor[of], 1) * once
 
 
-def symbol_values(table: ArchitectureTable, image_size: int, num_classes: int) -> Ints:
-    """(all cells of all networks, symbols): the value of every symbol of `deepnets.blocks` in every cell."""
-    check_image_size(image_size)
-    n_cells = table.n_cells.astype(np.int64)
-    net = np.repeat(np.arange(len(table)), n_cells)
-    cell = np.arange(len(net)) - np.repeat(np.cumsum(n_cells) - n_cells, n_cells)
-    small = image_size == 32
-    channels = table.channels.astype(np.int64)
-    vit = table.is_vit
-    triple = small & table.preproc & (table.stem_type == 0) & ~vit
-    stem = channels * np.where(triple, 3, 1)
-    width, _ = _widths(table, net, cell)
-    before = [np.where(cell >= k, _widths(table, net, cell - k)[1], stem[net]) for k in (1, 2)]
-    preproc = table.preproc[net]
-
-    last = np.cumsum(n_cells) - 1
-    out_width = _widths(table, np.arange(len(table)), n_cells - 1)[1]
-    side = np.where(table.stem_pool | (table.stem_type == 1), *((16, 32) if small else (28, 56)))
-    halvings = reductions(n_cells, n_cells - 1)
-    side = -(-side // 2**halvings)
-    hidden = np.where(table.fc_layers == 1, num_classes, table.fc_dim)
-
-    values = np.empty((len(net), len(SYMBOLS)), np.int64)
-    for constant in ("0", "1", "3", "5", "7"):
-        values[:, SYMBOL_INDEX[constant]] = int(constant)
-    values[:, SYMBOL_INDEX["in0"]] = before[1]
-    values[:, SYMBOL_INDEX["in1"]] = before[0]
-    values[:, SYMBOL_INDEX["cell"]] = width
-    values[:, SYMBOL_INDEX["src0"]] = np.where(preproc, width, before[1])
-    values[:, SYMBOL_INDEX["src1"]] = np.where(preproc, width, before[0])
-    values[:, SYMBOL_INDEX["src2"]] = width
-    values[:, SYMBOL_INDEX["C"]] = channels[net]
-    values[:, SYMBOL_INDEX["stem"]] = stem[net]
-    values[:, SYMBOL_INDEX["fc"]] = hidden[net]
-    values[:, SYMBOL_INDEX["num_classes"]] = num_classes
-    values[:, SYMBOL_INDEX["ks"]] = table.ks[net]
-    values[:, SYMBOL_INDEX["patch"]] = 3 if small else 16
-    values[:, SYMBOL_INDEX["tokens"]] = 11 if small else 14
-    values[:, SYMBOL_INDEX["features"]] = 0  # only the head, in the last cell, reads it
-    values[last, SYMBOL_INDEX["features"]] = np.where(table.glob_avg, out_width, out_width * side**2)
-    return values
+def _map_area(table: ArchitectureTable, n_cells: Ints, small: bool) -> Ints:
+    """(B,) pixels of the last cell's output, which the VGG-style head flattens; 1 where it is averaged."""
+    reduced, full = (16, 32) if small else (28, 56)
+    side = np.where(table.stem_pool | (table.stem_type == 1), reduced, full)
+    halvings = (n_cells // 3 > 0).astype(np.int64) + (2 * n_cells // 3 > 0)
+    return np.where(table.glob_avg, 1, (-(-side // 2**halvings)) ** 2)
 
 
 @dataclass(frozen=True, eq=False)
 class NodeDimensions:
-    """How the shapes of N nodes follow from the symbols of their cells; evaluated for any width and image size.
+    """Which symbols make the shapes of N nodes, and in which cell; evaluated for any width and image size.
 
     Shapes:
-        rule: (N,) row of the flattened `deepnets.blocks.SHAPES`.
-        source: (N,) input state 0, 1 or 2 (any later one) of the node's edge.
-        cell: (N,) row of the node's cell in `symbol_values`.
+        rule: (N,) row of the flattened table of symbols.
+        row: (N,) row of the node's cell in `CellValues`.
     """
 
     rule: Ints
-    source: Ints
-    cell: Ints
+    row: Ints
 
     @classmethod
-    def of(cls, table: ArchitectureTable, net: Ints, cell: Ints, name: Ints) -> "NodeDimensions":
-        """Find the rule of every node.
+    def of(cls, table: ArchitectureTable, cells: CellValues, net: Ints | int, cell: Ints, name: Ints) -> "NodeDimensions":
+        """Find the symbols of every node.
 
         Args:
             table: the architectures.
-            net: (N,) row of each node's architecture.
+            cells: values for the same architectures.
+            net: (N,) row of each node's architecture; 0 if there is only one.
             cell: (N,) cell of each node.
             name: (N,) index of each node's name in `deepnets.blocks.NAMES`.
         """
-        n_cells = table.n_cells.astype(np.int64)
-        first_cell = np.cumsum(n_cells) - n_cells
-        edge, template = _EDGE_OF_NAME[name], _TEMPLATE_OF_NAME[name]
-        kind = is_reduction(n_cells[net], cell)
-        n_edges = table.ops.shape[2]
-        at = (2 * net + kind) * n_edges + np.maximum(edge, 0)
-        op = np.where(edge >= 0, table.ops.ravel()[at], len(OPERATIONS))
-        return cls(template * _OPS + op, np.minimum(table.inputs.ravel()[at], 2), first_cell[net] + cell)
+        n_cells, _, n_edges = table.ops.shape
+        # One entry more than edges: what nodes that belong to no edge, number -1, find.
+        of_edge = np.full((n_cells, 2, n_edges + 1), _NO_OPERATION)
+        of_edge[..., :-1] = np.minimum(table.ops, len(OPERATIONS)) * 3 + np.minimum(table.inputs, 2)
+        row = cells.start[net] + cell
+        at = (2 * net + cells.reduction[row]) * (n_edges + 1) + EDGE_OF_NAME[name] % (n_edges + 1)
+        return cls(_RULE_OF_NAME[name] + of_edge.ravel()[at], row)
 
-    def evaluate(self, values: Ints) -> Ints:
-        """(N, 4) shapes (out, in, height, width): 1 for missing dimensions, zeros where there is no shape.
+    def evaluate(self, cells: CellValues) -> Ints:
+        """(N, 4) shapes (out, in, height, width): 1 for missing dimensions, zeros where there is no shape."""
+        symbol = _SYMBOLS.take(self.rule, axis=0)
+        symbol += (self.row * len(SYMBOLS))[:, None]
+        return cells.values.ravel().take(symbol)
 
-        Args:
-            values: the symbols' values, from `symbol_values`.
-        """
-        return np.stack([self._dimension(values.ravel(), d) for d in range(4)], axis=1)
-
-    def numel(self, values: Ints) -> Ints:
+    def numel(self, cells: CellValues) -> Ints:
         """(N,) number of elements of the shapes, 0 where there is none."""
-        flat = values.ravel()
-        size = self._dimension(flat, 0) * self._dimension(flat, 1)
-        constant = _CONSTANT_KERNEL[self.rule]
-        size *= np.abs(constant)
-        some = np.flatnonzero(constant < 0)  # kernels that are no constants: those of stems
-        few = NodeDimensions(self.rule[some], self.source[some], self.cell[some])
-        size[some] *= few._dimension(flat, 2) * few._dimension(flat, 3)
-        return size
-
-    def _dimension(self, flat: Ints, d: int) -> Ints:
-        symbol = _SYMBOL[d][self.rule] + _READS_SOURCE[d][self.rule] * self.source
-        return flat[self.cell * len(SYMBOLS) + symbol] * _FACTOR[d][self.rule] >> _SHIFT[d][self.rule]
+        flat, at = cells.values.ravel(), self.row * len(SYMBOLS)
+        size = flat[at + _SYMBOLS_OUT[self.rule]] * flat[at + _SYMBOLS_IN[self.rule]]
+        area = _CONSTANT_AREA[self.rule]
+        odd = np.flatnonzero(area < 0)  # kernels that are no constants: those of stems
+        shapes = NodeDimensions(self.rule[odd], self.row[odd]).evaluate(cells)
+        area[odd] = shapes[:, 2] * shapes[:, 3]
+        return size * area
 
 
-_OPS = len(OPERATIONS) + 1
-_SYMBOL, _FACTOR, _SHIFT = (np.ascontiguousarray(SHAPES[..., part].reshape(-1, 4).T) for part in range(3))
-_READS_SOURCE = (_SYMBOL == SYMBOL_INDEX["src"]).astype(np.int64)
-
-
-def _constant_kernels() -> Ints:
-    """(rules,) height times width of kernels that are constants, else -1."""
-    numbers = {SYMBOL_INDEX[symbol]: int(symbol) for symbol in SYMBOLS if symbol.isdigit()}
-    area = [numbers.get(h, -1) * numbers.get(w, -1) if h in numbers and w in numbers else -1 for h, w in _SYMBOL[2:].T.tolist()]
-    return np.array(area)
-
-
-_CONSTANT_KERNEL = _constant_kernels()
-_EDGE_OF_NAME = np.array([-1] * FIXED_NAMES + [i // NAMES_PER_OP for i in range(len(NAMES) - FIXED_NAMES)])
-_TEMPLATE_OF_NAME = np.array(
-    [*range(FIXED_NAMES), *(FIXED_NAMES + i % NAMES_PER_OP for i in range(len(NAMES) - FIXED_NAMES))]
+_SOURCES = slice(SYMBOL_INDEX["src0"], SYMBOL_INDEX["src0"] + 3)
+_TRIPLES = slice(SYMBOL_INDEX["3src0"], SYMBOL_INDEX["3src0"] + 3)
+_WHOLES = slice(SYMBOL_INDEX["cell"], SYMBOL_INDEX["cell"] + 5)
+_HALVES = slice(SYMBOL_INDEX["cell/2"], SYMBOL_INDEX["cell/2"] + 5)
+_INPUTS = slice(SYMBOL_INDEX["in0"], SYMBOL_INDEX["in0"] + 3)
+_CONSTANTS = np.array([int(symbol) if symbol.isdigit() else 0 for symbol in SYMBOLS])
+_SYMBOLS = np.ascontiguousarray(SHAPES.reshape(-1, 4))
+_SYMBOLS_OUT, _SYMBOLS_IN = (np.ascontiguousarray(_SYMBOLS[:, d]) for d in (0, 1))
+_CONSTANT_AREA = np.array(
+    [
+        int(SYMBOLS[h]) * int(SYMBOLS[w]) if SYMBOLS[h].isdigit() and SYMBOLS[w].isdigit() else -1
+        for h, w in _SYMBOLS[:, 2:].tolist()
+    ]
 )
+_RULE_OF_NAME = TEMPLATE_OF_NAME * SHAPES.shape[1] * SHAPES.shape[2]
+_NO_OPERATION = len(OPERATIONS) * SHAPES.shape[2]
+assert NO_EDGE > len(OPERATIONS)

@@ -12,7 +12,6 @@ ends in. Rules (DeepNets-1M paper, section A.1, and the reference graphs):
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from deepnets.architecture import Architecture
 from deepnets.genotype import OPERATION_INDEX
 from deepnets.graph import ArchGraph
 from deepnets.primitives import PRIMITIVES
-from deepnets.shapes import NodeDimensions, is_reduction, symbol_values
+from deepnets.shapes import CellValues, NodeDimensions, reduction_cells
 from deepnets.table import NO_EDGE, ArchitectureTable, state_numbers
 
 Ints = NDArray[np.int64]
@@ -189,8 +188,9 @@ def _cell(table: ArchitectureTable, canvas: _Canvas, cell: int, inputs: tuple[_S
     n_cells = table.n_cells.astype(np.int64)
     exists = cell < n_cells
     bn = table.bn.astype(np.int64)
-    reduction = is_reduction(n_cells, np.full(size, cell)) & exists
-    after_reduction = is_reduction(n_cells, np.full(size, cell - 1)) if cell else table.stem_type == 1
+    reductions = np.stack(reduction_cells(n_cells))
+    reduction = (reductions == cell).any(axis=0) & exists
+    after_reduction = (reductions == cell - 1).any(axis=0) if cell else table.stem_type == 1
     halved = ((after_reduction & ~table.is_vit).astype(np.int64), np.zeros(size, np.int64))
     preproc = exists & table.preproc
     states = [
@@ -326,15 +326,12 @@ class Drawing:
 
     def count_parameters(self, image_size: int, num_classes: int) -> Ints:
         """(B,) exact numbers of trainable parameters; a norm layer has as many biases as weights."""
-        size = self._dimensions.numel(symbol_values(self.table, image_size, num_classes))
+        cells = CellValues.of(self.table, image_size, num_classes)
+        size = NodeDimensions.of(self.table, cells, self.nodes.net, self.nodes.cell, self.nodes.name).numel(cells)
         size *= _TENSORS[self.nodes.op]
         totals = np.concatenate([[0], np.cumsum(size)])
         bounds = np.searchsorted(self.nodes.net, np.arange(len(self.table) + 1))
         return totals[bounds[1:]] - totals[bounds[:-1]]
-
-    @cached_property
-    def _dimensions(self) -> NodeDimensions:
-        return NodeDimensions.of(self.table, self.nodes.net, self.nodes.cell, self.nodes.name)
 
     def graphs(self) -> GraphColumns:
         """The graphs; those of networks that are not connected have no nodes."""
@@ -401,7 +398,6 @@ def symbolic_graph(architecture: Architecture, image_size: int = 32, num_classes
     columns = draw(table).graphs()
     if not len(columns.op):
         raise ValueError("the input of this architecture does not reach its output (too many 'none' operations)")
-    zeros = np.zeros(len(columns.op), np.int64)
-    dimensions = NodeDimensions.of(table, zeros, columns.cell.astype(np.int64), columns.name.astype(np.int64))
-    shape = dimensions.evaluate(symbol_values(table, image_size, num_classes))
+    cells = CellValues.of(table, image_size, num_classes)
+    shape = NodeDimensions.of(table, cells, 0, columns.cell, columns.name).evaluate(cells)
     return ArchGraph.from_columns(columns.op, columns.cell, columns.name, shape, columns.edge_src, columns.edge_dst)

@@ -1,0 +1,44 @@
+"""Widths of training networks: drawn whenever a network is loaded, so that large ones stay affordable."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepnets.genotype import OPERATION_INDEX
+from deepnets.table import ArchitectureTable
+
+Ints = NDArray[np.int64]
+
+TRAINING_CHANNELS = np.arange(32, 129, 16)
+"""Widths of the first cells that training draws from."""
+
+TRAINING_FC_DIMS = np.arange(64, 513, 64)
+"""Widths of the classifier's hidden layer that training draws from."""
+
+_LARGE = tuple(OPERATION_INDEX[op] for op in ("conv_5x5", "conv_7x7"))
+
+
+def training_widths(
+    table: ArchitectureTable, num_params: NDArray[np.integer], rng: np.random.Generator
+) -> tuple[Ints, Ints]:
+    """Draw widths for training: the larger a network, the fewer widths it may get.
+
+    The DeepNets-1M paper (section 3) bounds training networks to around 3M parameters by "sampling fewer channels if
+    necessary"; the thresholds are those of the published loader.
+
+    Args:
+        table: B architectures.
+        num_params: (B,) their parameters at 32 channels, for the image size in use and 10 classes.
+        rng: source of randomness.
+
+    Returns:
+        (B,) channels of the first cells and (B,) fc_dim.
+    """
+    n_cells = table.n_cells
+    largest = (num_params > 800_000) | ~table.glob_avg | np.isin(table.ops, _LARGE).any(axis=(1, 2)) | (n_cells > 12)
+    large = (num_params > 400_000) | (n_cells > 10)
+    medium = (num_params > 200_000) | (n_cells > 8)
+    small = ~(largest | large | medium)
+    choices = np.select([largest, large, medium], [1, 2, 3], len(TRAINING_CHANNELS))
+    channels = TRAINING_CHANNELS[rng.integers(choices)]
+    fc_choices = np.where(small & (channels <= 64), len(TRAINING_FC_DIMS), 4)
+    return channels, TRAINING_FC_DIMS[rng.integers(fc_choices)]
