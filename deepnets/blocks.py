@@ -129,5 +129,7 @@ def _shape_table() -> NDArray[np.int64]:
 SHAPES = _shape_table()
 EDGE_OF_NAME = np.array([-1] * FIXED_NAMES + [i // NAMES_PER_OP for i in range(len(NAMES) - FIXED_NAMES)])
 """The edge of the cell that a name belongs to, -1 for none."""
-TEMPLATE_OF_NAME = np.array([n if n < FIXED_NAMES else FIXED_NAMES + (n - FIXED_NAMES) % NAMES_PER_OP for n in range(len(NAMES))])
+TEMPLATE_OF_NAME = np.array(
+    [n if n < FIXED_NAMES else FIXED_NAMES + (n - FIXED_NAMES) % NAMES_PER_OP for n in range(len(NAMES))]
+)
 """The name as if for edge 0: the first index of `SHAPES`."""

@@ -29,6 +29,7 @@ from deepnets.storage import (
     FileError,
     describe_write_error,
     merge,
+    publish,
     write_columns,
 )
 
@@ -267,10 +268,7 @@ class _PartialRun:
         whole = self.folder / "whole.hdf5"
         whole.unlink(missing_ok=True)
         merge(whole, parts, self.plan.compress)
-        if overwrite:
-            os.replace(whole, self.path)
-        else:
-            os.link(whole, self.path)
+        publish(whole, self.path, overwrite)
         shutil.rmtree(self.folder)
 
 

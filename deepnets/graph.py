@@ -45,9 +45,10 @@ class ArchGraph:
         vocabulary: tuple[str, ...] | None = None,
     ) -> "ArchGraph":
         """A graph from the columns of a file; names index the vocabulary, by default the frozen one."""
-        if vocabulary is None:
-            from deepnets.blocks import NAMES as vocabulary
-        names = [vocabulary[n].format(cell=c) for n, c in zip(name.tolist(), cell.tolist(), strict=True)]
+        from deepnets.blocks import NAMES
+
+        known = NAMES if vocabulary is None else vocabulary
+        names = [known[n].format(cell=c) for n, c in zip(name.tolist(), cell.tolist(), strict=True)]
         edge_index = np.stack([edge_src, edge_dst]).astype(np.int32)
         return cls(op, cell, np.array(names), shape.astype(np.int32), edge_index)
 

@@ -97,10 +97,10 @@ class NetworkFile:
 
     def table(self, index: Ints | slice) -> ArchitectureTable:
         """The architectures at `index`, with their width for the image size."""
-        flags = {name: self._column(f"architectures/{name}")[index].view(np.bool_) for name in _FLAGS}
-        numbers = {name: self._column(f"architectures/{name}")[index] for name in _NUMBERS}
+        columns: dict[str, Column] = {name: self._column(f"architectures/{name}")[index] for name in _NUMBERS}
+        columns |= {name: self._column(f"architectures/{name}")[index].view(np.bool_) for name in _FLAGS}
         channels = self._column(f"architectures/channels_{self.image_size}")[index]
-        return ArchitectureTable(channels=channels, **flags, **numbers)
+        return ArchitectureTable(channels=channels, **columns)
 
     def graphs(self, index: Ints | slice) -> GraphColumns:
         """The graphs at `index`; a slice, of step 1, is read without copying."""

@@ -28,6 +28,8 @@ class Node:
 
 Block = tuple[Node, ...]
 
+_EDGE = "cells.{cell}._ops.{op}"
+
 
 def _vector(width: str) -> Dims:
     return (width, "1", "1", "1")
@@ -51,43 +53,42 @@ def _linear(name: str, out: str, width: str) -> tuple[tuple[str, str, Dims], ...
     return ("conv", f"{name}.weight", (out, width, "1", "1")), ("bias", f"{name}.bias", _vector(out))
 
 
-def _conv(kh: str, kw: str, bn: bool) -> Block:
+def _conv(k: str, bn: bool) -> Block:
     return _chain(
-        ("conv", "cells.{cell}._ops.{op}.op.1.weight", ("cell", "src", kh, kw)), *_norm(bn, "cells.{cell}._ops.{op}.op.2.weight", "cell")
+        ("conv", f"{_EDGE}.op.1.weight", ("cell", "src", k, k)),
+        *_norm(bn, f"{_EDGE}.op.2.weight", "cell"),
     )
 
 
 def _conv_7x1_1x7(bn: bool) -> Block:
     return _chain(
-        ("conv", "cells.{cell}._ops.{op}.op.1.weight", ("cell", "src", "1", "7")),
-        ("conv", "cells.{cell}._ops.{op}.op.2.weight", ("cell", "cell", "7", "1")),
-        *_norm(bn, "cells.{cell}._ops.{op}.op.3.weight", "cell"),
+        ("conv", f"{_EDGE}.op.1.weight", ("cell", "src", "1", "7")),
+        ("conv", f"{_EDGE}.op.2.weight", ("cell", "cell", "7", "1")),
+        *_norm(bn, f"{_EDGE}.op.3.weight", "cell"),
     )
 
 
 def _sep_conv(k: str, bn: bool) -> Block:
     return _chain(
-        ("sep_conv", "cells.{cell}._ops.{op}.op.1.weight", ("src", "1", k, k)),
-        ("conv", "cells.{cell}._ops.{op}.op.2.weight", ("src", "src", "1", "1")),
-        *_norm(bn, "cells.{cell}._ops.{op}.op.3.weight", "src"),
-        ("sep_conv", "cells.{cell}._ops.{op}.op.5.weight", ("src", "1", k, k)),
-        ("conv", "cells.{cell}._ops.{op}.op.6.weight", ("cell", "src", "1", "1")),
-        *_norm(bn, "cells.{cell}._ops.{op}.op.7.weight", "cell"),
+        ("sep_conv", f"{_EDGE}.op.1.weight", ("src", "1", k, k)),
+        ("conv", f"{_EDGE}.op.2.weight", ("src", "src", "1", "1")),
+        *_norm(bn, f"{_EDGE}.op.3.weight", "src"),
+        ("sep_conv", f"{_EDGE}.op.5.weight", ("src", "1", k, k)),
+        ("conv", f"{_EDGE}.op.6.weight", ("cell", "src", "1", "1")),
+        *_norm(bn, f"{_EDGE}.op.7.weight", "cell"),
     )
 
 
 def _dil_conv(k: str, bn: bool) -> Block:
     return _chain(
-        ("dil_conv", "cells.{cell}._ops.{op}.op.1.weight", ("src", "1", k, k)),
-        ("conv", "cells.{cell}._ops.{op}.op.2.weight", ("cell", "src", "1", "1")),
-        *_norm(bn, "cells.{cell}._ops.{op}.op.3.weight", "cell"),
+        ("dil_conv", f"{_EDGE}.op.1.weight", ("src", "1", k, k)),
+        ("conv", f"{_EDGE}.op.2.weight", ("cell", "src", "1", "1")),
+        *_norm(bn, f"{_EDGE}.op.3.weight", "cell"),
     )
 
 
 def _factorized_reduce(prefix: str, width: str, bn: bool) -> Block:
-    halves = tuple(
-        Node("conv", f"{prefix}.conv_{half}.weight", ("cell/2", width, "1", "1"), (-1,)) for half in (1, 2)
-    )
+    halves = tuple(Node("conv", f"{prefix}.conv_{half}.weight", ("cell/2", width, "1", "1"), (-1,)) for half in (1, 2))
     concat = Node("concat", "concat", NO_SHAPE, (0, 1))
     norm = (Node("bn", f"{prefix}.bn.weight", _vector("cell"), (2,)),) if bn else ()
     return (*halves, concat, *norm)
@@ -95,25 +96,25 @@ def _factorized_reduce(prefix: str, width: str, bn: bool) -> Block:
 
 def _cse() -> Block:
     """Squeeze and excite over channels; its mean is no node."""
-    layers = _chain(*_linear("cells.{cell}._ops.{op}.fc1", "src/2", "src"), *_linear("cells.{cell}._ops.{op}.fc2", "src", "src/2"))
+    layers = _chain(*_linear(f"{_EDGE}.fc1", "src/2", "src"), *_linear(f"{_EDGE}.fc2", "src", "src/2"))
     return (*layers, Node("cse", "cse", NO_SHAPE, (3, -1)))
 
 
 def _msa() -> Block:
     """Pre-norm transformer block: attention with residual, then an MLP with residual."""
-    out_weight, out_bias = _linear("cells.{cell}._ops.{op}.to_out.0", "src", "src")
+    out_weight, out_bias = _linear(f"{_EDGE}.to_out.0", "src", "src")
     attention = _chain(
-        ("ln", "cells.{cell}._ops.{op}.ln1.weight", _vector("src")),
-        ("conv", "cells.{cell}._ops.{op}.to_qkv.weight", ("3src", "src", "1", "1")),
+        ("ln", f"{_EDGE}.ln1.weight", _vector("src")),
+        ("conv", f"{_EDGE}.to_qkv.weight", ("3src", "src", "1", "1")),
         ("msa", "msa", NO_SHAPE),
         out_weight,
         out_bias,
     )
     residual = Node("sum", "sum", NO_SHAPE, (4, -1))
     names = [
-        ("ln", "cells.{cell}._ops.{op}.ln2.weight", _vector("src")),
-        *_linear("cells.{cell}._ops.{op}.ff.net.0", "src", "src"),
-        *_linear("cells.{cell}._ops.{op}.ff.net.3", "src", "src"),
+        ("ln", f"{_EDGE}.ln2.weight", _vector("src")),
+        *_linear(f"{_EDGE}.ff.net.0", "src", "src"),
+        *_linear(f"{_EDGE}.ff.net.3", "src", "src"),
     ]
     mlp = tuple(Node(*node, reads=(position + 5,)) for position, node in enumerate(names))
     return (*attention, residual, *mlp, Node("sum", "sum", NO_SHAPE, (10, 5)))
@@ -125,7 +126,7 @@ def operation(op: str, strided: bool, bn: bool) -> Block:
         case "none":
             return ()
         case "skip_connect":
-            return _factorized_reduce("cells.{cell}._ops.{op}", "src", bn) if strided else ()
+            return _factorized_reduce(_EDGE, "src", bn) if strided else ()
         case "max_pool_3x3" | "avg_pool_3x3":
             return _pool(op.removesuffix("_3x3"))
         case "conv_7x1_1x7":
@@ -136,9 +137,9 @@ def operation(op: str, strided: bool, bn: bool) -> Block:
             return _cse()
     kind, kernel = op.rsplit("_", 1)
     k = kernel[0]
-    return {"conv": lambda: _conv(k, k, bn), "sep_conv": lambda: _sep_conv(k, bn), "dil_conv": lambda: _dil_conv(k, bn)}[
-        kind
-    ]()
+    if kind == "conv":
+        return _conv(k, bn)
+    return _sep_conv(k, bn) if kind == "sep_conv" else _dil_conv(k, bn)
 
 
 def preprocess(position: int, reducing: bool, bn: bool) -> Block:

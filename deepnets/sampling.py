@@ -99,7 +99,7 @@ def _uniforms(seed: int, split: str, proposal: int, start: int, stop: int) -> ND
     key = np.random.SeedSequence(seed, spawn_key=(*split.encode(), proposal)).generate_state(2, np.uint64)
     stream = np.random.Philox(key=key, counter=[start * _ROW // 4, 0, 0, 0])
     raw = stream.random_raw((stop - start) * _ROW).reshape(-1, _ROW)
-    return (raw >> np.uint64(11)) * 2.0**-53
+    return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _integer(u: NDArray[np.float64], low: Ints | int, high: Ints | int) -> Ints:

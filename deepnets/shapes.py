@@ -16,6 +16,7 @@ from deepnets.genotype import OPERATIONS
 from deepnets.table import NO_EDGE, ArchitectureTable
 
 Ints = NDArray[np.int64]
+Integers = NDArray[np.integer]
 
 _NEVER = 1 << 20  # the position of a reduction cell that a very short network does not have
 _STEM_ROWS = 2  # the inputs of cell 0 stand before it, as if they were outputs of cells -2 and -1
@@ -80,7 +81,7 @@ class CellValues:
 
         values = np.empty((len(net), len(SYMBOLS)), np.int64)
         values[:] = _CONSTANTS
-        for symbol, column in {
+        columns: dict[str, Integers | int] = {
             "in0": np.concatenate([output[:2], output[:-2]]),
             "in1": np.concatenate([output[:1], output[:-1]]),
             "cell": width,
@@ -92,7 +93,8 @@ class CellValues:
             "ks": table.ks[of],
             "patch": 3 if small else 16,
             "tokens": 11 if small else 14,
-        }.items():
+        }
+        for symbol, column in columns.items():
             values[:, SYMBOL_INDEX[symbol]] = column
         sources = values[:, _SOURCES]
         sources[:] = width[:, None]
@@ -107,7 +109,7 @@ def _widths(table: ArchitectureTable, cell: Ints, of: slice | Ints, first: Ints,
     """(rows,) width of the cells' states: multiplied at every reduction."""
     factor = table.C_mult.astype(np.int64)
     once = np.where(cell >= first[of], factor[of], 1)
-    return table.channels[of] * np.where(cell >= second[of], factor[of], 1) * once
+    return table.channels.astype(np.int64)[of] * np.where(cell >= second[of], factor[of], 1) * once
 
 
 def _map_area(table: ArchitectureTable, n_cells: Ints, small: bool) -> Ints:
@@ -131,7 +133,9 @@ class NodeDimensions:
     row: Ints
 
     @classmethod
-    def of(cls, table: ArchitectureTable, cells: CellValues, net: Ints | int, cell: Ints, name: Ints) -> "NodeDimensions":
+    def of(
+        cls, table: ArchitectureTable, cells: CellValues, net: Ints | int, cell: Integers, name: Integers
+    ) -> "NodeDimensions":
         """Find the symbols of every node.
 
         Args:
@@ -182,4 +186,4 @@ _CONSTANT_AREA = np.array(
 )
 _RULE_OF_NAME = TEMPLATE_OF_NAME * SHAPES.shape[1] * SHAPES.shape[2]
 _NO_OPERATION = len(OPERATIONS) * SHAPES.shape[2]
-assert NO_EDGE > len(OPERATIONS)
+assert len(OPERATIONS) < NO_EDGE

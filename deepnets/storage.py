@@ -65,22 +65,29 @@ def new_file(path: Path) -> Iterator[h5py.File]:
             yield file
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
-        _move_without_overwriting(temporary, path)
+        publish(temporary, path)
     except OSError as error:
         raise describe_write_error(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _move_without_overwriting(source: Path, path: Path) -> None:
-    try:
-        os.link(source, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        if path.exists():
-            raise FileExistsError(errno.EEXIST, "file exists", str(path)) from None
-        os.rename(source, path)
+def publish(source: Path, path: Path, overwrite: bool = False) -> None:
+    """Give a complete file its name, on the same file system, durably.
+
+    Raises:
+        FileExistsError: the path exists and `overwrite` is False.
+    """
+    if overwrite:
+        os.replace(source, path)
+    else:
+        try:
+            os.link(source, path)
+            source.unlink()
+        except OSError as error:
+            if isinstance(error, FileExistsError) or path.exists():
+                raise FileExistsError(f"{path} exists already; nothing is overwritten unasked") from None
+            os.rename(source, path)  # a file system without hard links
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -91,7 +98,7 @@ def _move_without_overwriting(source: Path, path: Path) -> None:
 def describe_write_error(error: OSError, path: Path) -> Exception:
     """The same failure as one sentence for the user."""
     if isinstance(error, FileExistsError):
-        return FileExistsError(f"{path} exists already; nothing is overwritten unasked")
+        return error
     if error.errno == errno.ENOSPC or "No space left" in str(error):
         return FileError(f"the disk is full while writing {path}; what was finished is kept")
     if isinstance(error, PermissionError) or error.errno in (errno.EACCES, errno.EROFS):
@@ -170,9 +177,7 @@ def _write(path: Path, split: str, seed: int, version: str, sources: Mapping[str
     with new_file(path) as file:
         for name, source in sources.items():
             chunks = (min(max(source.shape[0], 1), _CHUNK), *source.shape[1:]) if compress else None
-            dataset = file.create_dataset(
-                name, source.shape, source.dtype, chunks=chunks, track_times=False, **(options if source.shape[0] else {})
-            )
+            dataset = file.create_dataset(name, source.shape, source.dtype, chunks=chunks, track_times=False, **options)
             digest, start = hashlib.sha256(), 0
             for piece in source.pieces:
                 piece = np.ascontiguousarray(piece, source.dtype)
@@ -288,6 +293,10 @@ class ColumnFile:
             return self._dataset(name)[:] if layout.nbytes else np.empty(layout.shape, layout.dtype)
         flat = np.frombuffer(self._map, layout.dtype, int(np.prod(layout.shape)), layout.offset)
         return flat.reshape(layout.shape)
+
+    def describe(self, name: str) -> tuple[tuple[int, ...], str]:
+        """Shape and dtype of a column."""
+        return self._layout[name].shape, str(self._layout[name].dtype)
 
     def is_mapped(self, name: str) -> bool:
         """Whether reading a part of the column touches that part only, without decompressing."""

@@ -107,7 +107,7 @@ class ArchitectureTable:
                 ops[row, cell, : len(edges)] = [OPERATION_INDEX[op] for op, _ in edges]
                 inputs[row, cell, : len(edges)] = [state for _, state in edges]
                 concat[row, cell] = sum(1 << state for state in states)
-        scalars = {
+        scalars: dict[str, NDArray] = {
             name: np.array([getattr(a, name) for a in architectures], dtype) for name, dtype in SCALAR_DTYPES.items()
         }
         bn = np.array([a.norm == "bn" for a in architectures])

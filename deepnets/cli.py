@@ -1,0 +1,202 @@
+"""The command `deepnets`: generate, inspect, verify, summarize and draw files of networks.
+
+Each subcommand is a dataclass, whose fields are its options. Modules are imported when a subcommand runs, so that
+`deepnets --help` is quick.
+"""
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional, arg, subcommand
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Generate a split of DeepNets-1M; an interrupted run is continued by the same command."""
+
+    split: Annotated[str, arg(metavar="{train,val,test,wide,deep,dense,bnfree,search}")]
+    """Which split: its sampling rules and its published size."""
+    root: Path = Path("data")
+    """Folder of the file deepnets1m_<split>.hdf5."""
+    num: int | None = None
+    """Number of networks, by default that of the published split."""
+    seed: int = 0
+    """Root seed; network i depends on (seed, split, i) only."""
+    workers: int | None = None
+    """Local processes, by default one per core."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler that runs the work instead of local processes."""
+    compress: bool = False
+    """Compress the columns: a quarter of the size, slower to read."""
+    overwrite: bool = False
+    """Replace an existing file."""
+
+    def run(self) -> int:
+        """Write the file and say what was written."""
+        from deepnets.generate import generate, split_path
+        from deepnets.storage import ColumnFile
+
+        start = time.monotonic()
+        path = generate(
+            split_path(self.root, self.split),
+            self.split,
+            num=self.num,
+            seed=self.seed,
+            workers=self.workers,
+            scheduler=self.scheduler,
+            compress=self.compress,
+            overwrite=self.overwrite,
+        )
+        header = ColumnFile(path).header
+        size = path.stat().st_size
+        print(
+            f"{path}: {header.num_networks:,} networks, {size / 1e6:,.1f} MB "
+            f"({size / header.num_networks:,.0f} bytes per network) in {time.monotonic() - start:,.1f} s\n"
+            f"content sha256 {header.content_sha256}"
+        )
+        return 0
+
+
+@dataclass(frozen=True)
+class Info:
+    """Show what a file contains."""
+
+    file: Positional[Path]
+    """A file of networks."""
+
+    def run(self) -> int:
+        """Print header and columns."""
+        from deepnets.storage import FORMAT_VERSION, ColumnFile
+
+        file = ColumnFile(self.file)
+        print(f"{self.file}: format version {FORMAT_VERSION}, {self.file.stat().st_size:,} bytes")
+        for field, value in asdict(file.header).items():
+            print(f"{field:>16}  {f'{len(value)} names' if field == 'vocabulary' else value}")
+        for name in file.names:
+            shape, dtype = file.describe(name)
+            print(f"  {name:<32} {dtype:<8} {' x '.join(map(str, shape))}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Recompute the checksum of every column; exit code 1 if one does not match."""
+
+    file: Positional[Path]
+    """A file of networks."""
+
+    def run(self) -> int:
+        """Print the damaged columns."""
+        from deepnets.storage import ColumnFile, damaged_columns
+
+        bad = damaged_columns(self.file)
+        for name in bad:
+            print(f"{self.file}: {name} does not match its checksum", file=sys.stderr)
+        if not bad:
+            file = ColumnFile(self.file)
+            print(f"{self.file}: all {len(file.names)} columns match; content sha256 {file.header.content_sha256}")
+        return 1 if bad else 0
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Print and save Table 1 of the DeepNets paper for files of networks, beside the published figures."""
+
+    files: Positional[tuple[Path, ...]]
+    """Files of networks."""
+    out: Path = Path("stats")
+    """Folder for table_1.txt and table_1.json (and figure_6.png)."""
+    plot: bool = False
+    """Also draw the six panels of Figure 6 that need no training."""
+    overwrite: bool = False
+    """Replace existing results."""
+
+    def run(self) -> int:
+        """Print the table, save it and the figure."""
+        from deepnets.network_file import NetworkFile
+        from deepnets.statistics import split_statistics, table_text
+
+        if not self.files:
+            raise ValueError("no file is given; name one or more files of networks")
+        figure, table, data = (self.out / name for name in ("figure_6.png", "table_1.txt", "table_1.json"))
+        _refuse_existing([table, data, *([figure] if self.plot else [])], self.overwrite)
+        files = {file.header.split: file for file in map(NetworkFile, self.files)}
+        if len(files) < len(self.files):
+            raise ValueError("two files hold the same split; give one file for each split")
+        statistics = [(split, split_statistics(file)) for split, file in files.items()]
+        text = table_text(statistics)
+        print(text)
+        self.out.mkdir(parents=True, exist_ok=True)
+        table.write_text(text + "\n")
+        data.write_text(json.dumps({split: found.to_dict() for split, found in statistics}, indent=1) + "\n")
+        if self.plot:
+            from deepnets.plotting import plot_statistics
+
+            plot_statistics(files, files.get("train"), figure)
+        print(f"saved in {self.out}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Draw the graph of one network in topological layers."""
+
+    file: Positional[Path]
+    """A file of networks."""
+    index: int
+    """Which network; negative numbers count from the end."""
+    out: Path | None = None
+    """The picture (.png, .pdf or .svg), by default <split>_<index>.png."""
+    overwrite: bool = False
+    """Replace an existing picture."""
+
+    def run(self) -> int:
+        """Draw the picture."""
+        from deepnets.network_file import NetworkFile
+
+        file = NetworkFile(self.file)
+        graph = file.graph(self.index)
+        out = Path(f"{file.header.split}_{self.index}.png") if self.out is None else self.out
+        _refuse_existing([out], self.overwrite)
+        from deepnets.plotting import plot_graph
+
+        plot_graph(graph, out, title=f"{file.header.split} {self.index}: {len(graph)} nodes")
+        print(f"{out}: network {self.index} of {self.file}, {len(graph)} nodes, {graph.edge_index.shape[1]} edges")
+        return 0
+
+
+Command = (
+    Annotated[Generate, subcommand("generate")]
+    | Annotated[Info, subcommand("info")]
+    | Annotated[Verify, subcommand("verify")]
+    | Annotated[Stats, subcommand("stats")]
+    | Annotated[Plot, subcommand("plot")]
+)
+
+
+def _refuse_existing(paths: list[Path], overwrite: bool) -> None:
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists already; name another path or ask to overwrite it (--overwrite)")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and exit: 0 for success, 1 for a damaged file, 2 for bad input."""
+    command = tyro.cli(Command, prog="deepnets", description="Architecture graphs of DeepNets-1M.", args=arguments)
+    try:
+        sys.exit(command.run())
+    except (ValueError, IndexError, OSError) as error:
+        print(f"deepnets: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("deepnets: interrupted; the same command continues the work", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
