@@ -76,7 +76,7 @@ class Info:
         file = ColumnFile(self.file)
         print(f"{self.file}: format version {FORMAT_VERSION}, {self.file.stat().st_size:,} bytes")
         for field, value in asdict(file.header).items():
-            print(f"{field:>16}  {f'{len(value)} names' if field == 'vocabulary' else value}")
+            print(f"{field:>16}  {value}")
         for name in file.names:
             shape, dtype = file.describe(name)
             print(f"  {name:<32} {dtype:<8} {' x '.join(map(str, shape))}")

@@ -36,6 +36,8 @@ from deepnets.storage import (
 SHARD_SIZE = 5000
 """Networks a worker computes at a time, and the most that a kill loses for each worker."""
 
+_CONNECT_SECONDS = 10
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -45,7 +47,7 @@ class Plan:
     num: int
     seed: int
     compress: bool
-    shard_size: int = SHARD_SIZE
+    shard_size: int
     format_version: int = FORMAT_VERSION
     toolkit_version: str = deepnets.__version__
 
@@ -96,7 +98,7 @@ def generate(
         raise ValueError(f"seed is {seed}; it must be between 0 and 2**63 - 1")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already; give another path or ask to overwrite it (--overwrite)")
-    plan = Plan(split, num, seed, compress)
+    plan = Plan(split, num, seed, compress, SHARD_SIZE)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _PartialRun.open(path, plan, overwrite) as run:
@@ -141,7 +143,7 @@ def _dask_client(address: str) -> Iterator[Any]:
     except ImportError:
         raise ValueError("--scheduler needs the extra 'cluster': pip install 'deepnets[cluster]'") from None
     try:
-        client = Client(address, timeout=10)
+        client = Client(address, timeout=_CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise ValueError(f"no Dask scheduler answers at {address!r} ({error})") from None
     with client:

@@ -74,10 +74,10 @@ class NetworkFile:
         self.edge_ptr = self.file.column("graphs/edge_ptr")
         # The frozen vocabulary only grows, but a file may have been written with another order.
         position = {name: index for index, name in enumerate(NAMES)}
-        unknown = set(self.header.vocabulary) - set(position)
+        unknown = set(self.file.vocabulary) - set(position)
         if unknown:
             raise FileError(f"{path} has parameter names that this toolkit does not know, such as {min(unknown)!r}")
-        translation = np.array([position[name] for name in self.header.vocabulary])
+        translation = np.array([position[name] for name in self.file.vocabulary])
         self._translation = None if (translation == np.arange(len(translation))).all() else translation
 
     def __reduce__(self) -> tuple[type["NetworkFile"], tuple[str, int, int]]:

@@ -7,11 +7,13 @@ content_sha256. Every column is a dataset with an attribute `sha256` of its byte
 
 import errno
 import hashlib
+import io
 import mmap
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,8 @@ Column = NDArray[Any]
 Columns = Mapping[str, Column]
 
 POINTERS = ("graphs/node_ptr", "graphs/edge_ptr")
-_PIECE = 1 << 22  # elements copied, hashed or compressed at a time
+_PIECE = 1 << 22  # rows copied or hashed at a time
+_CHUNK = 1 << 16  # rows compressed together
 
 
 class FileError(ValueError):
@@ -42,7 +45,6 @@ class Header:
     num_networks: int
     toolkit_version: str
     content_sha256: str
-    vocabulary: tuple[str, ...]
 
 
 def content_hash(split: str, seed: int, checksums: Mapping[str, str]) -> str:
@@ -61,15 +63,36 @@ def new_file(path: Path) -> Iterator[h5py.File]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
-            yield file
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
+        with _Disk(temporary, "w+") as disk:
+            try:
+                with h5py.File(disk, "w", libver=("v110", "v110")) as file:
+                    yield file
+            finally:
+                if disk.error is not None:
+                    raise disk.error
+            os.fsync(disk.fileno())
         publish(temporary, path)
     except OSError as error:
         raise describe_write_error(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class _Disk(io.FileIO):
+    """A file whose failures are remembered instead of raised: HDF5 does not survive a write that fails."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of the data, or none once something has failed."""
+        left = memoryview(data).cast("B")
+        size = len(left)
+        while len(left) and self.error is None:
+            try:
+                left = left[super().write(left) :]
+            except OSError as error:
+                self.error = error
+        return size
 
 
 def publish(source: Path, path: Path, overwrite: bool = False) -> None:
@@ -99,7 +122,7 @@ def describe_write_error(error: OSError, path: Path) -> Exception:
     """The same failure as one sentence for the user."""
     if isinstance(error, FileExistsError):
         return error
-    if error.errno == errno.ENOSPC or "No space left" in str(error):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
         return FileError(f"the disk is full while writing {path}; what was finished is kept")
     if isinstance(error, PermissionError) or error.errno in (errno.EACCES, errno.EROFS):
         return FileError(f"cannot write {path}: the folder is not writable")
@@ -141,26 +164,29 @@ class _Source:
     def concatenation(cls, name: str, files: Sequence["ColumnFile"]) -> "_Source":
         columns = [file.column(name) for file in files]
         if name == VOCABULARY:
-            if any(file.header.vocabulary != files[0].header.vocabulary for file in files):
+            if any(file.vocabulary != files[0].vocabulary for file in files):
                 raise FileError("the parts have different name vocabularies; delete them and generate again")
             return cls.of(columns[0][:])
-        rows = sum(len(c) for c in columns) - (len(columns) - 1 if name in POINTERS else 0)
-        return cls(columns[0].dtype, (rows, *columns[0].shape[1:]), cls._verified(name, files))
+        if name in POINTERS:
+            return cls.of(_joined_pointers([np.concatenate(list(_verified(file, name))) for file in files]))
+        pieces = (piece for file in files for piece in _verified(file, name))
+        return cls(columns[0].dtype, (sum(map(len, columns)), *columns[0].shape[1:]), pieces)
 
-    @staticmethod
-    def _verified(name: str, files: Sequence["ColumnFile"]) -> Iterator[Column]:
-        offset = 0
-        for number, file in enumerate(files):
-            digest = hashlib.sha256()
-            for piece in file.pieces(name):
-                digest.update(np.ascontiguousarray(piece))
-                if name in POINTERS:
-                    piece = (piece + offset)[1 if number else 0 :]
-                yield piece
-            if name in POINTERS:
-                offset = int(piece[-1])
-            if digest.hexdigest() != file.checksum(name):
-                raise FileError(f"{file.path} is damaged: column {name} does not match its checksum")
+
+def _joined_pointers(pointers: Sequence[Column]) -> Column:
+    """Bounds of ragged rows that stand one after the other."""
+    ends = np.cumsum([0, *(pointer[-1] for pointer in pointers)])
+    return np.concatenate([pointers[0][:1], *(p[1:] + end for p, end in zip(pointers, ends, strict=False))])
+
+
+def _verified(file: "ColumnFile", name: str) -> Iterator[Column]:
+    """A column in pieces; raises FileError behind the last if they do not match the checksum."""
+    digest = hashlib.sha256()
+    for piece in file.pieces(name):
+        digest.update(np.ascontiguousarray(piece))
+        yield piece
+    if digest.hexdigest() != file.checksum(name):
+        raise FileError(f"{file.path} is damaged: column {name} does not match its checksum")
 
 
 VOCABULARY = "vocabulary"
@@ -172,12 +198,11 @@ def encode_vocabulary(names: Sequence[str]) -> Column:
 
 
 def _write(path: Path, split: str, seed: int, version: str, sources: Mapping[str, _Source], compress: bool) -> str:
-    options: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if compress else {}
     checksums = {}
     with new_file(path) as file:
         for name, source in sources.items():
-            chunks = (min(max(source.shape[0], 1), _CHUNK), *source.shape[1:]) if compress else None
-            dataset = file.create_dataset(name, source.shape, source.dtype, chunks=chunks, track_times=False, **options)
+            options = _compression(source.shape) if compress and source.shape[0] else {}
+            dataset = file.create_dataset(name, source.shape, source.dtype, track_times=False, **options)
             digest, start = hashlib.sha256(), 0
             for piece in source.pieces:
                 piece = np.ascontiguousarray(piece, source.dtype)
@@ -204,7 +229,9 @@ def _write(path: Path, split: str, seed: int, version: str, sources: Mapping[str
     return content
 
 
-_CHUNK = 1 << 16
+def _compression(shape: tuple[int, ...]) -> dict[str, Any]:
+    chunks = (min(shape[0], _CHUNK), *shape[1:])
+    return {"chunks": chunks, "compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 
 
 def _dataset_pieces(dataset: h5py.Dataset) -> Iterator[Column]:
@@ -246,14 +273,12 @@ class ColumnFile:
             self._map = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
         self._open: dict[int, h5py.File] = {}
         self._check_bounds()
-        vocabulary = bytes(self.column(VOCABULARY)[:]).decode()
         self.header = Header(
             split=str(attributes["split"]),
             seed=int(attributes["seed"]),
             num_networks=int(attributes["num_networks"]),
             toolkit_version=str(attributes["toolkit_version"]),
             content_sha256=str(attributes["content_sha256"]),
-            vocabulary=tuple(vocabulary.split("\n")),
         )
 
     def _read_layout(self, file: h5py.File) -> tuple[dict[str, str], dict[str, "_Layout"]]:
@@ -276,6 +301,14 @@ class ColumnFile:
 
     def __reduce__(self) -> tuple[type["ColumnFile"], tuple[str]]:
         return ColumnFile, (str(self.path),)
+
+    @cached_property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The names that the name column indexes."""
+        try:
+            return tuple(bytes(self.column(VOCABULARY)[:]).decode().split("\n"))
+        except (OSError, UnicodeDecodeError):
+            raise FileError(f"{self.path} is damaged: its vocabulary cannot be read") from None
 
     @property
     def names(self) -> list[str]:

@@ -1,0 +1,201 @@
+"""Generation: the same content however it is cut, killed and resumed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deepnets import generate as generate_module
+from deepnets.generate import generate
+from deepnets.network_file import NetworkFile
+from deepnets.sampling import sample_networks
+from deepnets.storage import ColumnFile, FileError, damaged_columns
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate_module, "SHARD_SIZE", 100)
+
+
+def content(path: Path) -> str:
+    return ColumnFile(path).header.content_sha256
+
+
+def test_equal_for_any_number_of_workers(tmp_path: Path) -> None:
+    paths = [generate(tmp_path / f"{n}.hdf5", "train", num=730, workers=n) for n in (1, 2, 3)]
+    assert len({content(path) for path in paths}) == 1
+    assert damaged_columns(paths[0]) == []
+    assert not list(tmp_path.glob("*.partial"))
+    compressed = generate(tmp_path / "gz.hdf5", "train", num=730, workers=1, compress=True)
+    assert content(compressed) == content(paths[0])
+    assert content(generate(tmp_path / "seed.hdf5", "train", num=730, seed=1)) != content(paths[0])
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_the_file_holds_what_was_sampled(tmp_path: Path, compress: bool) -> None:
+    file = NetworkFile(generate(tmp_path / "x.hdf5", "wide", num=12, seed=3, workers=1, compress=compress), 224)
+    networks = sample_networks("wide", 0, 12, seed=3)
+    assert len(file) == 12
+    for i in range(12):
+        expected = networks.table.with_channels(networks.channels_224)[i]
+        assert file.architecture(i) == expected
+        assert (file.graph(i).shape[-2, 1], file.num_params()[i]) == (
+            file.graph(i).shape[-2, 1],
+            networks.num_params_224[i],
+        )
+    assert file.num_nodes.tolist() == (networks.graphs.node_ptr[1:] - networks.graphs.node_ptr[:-1]).tolist()
+
+
+def test_a_shorter_run_is_a_prefix(tmp_path: Path) -> None:
+    long = NetworkFile(generate(tmp_path / "long.hdf5", "dense", num=30, workers=1))
+    short = NetworkFile(generate(tmp_path / "short.hdf5", "dense", num=20, workers=1))
+    assert all(long.architecture(i) == short.architecture(i) for i in range(20))
+
+
+def test_dask_cluster(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    local = generate(tmp_path / "local.hdf5", "train", num=1000, workers=1)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        spread = generate(tmp_path / "dask.hdf5", "train", num=1000, scheduler=cluster.scheduler_address)
+    assert content(spread) == content(local)
+
+
+def test_killed_runs_are_resumed(tmp_path: Path) -> None:
+    kill_and_resume(tmp_path, num=4000, kills=3)
+
+
+@pytest.mark.slow
+def test_twenty_killed_runs_are_resumed(tmp_path: Path) -> None:
+    kill_and_resume(tmp_path, num=100_000, kills=20)
+
+
+def kill_and_resume(folder: Path, num: int, kills: int) -> None:
+    """Kill -9 at random moments; the last run finishes with the content of an uninterrupted one."""
+    path = folder / "x.hdf5"
+    code = (
+        "import sys; from deepnets import generate as g; g.SHARD_SIZE = max(100, int(sys.argv[2]) // 100); "
+        "g.generate(sys.argv[1], 'train', num=int(sys.argv[2]), workers=2)"
+    )
+    rng = random.Random(0)
+    killed = 0
+    while killed < kills:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(path), str(num)], stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        deadline = time.monotonic() + rng.uniform(0.2, 0.4 + 2 * num / 20_000 / 4)
+        while time.monotonic() < deadline and process.poll() is None:
+            # An incomplete file never carries the final name.
+            assert not path.exists() or damaged_columns(path) == []
+            time.sleep(0.01)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            killed += 1
+        process.wait()
+        if path.exists():
+            assert damaged_columns(path) == []
+            assert content(path) == whole_content(folder, num)
+            path.unlink()
+    if not path.exists():
+        subprocess.run([sys.executable, "-c", code, str(path), str(num)], check=True, stderr=subprocess.DEVNULL)
+    assert content(path) == whole_content(folder, num)
+    assert {p.name for p in folder.iterdir()} == {"x.hdf5", "whole.hdf5"}
+
+
+def whole_content(folder: Path, num: int) -> str:
+    whole = folder / "whole.hdf5"
+    return content(whole if whole.exists() else generate(whole, "train", num=num, workers=1))
+
+
+def test_damaged_shards_and_torn_lines_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.hdf5"
+    expected = content(generate(tmp_path / "whole.hdf5", "val", num=500, workers=1))
+    interrupt_after(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        generate(path, "val", num=500, workers=1)
+    monkeypatch.undo()
+    monkeypatch.setattr(generate_module, "SHARD_SIZE", 100)
+    folder = tmp_path / "x.hdf5.partial"
+    shards = sorted(folder.glob("*.hdf5"))
+    assert len(shards) == 3
+    shards[0].write_bytes(shards[0].read_bytes()[:5000])
+    manifest = folder / "manifest.jsonl"
+    manifest.write_text(manifest.read_text()[:-20])
+    assert content(generate(path, "val", num=500, workers=1)) == expected
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
+    real, done = generate_module.shard_columns, []
+
+    def stopping(*args: object) -> object:
+        if len(done) == shards:
+            raise KeyboardInterrupt
+        done.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(generate_module, "shard_columns", stopping)
+
+
+def test_a_run_with_other_settings_is_not_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.hdf5"
+    interrupt_after(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        generate(path, "val", num=300, workers=1)
+    with pytest.raises(FileError, match=r"unfinished run with seed=0 instead of 9; continue it"):
+        generate(path, "val", num=300, seed=9, workers=1)
+    monkeypatch.undo()
+    generate(path, "val", num=300, seed=9, workers=1, overwrite=True)
+    assert ColumnFile(path).header.seed == 9
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    plan = generate_module.Plan("val", 10, 0, False, 100)
+    with (
+        generate_module._PartialRun.open(tmp_path / "x.hdf5", plan, overwrite=False),
+        pytest.raises(FileError, match="another process is generating"),
+    ):
+        generate(tmp_path / "x.hdf5", "val", num=10)
+
+
+def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate_module, "_CONNECT_SECONDS", 1)
+    path = generate(tmp_path / "x.hdf5", "val", num=5)
+    before = content(path)
+    with pytest.raises(FileExistsError, match="exists already"):
+        generate(path, "val", num=6)
+    assert content(path) == before
+    assert content(generate(path, "val", num=6, overwrite=True)) != before
+    for arguments, message in (
+        ({"split": "foo"}, "unknown split 'foo'"),
+        ({"split": "val", "num": 0}, "num is 0; it must be 1 or more"),
+        ({"split": "val", "num": -3}, "num is -3"),
+        ({"split": "val", "workers": 0}, "workers is 0"),
+        ({"split": "val", "seed": -1}, "seed is -1"),
+        ({"split": "val", "scheduler": "tcp://127.0.0.1:1"}, "no Dask scheduler answers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            generate(tmp_path / "y.hdf5", **arguments)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not Path("/proc/mounts").exists(), reason="only root can mount")
+def test_full_disk(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("cannot mount a small disk here")
+    try:
+        with pytest.raises(FileError, match="the disk is full"):
+            generate(disk / "x.hdf5", "train", num=1000, workers=1)
+        assert not (disk / "x.hdf5").exists()
+        finished = [shard.name for shard in (disk / "x.hdf5.partial").glob("0*.hdf5")]
+        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+        generate(disk / "x.hdf5", "train", num=1000, workers=1)
+        assert finished
+        assert content(disk / "x.hdf5") == content(generate(tmp_path / "y.hdf5", "train", num=1000))
+    finally:
+        subprocess.run(["umount", disk], check=True)
