@@ -1,4 +1,4 @@
-"""Shortest paths along the edges of a directed acyclic graph, all pairs at once."""
+"""Shortest paths in architecture graphs, all pairs at once."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ _FAR = 2 * _MAX_NODES  # more than any path; a path added to it still fits int16
 
 
 def shortest_paths(n_nodes: int, sources: NDArray[np.integer], targets: NDArray[np.integer]) -> NDArray[np.int16]:
-    """Lengths of the shortest paths between all nodes.
+    """Lengths of the shortest paths between all nodes along the edges of a directed acyclic graph.
 
     Most nodes read one other node, so the graph is a forest once the edges into all other nodes, the roots, are
     taken out. Within a tree the path is unique; only rows of roots need a minimum over what they read, one vector
@@ -68,3 +68,27 @@ def _trees(
         node, ancestor = node[below], parent[ancestor[below]]
         length += 1
     return within, root, depth
+
+
+def average_path_length(n_nodes: int, sources: NDArray[np.integer], targets: NDArray[np.integer]) -> float:
+    """Average length of the shortest paths between pairs of nodes of the undirected graph, infinite if disconnected.
+
+    All breadth-first searches run at once: the nodes within k steps of a node are a row of bits. A pair at distance
+    d is out of reach for k = 0 to d - 1, so the distances add up to the pairs out of reach over all k.
+    """
+    node = np.arange(n_nodes)
+    near = np.concatenate([node, sources, targets])
+    far = np.concatenate([node, targets, sources])
+    order = np.argsort(near, kind="stable")
+    far, first = far[order], np.searchsorted(near[order], node)
+    reached = np.zeros((n_nodes, -(-n_nodes // 64)), np.uint64)  # (N, N / 64)
+    reached[node, node // 64] = np.uint64(1) << (node % 64).astype(np.uint64)
+    pairs = n_nodes * (n_nodes - 1)
+    total, missing = 0, pairs
+    while missing:
+        total += missing
+        reached = np.bitwise_or.reduceat(reached[far], first, axis=0)
+        before, missing = missing, n_nodes**2 - int(np.bitwise_count(reached).sum())
+        if missing == before:
+            return np.inf
+    return total / pairs

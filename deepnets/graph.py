@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from deepnets.distances import shortest_paths
+from deepnets.distances import average_path_length, shortest_paths
 from deepnets.primitives import PRIMITIVES
 
 if TYPE_CHECKING:
@@ -80,13 +80,7 @@ class ArchGraph:
     @cached_property
     def average_path_length(self) -> float:
         """Average length of shortest paths between pairs of nodes of the undirected graph (Table 1)."""
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import shortest_path
-
-        n, ends = len(self), self.edge_index
-        adjacency = coo_array((np.ones(ends.shape[1]), (ends[0], ends[1])), shape=(n, n)).tocsr()
-        lengths = shortest_path(adjacency, directed=False, unweighted=True)
-        return float(lengths.sum() / (n * (n - 1)))
+        return average_path_length(len(self), *self.edge_index)
 
     def to_networkx(self) -> "networkx.DiGraph":
         """A networkx graph with node attributes `op` (primitive), `cell`, `name`, `shape`."""

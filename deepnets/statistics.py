@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepnets.distances import average_path_length
 from deepnets.network_file import NetworkFile
 from deepnets.primitives import PRIMITIVES
 from deepnets.sampling import SPLITS
@@ -150,32 +151,8 @@ def average_path_lengths(graphs: GraphColumns) -> Floats:
     for b, (nodes, start, stop) in enumerate(
         zip(np.diff(graphs.node_ptr).tolist(), graphs.edge_ptr[:-1].tolist(), graphs.edge_ptr[1:].tolist(), strict=True)
     ):
-        lengths[b] = _average_path_length(nodes, graphs.edge_src[start:stop], graphs.edge_dst[start:stop])
+        lengths[b] = average_path_length(nodes, graphs.edge_src[start:stop], graphs.edge_dst[start:stop])
     return lengths
-
-
-def _average_path_length(n_nodes: int, sources: NDArray[np.uint16], targets: NDArray[np.uint16]) -> float:
-    """All breadth-first searches at once: the nodes within k steps of a node are a row of bits.
-
-    A pair at distance d is out of reach for k = 0 to d - 1, so the distances add up to the pairs out of reach over
-    all k. A few times faster than a search from every node.
-    """
-    node = np.arange(n_nodes)
-    near = np.concatenate([node, sources, targets])
-    far = np.concatenate([node, targets, sources])
-    order = np.argsort(near, kind="stable")
-    far, first = far[order], np.searchsorted(near[order], node)
-    reached = np.zeros((n_nodes, -(-n_nodes // 64)), np.uint64)  # (N, N / 64)
-    reached[node, node // 64] = np.uint64(1) << (node % 64).astype(np.uint64)
-    pairs = n_nodes * (n_nodes - 1)
-    total, missing = 0, pairs
-    while missing:
-        total += missing
-        reached = np.bitwise_or.reduceat(reached[far], first, axis=0)
-        before, missing = missing, n_nodes**2 - int(np.bitwise_count(reached).sum())
-        if missing == before:
-            return np.inf
-    return total / pairs
 
 
 def primitive_counts(graphs: GraphColumns) -> Ints:
@@ -259,6 +236,12 @@ _ROWS: dict[str, Callable[[SplitStatistics], str]] = {
 }
 
 
+_NOTE = (
+    "Parameters and paths are those of the sample, other rows cover all graphs. "
+    "Widths of train and search are drawn as for training."
+)
+
+
 def _millions(params: float) -> str:
     return f"{params:.2f}" if params < 0.1 else f"{params:.1f}"
 
@@ -284,4 +267,4 @@ def table_text(columns: Sequence[tuple[str, SplitStatistics]]) -> str:
         for k, (column, width) in enumerate(zip(cells, widths, strict=True))
     ]
     lines = ["  ".join(line).rstrip() for line in zip(first, *rest, strict=True)]
-    return "\n".join([*lines, "", "Parameters and paths are those of the sample; other rows cover all graphs."])
+    return "\n".join([*lines, "", _NOTE])

@@ -120,13 +120,13 @@ def publish(source: Path, path: Path, overwrite: bool = False) -> None:
 
 def describe_write_error(error: OSError, path: Path) -> Exception:
     """The same failure as one sentence for the user."""
-    if isinstance(error, FileExistsError):
+    if isinstance(error, FileExistsError) and error.errno is None:  # raised by us
         return error
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
         return FileError(f"the disk is full while writing {path}; what was finished is kept")
     if isinstance(error, PermissionError) or error.errno in (errno.EACCES, errno.EROFS):
         return FileError(f"cannot write {path}: the folder is not writable")
-    return FileError(f"cannot write {path}: {error}")
+    return FileError(f"cannot write {path}: {error.strerror or error}")
 
 
 def write_columns(path: Path, split: str, seed: int, version: str, columns: Columns) -> str:
