@@ -28,7 +28,7 @@ Column = NDArray[Any]
 Columns = Mapping[str, Column]
 
 POINTERS = ("graphs/node_ptr", "graphs/edge_ptr")
-_PIECE = 1 << 22  # rows copied or hashed at a time
+_PIECE_BYTES = 1 << 24  # copied or hashed at a time
 _CHUNK = 1 << 16  # rows compressed together
 
 
@@ -235,8 +235,14 @@ def _compression(shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _dataset_pieces(dataset: h5py.Dataset) -> Iterator[Column]:
-    for start in range(0, dataset.shape[0], _PIECE):
-        yield dataset[start : start + _PIECE]
+    for start, stop in _pieces(dataset.shape[0], dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))):
+        yield dataset[start:stop]
+
+
+def _pieces(rows: int, row_bytes: int) -> Iterator[tuple[int, int]]:
+    """Cut rows so that no piece is large."""
+    step = max(1, _PIECE_BYTES // row_bytes)
+    return ((start, min(start + step, rows)) for start in range(0, rows, step))
 
 
 def _checksum(pieces: Iterator[Column]) -> str:
@@ -342,9 +348,16 @@ class ColumnFile:
         return self.column(name)[start:stop]
 
     def pieces(self, name: str) -> Iterator[Column]:
-        """A column in pieces of bounded size."""
-        for start in range(0, self._layout[name].shape[0], _PIECE):
-            yield self.rows(name, start, start + _PIECE)
+        """A column in pieces of bounded size, which are read, not mapped, so that memory stays small."""
+        layout = self._layout[name]
+        row_bytes = layout.dtype.itemsize * int(np.prod(layout.shape[1:]))
+        for start, stop in _pieces(layout.shape[0], row_bytes):
+            if layout.offset is None:
+                yield self.rows(name, start, stop)
+            else:
+                count = (stop - start) * row_bytes // layout.dtype.itemsize
+                piece = np.fromfile(self.path, layout.dtype, count, offset=layout.offset + start * row_bytes)
+                yield piece.reshape(stop - start, *layout.shape[1:])
 
     def _dataset(self, name: str) -> h5py.Dataset:
         """HDF5 handles do not survive a fork, so every process has its own."""
