@@ -66,7 +66,7 @@ def loading(folder: Path, num: int) -> Iterator[tuple[str, float]]:
     from deepnets import DeepNets1M, VirtualEdges
 
     order = np.random.default_rng(0).permutation(num).tolist()
-    for label, transform, count in (("", None, num), (", virtual edges", VirtualEdges(), num // 10)):
+    for label, transform, count in (("", None, num), (", virtual edges", VirtualEdges(), num // 4)):
         dataset = DeepNets1M(folder, "train", transform=transform)
         chosen, subset = order[:count], dataset[:count]
         yield f"dataset[i] at random{label}: graphs/s", rate(partial(one_by_one, dataset, chosen))

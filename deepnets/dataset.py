@@ -187,8 +187,10 @@ class VirtualEdges(BaseTransform):
         paths = shortest_paths(data.num_nodes, sources, targets)
         # As unsigned numbers the zeros of the diagonal, less one, are beyond any cutoff.
         linked = np.flatnonzero((paths - np.int16(1)).view(np.uint16) < self.cutoff)
-        target, source = np.divmod(linked, data.num_nodes)
-        data.edge_index = torch.from_numpy(np.stack([source, target]))
+        edge_index = np.empty((2, len(linked)), np.int64)
+        np.floor_divide(linked, data.num_nodes, out=edge_index[1])
+        np.subtract(linked, edge_index[1] * data.num_nodes, out=edge_index[0])
+        data.edge_index = torch.from_numpy(edge_index)
         data.edge_attr = torch.from_numpy(paths.ravel()[linked].astype(np.int64))
         return data
 
