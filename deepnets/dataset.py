@@ -164,7 +164,8 @@ class VirtualEdges(BaseTransform):
     """Connects every node to all nodes that it reaches (DeepNets-1M paper, section 4.2).
 
     Sets `edge_index` to all pairs whose shortest path along the edges is at most `cutoff` long, and `edge_attr` to
-    its length (E,), which is 1 for the true edges.
+    its length (E,), which is 1 for the true edges. Lengths are int16, because a network has tens of thousands of
+    virtual edges, and passing them between processes is what limits a data loader.
 
     Args:
         cutoff: the longest path that becomes an edge, 50 in the papers.
@@ -191,7 +192,7 @@ class VirtualEdges(BaseTransform):
         np.floor_divide(linked, data.num_nodes, out=edge_index[1])
         np.subtract(linked, edge_index[1] * data.num_nodes, out=edge_index[0])
         data.edge_index = torch.from_numpy(edge_index)
-        data.edge_attr = torch.from_numpy(paths.ravel()[linked].astype(np.int64))
+        data.edge_attr = torch.from_numpy(paths.ravel()[linked])
         return data
 
     def __repr__(self) -> str:
