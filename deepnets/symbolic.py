@@ -151,7 +151,8 @@ class _Canvas:
         either = a.where(a.drawn >= 0, b)
         kept = (a.drawn >= 0) & (b.drawn >= 0) & (a.drawn != b.drawn)
         node = self.lay(kept, np.full(self.size, blocks.SUM), cell, 0, a.final, b.final)
-        counted = np.where(either.drawn >= 0, self.phantom(), -1)
+        # A state with one input is that input; one that adds an input to itself is a sum as long as sums are counted.
+        counted = np.where((a.drawn >= 0) & (b.drawn >= 0), self.phantom(), either.drawn)
         return _State.nodes(node).where(kept, _State(counted, either.summed, either.final))
 
     def concat(self, states: list[_State], cell: int) -> _State:
