@@ -20,7 +20,10 @@ _HOMES = {
     "MetaBatchSampler": "deepnets.dataset",
     "PRIMITIVES": "deepnets.primitives",
     "VirtualEdges": "deepnets.dataset",
+    "TraceError": "deepnets.tracing",
+    "TraceReport": "deepnets.tracing",
     "symbolic_graph": "deepnets.symbolic",
+    "trace": "deepnets.tracing",
 }
 
 __all__ = list(_HOMES)

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepnets.genotype import Genotype
+
+if TYPE_CHECKING:
+    from deepnets.network import Network
 
 IMAGE_SIZES = (32, 224)
 STEM_KERNELS = (3, 5, 7)
@@ -57,6 +60,8 @@ class Architecture:
         _check("C_mult", self.C_mult, 1 <= self.C_mult <= 4, "1 to 4")
         _check("fc_layers", self.fc_layers, self.fc_layers in FC_LAYERS, f"one of {FC_LAYERS}")
         _check("fc_dim", self.fc_dim, 1 <= self.fc_dim <= 65535, "1 to 65535")
+        if self.is_vit and not self.glob_avg:
+            raise ValueError("glob_avg is False in a network with attention; such networks average over their tokens")
         if not self.preproc and len(self.genotype.normal_concat) + len(self.genotype.reduce_concat) > 2:
             raise ValueError("preproc is False with several states concatenated; then the cells need preproc=True")
 
@@ -64,6 +69,14 @@ class Architecture:
     def is_vit(self) -> bool:
         """Whether the stem is that of a Vision Transformer (any attention in the genotype)."""
         return self.genotype.is_vit
+
+    def build(
+        self, num_classes: int = 10, image_size: int = 32, auxiliary: bool = False, drop_path: float = 0.0
+    ) -> "Network":
+        """The network as a torch module, whose parameters are named as in the graph; see `deepnets.network.Network`."""
+        from deepnets.network import Network
+
+        return Network(self, num_classes, image_size, auxiliary, drop_path)
 
     def num_params(self, image_size: int = 32, num_classes: int = 10) -> int:
         """Exact number of trainable parameters of the network, modules that no path uses included."""

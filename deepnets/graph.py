@@ -13,6 +13,8 @@ from deepnets.primitives import PRIMITIVES
 if TYPE_CHECKING:
     import networkx
 
+    from deepnets.tracing import TraceReport
+
 
 @dataclass(frozen=True, eq=False)
 class ArchGraph:
@@ -25,6 +27,7 @@ class ArchGraph:
         shape: (N, 4) int32 (out, in, height, width) of the parameter, ones for missing dimensions; zeros where the
             node has no shape.
         edge_index: (2, E) int32 sources and targets, sorted by target, then source.
+        report: what a traced graph leaves out; None for symbolic graphs.
     """
 
     op: NDArray[np.uint8]
@@ -32,6 +35,7 @@ class ArchGraph:
     name: NDArray[np.str_]
     shape: NDArray[np.int32]
     edge_index: NDArray[np.int32]
+    report: "TraceReport | None" = None
 
     @classmethod
     def from_columns(

@@ -31,7 +31,7 @@ def architectures(draw: st.DrawFn) -> Architecture:
         norm=draw(st.sampled_from(["bn", None])),
         ks=draw(st.sampled_from([3, 5, 7])),
         preproc=draw(st.booleans()) if single else True,
-        glob_avg=draw(st.booleans()),
+        glob_avg=draw(st.booleans()) or Genotype(*normal, *reduce).is_vit,
         stem_type=draw(st.integers(0, 1)),
         stem_pool=draw(st.booleans()),
         C_mult=draw(st.integers(1, 3)),

@@ -1,0 +1,7 @@
+"""Graphs of any nn.Module."""
+
+from deepnets.tracing.recorder import TraceError
+from deepnets.tracing.tracer import trace
+from deepnets.tracing.values import TraceReport
+
+__all__ = ["TraceError", "TraceReport", "trace"]

@@ -1,0 +1,65 @@
+"""What the tracer knows of a tensor: constant, made from parameters, or an activation made by nodes of the graph."""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+
+class Kind(Enum):
+    """What an activation is used for, as far as this decides which node it becomes."""
+
+    PLAIN = auto()
+    PRODUCT = auto()  # of two activations, such as attention scores
+    STATISTIC = auto()  # a standard deviation or its inverse, by which activations are normalized
+    NORMALIZED = auto()  # divided by its standard deviation, but not scaled yet
+    SCALED = auto()  # scaled after normalization, but not shifted yet
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A tensor that depends on the input; a product not yet used has several producers, others have one."""
+
+    producers: tuple[int, ...]
+    kind: Kind = Kind.PLAIN
+
+
+@dataclass(frozen=True)
+class Parametric:
+    """A tensor made of parameters and constants only, such as a transposed weight."""
+
+    names: tuple[str, ...]
+
+
+Value = Activation | Parametric
+"""Tensors without a value are constants."""
+
+
+@dataclass
+class TracedNode:
+    """A node while tracing; `reads` are earlier nodes."""
+
+    primitive: str
+    name: str
+    shape: tuple[int, ...]
+    reads: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TraceReport:
+    """What a traced graph leaves out.
+
+    Args:
+        unnamed: why a parameter has no node, by name.
+        absorbed: parameters that belong to the node of another one, such as the bias of a norm layer.
+        left_out: how often operations that become no nodes were seen: nonlinearities, views, arithmetic.
+        notes: operations that were drawn as the closest primitive, and parameters that have several nodes.
+    """
+
+    unnamed: dict[str, str]
+    absorbed: tuple[str, ...]
+    left_out: dict[str, int]
+    notes: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every parameter has a node or belongs to one."""
+        return not self.unnamed
