@@ -13,6 +13,8 @@ IMAGE_SIZES = (32, 224)
 STEM_KERNELS = (3, 5, 7)
 FC_LAYERS = (1, 2)
 
+_INTEGERS = ("n_cells", "C", "ks", "stem_type", "C_mult", "fc_layers", "fc_dim")
+_FLAGS = ("preproc", "glob_avg", "stem_pool")
 _NORMS = {None: None, "bn": "bn", "bnorm": "bn", "bn-track": "bn"}
 
 
@@ -97,20 +99,12 @@ class Architecture:
             raise ValueError(f"the architecture lacks {', '.join(sorted(missing))}")
         norm = fields.get("norm", "bn")
         _check("norm", norm, norm in _NORMS, ", ".join(map(repr, _NORMS)))
-        return cls(
-            genotype=Genotype.from_dict(fields["genotype"]),
-            n_cells=int(fields["n_cells"]),
-            channels=int(fields.get("C", 32)),
-            norm=_NORMS[norm],
-            ks=int(fields.get("ks", 3)),
-            preproc=bool(fields.get("preproc", True)),
-            glob_avg=bool(fields.get("glob_avg", True)),
-            stem_type=int(fields.get("stem_type", 0)),
-            stem_pool=bool(fields.get("stem_pool", False)),
-            C_mult=int(fields.get("C_mult", 2)),
-            fc_layers=int(fields.get("fc_layers", 1)),
-            fc_dim=int(fields.get("fc_dim", 256)),
-        )
+        given = {name: fields[name] for name in (*_INTEGERS, *_FLAGS) if name in fields}
+        for name, value in given.items():
+            kind = bool if name in _FLAGS else int
+            _check(name, value, type(value) is kind, "True or False" if kind is bool else "an integer")
+        channels = {"channels": given.pop("C")} if "C" in given else {}
+        return cls(genotype=Genotype.from_dict(fields["genotype"]), norm=_NORMS[norm], **channels, **given)
 
     def to_dict(self) -> dict[str, Any]:
         """The published metadata of a network, ready for JSON."""

@@ -5,11 +5,12 @@ Each subcommand is a dataclass, whose fields are its options. Modules are import
 """
 
 import json
+import signal
 import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import Positional, arg, subcommand
@@ -32,7 +33,7 @@ class Generate:
     scheduler: str | None = None
     """Address of a Dask scheduler that runs the work instead of local processes."""
     compress: bool = False
-    """Compress the columns: a quarter of the size, slower to read."""
+    """Compress the columns: a seventh of the size, slower to read."""
     overwrite: bool = False
     """Replace an existing file."""
 
@@ -71,10 +72,10 @@ class Info:
 
     def run(self) -> int:
         """Print header and columns."""
-        from deepnets.storage import FORMAT_VERSION, ColumnFile
+        from deepnets.storage import FORMAT, ColumnFile
 
         file = ColumnFile(self.file)
-        print(f"{self.file}: format version {FORMAT_VERSION}, {self.file.stat().st_size:,} bytes")
+        print(f"{self.file}: {FORMAT} format, {self.file.stat().st_size:,} bytes")
         for field, value in asdict(file.header).items():
             print(f"{field:>16}  {value}")
         for name in file.names:
@@ -92,13 +93,14 @@ class Verify:
 
     def run(self) -> int:
         """Print the damaged columns."""
-        from deepnets.storage import ColumnFile, damaged_columns
+        from deepnets.graph_file import GraphFile
+        from deepnets.storage import damaged_columns
 
         bad = damaged_columns(self.file)
         for name in bad:
             print(f"{self.file}: {name} does not match its checksum", file=sys.stderr)
         if not bad:
-            file = ColumnFile(self.file)
+            file = GraphFile(self.file).file
             print(f"{self.file}: all {len(file.names)} columns match; content sha256 {file.header.content_sha256}")
         return 1 if bad else 0
 
@@ -125,13 +127,13 @@ class Stats:
             raise ValueError("no file is given; name one or more files of networks")
         figure, table, data = (self.out / name for name in ("figure_6.png", "table_1.txt", "table_1.json"))
         _refuse_existing([table, data, *([figure] if self.plot else [])], self.overwrite)
+        self.out.mkdir(parents=True, exist_ok=True)
         files = {file.header.split: file for file in map(NetworkFile, self.files)}
         if len(files) < len(self.files):
             raise ValueError("two files hold the same split; give one file for each split")
         statistics = [(split, split_statistics(file)) for split, file in files.items()]
         text = table_text(statistics)
         print(text)
-        self.out.mkdir(parents=True, exist_ok=True)
         table.write_text(text + "\n")
         data.write_text(json.dumps({split: found.to_dict() for split, found in statistics}, indent=1) + "\n")
         if self.plot:
@@ -157,16 +159,17 @@ class Plot:
 
     def run(self) -> int:
         """Draw the picture."""
-        from deepnets.network_file import NetworkFile
+        from deepnets.network_file import open_graphs
 
-        file = NetworkFile(self.file)
-        graph = file.graph(self.index)
-        out = Path(f"{file.header.split}_{self.index}.png") if self.out is None else self.out
+        file = open_graphs(self.file)
+        index = file.check_index(self.index)
+        graph = file.graph(index)
+        out = Path(f"{file.header.split}_{index}.png") if self.out is None else self.out
         _refuse_existing([out], self.overwrite)
         from deepnets.plotting import plot_graph
 
-        plot_graph(graph, out, title=f"{file.header.split} {self.index}: {len(graph)} nodes")
-        print(f"{out}: network {self.index} of {self.file}, {len(graph)} nodes, {graph.edge_index.shape[1]} edges")
+        plot_graph(graph, out, title=f"{file.models[index]}: {len(graph)} nodes")
+        print(f"{out}: network {index} of {self.file}, {len(graph)} nodes, {graph.edge_index.shape[1]} edges")
         return 0
 
 
@@ -187,15 +190,26 @@ def _refuse_existing(paths: list[Path], overwrite: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit: 0 for success, 1 for a damaged file, 2 for bad input."""
+    signal.signal(signal.SIGTERM, _terminate)
     command = tyro.cli(Command, prog="deepnets", description="Architecture graphs of DeepNets-1M.", args=arguments)
     try:
         sys.exit(command.run())
-    except (ValueError, IndexError, OSError) as error:
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else error
+        print(f"deepnets: {reason}", file=sys.stderr)
+        sys.exit(2)
+    except (ValueError, IndexError) as error:
         print(f"deepnets: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("deepnets: interrupted; the same command continues the work", file=sys.stderr)
+        continues = "; the same command continues the work" if isinstance(command, Generate) else ""
+        print(f"deepnets: interrupted{continues}", file=sys.stderr)
         sys.exit(130)
+
+
+def _terminate(signum: int, frame: Any) -> None:
+    """Stopping a job is like interrupting it: workers end and temporary files go."""
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from deepnets.sampling import split_rules
 
 Ints = NDArray[np.int64]
 
+_DRAWS = 1000  # of one meta-batch
 _BULK = 256  # graphs read together when the whole data set is iterated
 
 
@@ -45,7 +46,7 @@ class ArchData(Data):
 class DeepNets1M(Dataset):
     """The architecture graphs of a split of DeepNets-1M (Knyazev et al., 2021), read from one memory-mapped file.
 
-    A missing file is generated (all 1,000,000 networks of the train split take minutes).
+    A missing file is generated (the train split takes a minute on two cores).
 
     Args:
         root: folder of the data, with files `deepnets1m_<split>.hdf5`.
@@ -73,13 +74,15 @@ class DeepNets1M(Dataset):
         num_classes: int = 10,
     ) -> None:
         split_rules(split)
-        if num is not None and num < 1:
-            raise ValueError(f"num is {num}; it must be 1 or more")
+        if num is not None and (not isinstance(num, int) or num < 1):
+            raise ValueError(f"num is {num!r}; it must be an integer, 1 or more")
         path = split_path(root, split)
         if force_reload or not path.exists():
             print(f"generating {path} ...")
             generate(path, split, num=num, overwrite=force_reload)
         self.file = NetworkFile(path, image_size, num_classes)
+        if self.file.header.split != split:
+            raise ValueError(f"{path} holds the split {self.file.header.split!r}, not {split!r}")
         if num is not None and num > len(self.file):
             raise ValueError(
                 f"{path} has {len(self.file)} networks, but num is {num}; generate more with force_reload=True"
@@ -90,6 +93,7 @@ class DeepNets1M(Dataset):
         if pre_filter is not None:
             graphs = tqdm(self._read_all(range(self._len)), total=self._len, desc="pre_filter")
             self._indices = [i for i, data in enumerate(graphs) if pre_filter(data)]
+            self.pre_filter = None  # done; and a data loader could not send every function to its workers
 
     def len(self) -> int:
         """Number of networks before any selection."""
@@ -100,14 +104,17 @@ class DeepNets1M(Dataset):
         return self._read([idx])[0]
 
     def __getitem__(self, idx: Any) -> Any:
-        if isinstance(idx, int | np.integer) and not -len(self) <= idx < len(self):
-            raise IndexError(f"index {idx} is out of range: the data set has {len(self)} networks")
-        return super().__getitem__(idx)
+        return super().__getitem__(idx if not isinstance(idx, int | np.integer) else self._checked(int(idx)))
+
+    def _checked(self, index: int) -> int:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is out of range: the data set has {len(self)} networks")
+        return int(index)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Data]:
         """Several graphs at once, which is faster than one by one; data loaders use it."""
         own = self.indices()
-        graphs = self._read([own[i] for i in indices])
+        graphs = self._read([own[self._checked(i)] for i in indices]) if len(indices) else []
         return graphs if self.transform is None else [self.transform(graph) for graph in graphs]
 
     def __iter__(self) -> Iterator[Data]:
@@ -116,17 +123,17 @@ class DeepNets1M(Dataset):
 
     def architecture(self, index: int) -> Architecture:
         """What network `index` is built from."""
-        return self.file.architecture(self.indices()[index])
+        return self.file.architecture(self.indices()[self._checked(index)])
 
     def graph(self, index: int) -> ArchGraph:
         """The graph of network `index` with its parameter names."""
-        return self.file.graph(self.indices()[index])
+        return self.file.graph(self.indices()[self._checked(index)])
 
     @property
     def graph_sizes(self) -> Ints:
         """(len,) number of nodes of each graph."""
         sizes = self.file.num_nodes[: self._len]
-        return sizes if self._indices is None else sizes[np.asarray(self._indices)]
+        return sizes if self._indices is None else sizes[np.asarray(self._indices, np.int64)]
 
     def _read_all(self, indices: Sequence[int]) -> Iterator[ArchData]:
         for start in range(0, len(indices), _BULK):
@@ -136,8 +143,7 @@ class DeepNets1M(Dataset):
         first = int(indices[0])
         consecutive = len(indices) == 1 or (isinstance(indices, range) and indices.step == 1)
         at = slice(first, first + len(indices)) if consecutive else np.array(indices, np.int64)
-        table, graphs = self.file.table(at), self.file.graphs(at)
-        shape = self.file.shapes(table, graphs)
+        graphs, shape = self.file.read(at)
         op, cell = graphs.op.astype(np.int64), graphs.cell.astype(np.int64)
         edge_index = np.array([graphs.edge_src, graphs.edge_dst], np.int64)
         nodes, edges = (itertools.pairwise(ptr.tolist()) for ptr in (graphs.node_ptr, graphs.edge_ptr))
@@ -148,12 +154,13 @@ class DeepNets1M(Dataset):
 
     def _data(self, index: int, op: Ints, edge_index: Ints, shape: Ints, cell: Ints) -> ArchData:
         data = ArchData()
-        # The storage is filled directly: the constructor would take as long as all the reading.
+        # The storage is filled directly: the constructor would take as long as all the reading. Copies, since parts of
+        # a bulk would keep all of it in memory.
         store = data._store
-        store["x"] = torch.from_numpy(op)
-        store["edge_index"] = torch.from_numpy(edge_index)
-        store["shape"] = torch.from_numpy(shape)
-        store["cell"] = torch.from_numpy(cell)
+        store["x"] = torch.from_numpy(op.copy())
+        store["edge_index"] = torch.from_numpy(edge_index.copy())
+        store["shape"] = torch.from_numpy(shape.copy())
+        store["cell"] = torch.from_numpy(cell.copy())
         store["index"] = index
         store["split"] = self.split
         return data
@@ -175,8 +182,8 @@ class VirtualEdges(BaseTransform):
     """
 
     def __init__(self, cutoff: int = 50) -> None:
-        if cutoff < 1:
-            raise ValueError(f"cutoff is {cutoff}; it must be 1 or more")
+        if not isinstance(cutoff, int) or cutoff < 1:
+            raise ValueError(f"cutoff is {cutoff}; it must be an integer, 1 or more")
         self.cutoff = cutoff
 
     def forward(self, data: Data) -> Data:
@@ -187,7 +194,7 @@ class VirtualEdges(BaseTransform):
             sources, targets = sources[order], targets[order]
         paths = shortest_paths(data.num_nodes, sources, targets)
         # As unsigned numbers the zeros of the diagonal, less one, are beyond any cutoff.
-        linked = np.flatnonzero((paths - np.int16(1)).view(np.uint16) < self.cutoff)
+        linked = np.flatnonzero((paths - np.int16(1)).view(np.uint16) < min(self.cutoff, data.num_nodes))
         edge_index = np.empty((2, len(linked)), np.int64)
         np.floor_divide(linked, data.num_nodes, out=edge_index[1])
         np.subtract(linked, edge_index[1] * data.num_nodes, out=edge_index[0])
@@ -212,17 +219,17 @@ class MetaBatchSampler(Sampler[list[int]]):
         seed: decides the order; epoch k of a seed is always the same.
 
     Raises:
-        ValueError: no meta-batch can have so few nodes.
+        ValueError: no meta-batch, or hardly any, has so few nodes.
     """
 
     def __init__(self, dataset: DeepNets1M, meta_batch_size: int = 8, max_nodes: int = 2200, seed: int = 0) -> None:
         self.sizes = dataset.graph_sizes
         if not 1 <= meta_batch_size <= len(self.sizes):
             raise ValueError(f"meta_batch_size is {meta_batch_size}; accepted: 1 to {len(self.sizes)}, the data set")
-        typical = meta_batch_size * float(np.median(self.sizes))
-        if typical > max_nodes:
+        smallest = int(np.sort(self.sizes)[:meta_batch_size].sum())
+        if smallest > max_nodes:
             raise ValueError(
-                f"{meta_batch_size} architectures have about {typical:.0f} nodes, more than max_nodes = {max_nodes}"
+                f"any {meta_batch_size} architectures have {smallest} nodes or more, above max_nodes = {max_nodes}"
             )
         self.meta_batch_size, self.max_nodes, self.seed = meta_batch_size, max_nodes, seed
         self.epoch = 0
@@ -236,6 +243,14 @@ class MetaBatchSampler(Sampler[list[int]]):
         order = rng.permutation(len(self.sizes))
         for start in range(0, len(self) * self.meta_batch_size, self.meta_batch_size):
             batch = order[start : start + self.meta_batch_size]
-            while self.sizes[batch].sum() > self.max_nodes:
-                batch = rng.choice(len(self.sizes), self.meta_batch_size, replace=False)
-            yield batch.tolist()
+            yield self._small_enough(batch, rng).tolist()
+
+    def _small_enough(self, batch: Ints, rng: np.random.Generator) -> Ints:
+        for _ in range(_DRAWS):
+            if self.sizes[batch].sum() <= self.max_nodes:
+                return batch
+            batch = rng.choice(len(self.sizes), self.meta_batch_size, replace=False)
+        raise ValueError(
+            f"{_DRAWS} random meta-batches of {self.meta_batch_size} architectures all had more than {self.max_nodes} "
+            "nodes; use smaller ones (meta_batch_size) or allow more nodes (max_nodes)"
+        )

@@ -9,8 +9,10 @@ import fcntl
 import json
 import os
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_all_start_methods, get_context
@@ -36,6 +38,8 @@ from deepnets.storage import (
 SHARD_SIZE = 5000
 """Networks a worker computes at a time, and the most that a kill loses for each worker."""
 
+MAX_NETWORKS = 10**9
+
 _CONNECT_SECONDS = 10
 
 
@@ -58,7 +62,7 @@ class Plan:
 
 def split_path(root: str | os.PathLike[str], split: str) -> Path:
     """Where the file of a split lies in a folder of data."""
-    return Path(root) / f"deepnets1m_{split}.hdf5"
+    return Path(root).expanduser() / f"deepnets1m_{split}.hdf5"
 
 
 def generate(
@@ -80,7 +84,7 @@ def generate(
         seed: root seed; network i depends on (seed, split, i) only.
         workers: local processes, by default one per available core.
         scheduler: address of a Dask scheduler that runs the work instead of local processes.
-        compress: gzip the columns: a quarter of the size, slower to read.
+        compress: gzip the columns: a seventh of the size, slower to read.
         overwrite: replace an existing file or a partial run with other settings.
 
     Raises:
@@ -88,17 +92,19 @@ def generate(
         ValueError: an unknown split or a count below 1.
         FileError: the disk is full or the folder cannot be written.
     """
-    path = Path(path)
+    path = Path(path).expanduser().resolve()
     rules = split_rules(split)
     num = rules.size if num is None else num
-    for what, value in (("num", num), ("workers", 1 if workers is None else workers)):
-        if value < 1:
-            raise ValueError(f"{what} is {value}; it must be 1 or more")
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed is {seed}; it must be between 0 and 2**63 - 1")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already; give another path or ask to overwrite it (--overwrite)")
+    _check_range("num", num, 1, MAX_NETWORKS)
+    _check_range("seed", seed, 0, 2**63 - 1)
+    if workers is not None:
+        _check_range("workers", workers, 1, 4096)
+    if path.is_dir():
+        raise FileError(f"cannot write {path}: it is a folder")
     plan = Plan(split, num, seed, compress, SHARD_SIZE)
+    if path.exists() and not overwrite:
+        _PartialRun(path, plan).remove_if_published()
+        raise FileExistsError(f"{path} exists already; give another path or ask to overwrite it (--overwrite)")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _PartialRun.open(path, plan, overwrite) as run:
@@ -109,6 +115,13 @@ def generate(
     except OSError as error:
         raise describe_write_error(error, path) from error
     return path
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if value < low:
+        raise ValueError(f"{name} is {value}; it must be {low} or more")
+    if value > high:
+        raise ValueError(f"{name} is {value}; it must be at most {high}")
 
 
 def shard_columns(split: str, seed: int, start: int, stop: int) -> Columns:
@@ -130,24 +143,43 @@ def _executor(scheduler: str | None, workers: int | None, n_tasks: int) -> Itera
     if workers <= 1:
         yield None, 1
         return
-    # Forked workers need no importable main module; they use numpy only, and no threads run here.
-    method = "fork" if "fork" in get_all_start_methods() else None
-    with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
-        yield pool, workers
+    # Forked workers need no importable main module.
+    context = get_context("fork" if "fork" in get_all_start_methods() else None)
+    with ProcessPoolExecutor(workers, context, initializer=_end_with, initargs=(os.getpid(),)) as pool:
+        pool.submit(os.getpid).result()  # starts the workers now, before a progress bar starts a thread
+        try:
+            yield pool, workers
+        except BrokenExecutor:
+            raise FileError("a worker was killed, perhaps for want of memory; the same command continues") from None
+
+
+def _end_with(parent: int) -> None:
+    """End this worker when the process that started it is gone, which it would not notice otherwise."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
 def _dask_client(address: str) -> Iterator[Any]:
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
+        from distributed.comm import CommClosedError
     except ImportError:
         raise ValueError("--scheduler needs the extra 'cluster': pip install 'deepnets[cluster]'") from None
     try:
         client = Client(address, timeout=_CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise ValueError(f"no Dask scheduler answers at {address!r} ({error})") from None
-    with client:
-        yield client
+    try:
+        with client:
+            yield client
+    except (KilledWorker, CommClosedError) as error:
+        raise FileError(f"the Dask cluster at {address!r} failed ({error}); the same command continues") from None
 
 
 def _compute(
@@ -207,8 +239,8 @@ class _PartialRun:
         run.folder.mkdir(exist_ok=True)
         with open(run.folder / "lock", "w") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock not inherited by workers
+            except (BlockingIOError, PermissionError):
                 raise FileError(f"another process is generating {path}; wait for it or choose another path") from None
             run._check_plan(overwrite)
             run._read_manifest()
@@ -221,6 +253,8 @@ class _PartialRun:
             found = _read_json(recorded)
             if found == wanted:
                 return
+            if not found:
+                overwrite = True  # torn by a kill while it was written, before any shard
             different = [f"{k}={found.get(k)!r} instead of {v!r}" for k, v in wanted.items() if found.get(k) != v]
             if not overwrite:
                 raise FileError(
@@ -237,13 +271,13 @@ class _PartialRun:
         """Shards that the manifest lists and that can be opened; a line cut off by a kill is ignored."""
         for temporary in self.folder.glob(".*.tmp"):
             temporary.unlink()
-        lines = self.manifest.read_text().splitlines() if self.manifest.exists() else []
+        lines = self.manifest.read_text(errors="replace").splitlines() if self.manifest.exists() else []
         for line in lines:
             try:
                 entry = json.loads(line)
                 shard = (int(entry["start"]), int(entry["stop"]))
                 file = ColumnFile(self._shard_path(shard))
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, TypeError):
                 continue
             if file.header.content_sha256 == entry["content_sha256"]:
                 self.finished[shard] = file.path
@@ -273,10 +307,19 @@ class _PartialRun:
         publish(whole, self.path, overwrite)
         shutil.rmtree(self.folder)
 
+    def remove_if_published(self) -> None:
+        """Remove the folder of a run that was killed between naming its file and tidying up."""
+        recorded = _read_json(self.folder / "plan.json")
+        header = ColumnFile(self.path).header if recorded else None
+        if header and (header.split, header.num_networks, header.seed) == tuple(
+            recorded.get(name) for name in ("split", "num", "seed")
+        ):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
-    except ValueError:
+        found = json.loads(path.read_text(errors="replace"))
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -65,15 +65,20 @@ class Genotype:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Genotype":
         """Read the published form: lists of [operation, input state], lists of states."""
+        if not isinstance(fields, Mapping):
+            raise ValueError(f"the genotype is {fields!r}; it is a mapping with normal, normal_concat, reduce, ...")
         missing = {"normal", "normal_concat", "reduce", "reduce_concat"} - set(fields)
         if missing:
             raise ValueError(f"the genotype lacks {', '.join(sorted(missing))}")
-        return cls(
-            tuple((str(op), int(state)) for op, state in fields["normal"]),
-            tuple(int(s) for s in fields["normal_concat"]),
-            tuple((str(op), int(state)) for op, state in fields["reduce"]),
-            tuple(int(s) for s in fields["reduce_concat"]),
-        )
+        try:
+            return cls(
+                tuple((str(op), int(state)) for op, state in fields["normal"]),
+                tuple(int(s) for s in fields["normal_concat"]),
+                tuple((str(op), int(state)) for op, state in fields["reduce"]),
+                tuple(int(s) for s in fields["reduce_concat"]),
+            )
+        except TypeError:
+            raise ValueError("a cell is a list of [operation, input state]; what it concatenates a list") from None
 
     def to_dict(self) -> dict[str, list[Any]]:
         """The published form, ready for JSON."""

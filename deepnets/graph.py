@@ -52,7 +52,7 @@ class ArchGraph:
         from deepnets.blocks import NAMES
 
         known = NAMES if vocabulary is None else vocabulary
-        names = [known[n].format(cell=c) for n, c in zip(name.tolist(), cell.tolist(), strict=True)]
+        names = [known[n].replace("{cell}", str(c)) for n, c in zip(name.tolist(), cell.tolist(), strict=True)]
         edge_index = np.stack([edge_src, edge_dst]).astype(np.int32)
         return cls(op, cell, np.array(names), shape.astype(np.int32), edge_index)
 

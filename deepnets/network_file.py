@@ -13,17 +13,15 @@ from numpy.typing import NDArray
 
 from deepnets.architecture import Architecture
 from deepnets.blocks import NAMES
-from deepnets.graph import ArchGraph
+from deepnets.graph_file import GRAPH_COLUMNS, GraphFile
 from deepnets.sampling import Networks
 from deepnets.shapes import CellValues, NodeDimensions, check_image_size
-from deepnets.storage import VOCABULARY, Column, ColumnFile, Columns, FileError, encode_vocabulary
+from deepnets.storage import VOCABULARY, Column, Columns, FileError, encode_vocabulary, reopen
 from deepnets.symbolic import GraphColumns
 from deepnets.table import NO_EDGE, ArchitectureTable
 
 Ints = NDArray[np.int64]
 
-_OF_NODES = ("op", "cell", "name")
-_GRAPH_COLUMNS = (*_OF_NODES, "edge_src", "edge_dst")
 _FLAGS = ("bn", "preproc", "glob_avg", "stem_pool")
 _NUMBERS = ("n_cells", "ks", "stem_type", "C_mult", "fc_layers", "fc_dim", "ops", "inputs", "concat")
 
@@ -46,11 +44,19 @@ def network_columns(networks: Networks, steps: int) -> Columns:
     columns["architectures/channels_224"] = networks.channels_224.astype(np.uint16)
     columns["architectures/num_params_32"] = networks.num_params_32.astype(np.uint32)
     columns["architectures/num_params_224"] = networks.num_params_224.astype(np.uint32)
-    columns |= {f"graphs/{name}": getattr(networks.graphs, name) for name in ("node_ptr", "edge_ptr", *_GRAPH_COLUMNS)}
+    columns |= {f"graphs/{name}": getattr(networks.graphs, name) for name in ("node_ptr", "edge_ptr", *GRAPH_COLUMNS)}
     return columns
 
 
-class NetworkFile:
+def open_graphs(path: str | os.PathLike[str], image_size: int = 32, num_classes: int = 10) -> GraphFile:
+    """A file of generated networks, or of graphs of any networks, whose shapes are what they are."""
+    file = GraphFile(path)
+    if any(name.startswith("architectures/") for name in file.file.names):
+        return NetworkFile(path, image_size, num_classes)
+    return file
+
+
+class NetworkFile(GraphFile):
     """A file of generated networks: architectures and graphs by index.
 
     Args:
@@ -64,14 +70,16 @@ class NetworkFile:
 
     def __init__(self, path: str | os.PathLike[str], image_size: int = 32, num_classes: int = 10) -> None:
         check_image_size(image_size)
+        super().__init__(path)
         self.image_size, self.num_classes = image_size, num_classes
-        self.file = ColumnFile(path)
-        self.header = self.file.header
-        self._columns: dict[str, Column] = {}
-        if "architectures/n_cells" not in self.file.names:
-            raise FileError(f"{path} holds graphs, but no architectures of the design space")
-        self.node_ptr = self.file.column("graphs/node_ptr")
-        self.edge_ptr = self.file.column("graphs/edge_ptr")
+        needed = (*_FLAGS, *_NUMBERS, f"channels_{image_size}", f"num_params_{image_size}")
+        missing = {f"architectures/{name}" for name in needed} - set(self.file.names)
+        if missing:
+            raise FileError(f"{path} lacks the columns {', '.join(sorted(missing))} of a file of architectures")
+        if any(self.file.describe(f"architectures/{name}")[0][0] != len(self) for name in needed):
+            raise FileError(f"{path} is damaged: its architectures are not as many as its graphs")
+        if num_classes < 1:
+            raise ValueError(f"num_classes is {num_classes}; it must be 1 or more")
         # The frozen vocabulary only grows, but a file may have been written with another order.
         position = {name: index for index, name in enumerate(NAMES)}
         unknown = set(self.file.vocabulary) - set(position)
@@ -80,16 +88,19 @@ class NetworkFile:
         translation = np.array([position[name] for name in self.file.vocabulary])
         self._translation = None if (translation == np.arange(len(translation))).all() else translation
 
-    def __reduce__(self) -> tuple[type["NetworkFile"], tuple[str, int, int]]:
-        return NetworkFile, (str(self.file.path), self.image_size, self.num_classes)
-
-    def __len__(self) -> int:
-        return len(self.node_ptr) - 1
+    def __reduce__(self) -> tuple:
+        arguments = (str(self.file.path), self.image_size, self.num_classes)
+        return reopen, (type(self), arguments, self.header.content_sha256)
 
     @property
-    def num_nodes(self) -> Ints:
-        """(B,) nodes of each graph."""
-        return np.diff(self.node_ptr)
+    def models(self) -> list[str]:
+        """The split and the index of each network."""
+        return [f"{self.header.split}/{i}" for i in range(len(self))]
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The frozen vocabulary, to which graphs are translated."""
+        return NAMES
 
     def num_params(self) -> Column:
         """(B,) recorded parameter counts at 32 channels with 10 classes, for the image size."""
@@ -102,32 +113,19 @@ class NetworkFile:
         channels = self._column(f"architectures/channels_{self.image_size}")[index]
         return ArchitectureTable(channels=channels, **columns)
 
+    def read(self, index: Ints | slice) -> tuple[GraphColumns, Ints]:
+        """The graphs at `index`, and the shapes of their nodes (N, 4)."""
+        table, graphs = self.table(index), self.graphs(index)
+        net = np.repeat(np.arange(len(graphs)), np.diff(graphs.node_ptr)) if len(graphs) > 1 else 0
+        cells = CellValues.of(table, self.image_size, self.num_classes)
+        return graphs, NodeDimensions.of(table, cells, net, graphs.cell, graphs.name).evaluate(cells)
+
     def graphs(self, index: Ints | slice) -> GraphColumns:
         """The graphs at `index`; a slice, of step 1, is read without copying."""
-        if isinstance(index, slice):
-            node_ptr, edge_ptr = (ptr[index.start : index.stop + 1] for ptr in (self.node_ptr, self.edge_ptr))
-            nodes, edges = (slice(int(ptr[0]), int(ptr[-1])) for ptr in (node_ptr, edge_ptr))
-            columns = [self._rows(f"graphs/{name}", nodes if name in _OF_NODES else edges) for name in _GRAPH_COLUMNS]
-            return self._translated(GraphColumns(node_ptr - node_ptr[0], edge_ptr - edge_ptr[0], *columns))
-        node_ptr, edge_ptr = (
-            np.concatenate([[0], np.cumsum(ptr[index + 1] - ptr[index])]) for ptr in (self.node_ptr, self.edge_ptr)
-        )
-        columns = [
-            self._gather(f"graphs/{name}", self.node_ptr if name in _OF_NODES else self.edge_ptr, index)
-            for name in _GRAPH_COLUMNS
-        ]
-        return self._translated(GraphColumns(node_ptr, edge_ptr, *columns))
-
-    def _translated(self, graphs: GraphColumns) -> GraphColumns:
+        graphs = super().graphs(index)
         if self._translation is None:
             return graphs
         return replace(graphs, name=self._translation[graphs.name].astype(np.uint16))
-
-    def shapes(self, table: ArchitectureTable, graphs: GraphColumns) -> Ints:
-        """(N, 4) shapes of all nodes of graphs, whose architectures are given."""
-        net = np.repeat(np.arange(len(graphs)), np.diff(graphs.node_ptr)) if len(graphs) > 1 else 0
-        cells = CellValues.of(table, self.image_size, self.num_classes)
-        return NodeDimensions.of(table, cells, net, graphs.cell, graphs.name).evaluate(cells)
 
     def architecture(self, index: int) -> Architecture:
         """The architecture at `index`, with its width for the image size.
@@ -137,32 +135,3 @@ class NetworkFile:
         """
         at = self.check_index(index)
         return self.table(slice(at, at + 1))[0]
-
-    def graph(self, index: int) -> ArchGraph:
-        """The graph at `index`.
-
-        Raises:
-            IndexError: the file has fewer networks.
-        """
-        at = slice(self.check_index(index), self.check_index(index) + 1)
-        graphs = self.graphs(at)
-        shapes = self.shapes(self.table(at), graphs)
-        return ArchGraph.from_columns(graphs.op, graphs.cell, graphs.name, shapes, graphs.edge_src, graphs.edge_dst)
-
-    def check_index(self, index: int) -> int:
-        """The index if there is such a network; negative ones count from the end."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is out of range: {self.file.path} has networks 0 to {len(self) - 1}")
-        return int(index % len(self))
-
-    def _column(self, name: str) -> Column:
-        if name not in self._columns:
-            self._columns[name] = self.file.column(name)
-        return self._columns[name]
-
-    def _rows(self, name: str, rows: slice) -> Column:
-        return self._column(name)[rows] if self.file.is_mapped(name) else self.file.rows(name, rows.start, rows.stop)
-
-    def _gather(self, name: str, ptr: Ints, index: Ints) -> Column:
-        bounds = zip(ptr[index].tolist(), ptr[index + 1].tolist(), strict=True)
-        return np.concatenate([self._rows(name, slice(*ends)) for ends in bounds])

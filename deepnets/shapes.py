@@ -26,7 +26,7 @@ def check_image_size(image_size: int) -> None:
     """Raise ValueError for a size that the design space does not define."""
     if image_size not in IMAGE_SIZES:
         known = " and ".join(map(str, IMAGE_SIZES))
-        raise ValueError(f"image_size is {image_size}; architectures are defined for {known}")
+        raise ValueError(f"image_size is {image_size!r}; architectures are defined for {known}")
 
 
 def reduction_cells(n_cells: Ints) -> tuple[Ints, Ints]:

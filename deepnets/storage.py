@@ -197,6 +197,11 @@ def encode_vocabulary(names: Sequence[str]) -> Column:
     return np.frombuffer("\n".join(names).encode(), np.uint8)
 
 
+def decode_vocabulary(column: Column) -> tuple[str, ...]:
+    """The names in a vocabulary column."""
+    return tuple(bytes(column).decode().split("\n"))
+
+
 def _write(path: Path, split: str, seed: int, version: str, sources: Mapping[str, _Source], compress: bool) -> str:
     checksums = {}
     with new_file(path) as file:
@@ -210,18 +215,14 @@ def _write(path: Path, split: str, seed: int, version: str, sources: Mapping[str
                     dataset[start : start + len(piece)] = piece
                 digest.update(piece)
                 start += len(piece)
-            checksums[name] = dataset.attrs["sha256"] = digest.hexdigest()
+            checksums[name] = digest.hexdigest()
+            dataset.attrs["sha256"] = np.bytes_(checksums[name])
         content = content_hash(split, seed, checksums)
         networks = sources[POINTERS[0]].shape[0] - 1
-        file.attrs.update(
-            format=FORMAT,
-            format_version=FORMAT_VERSION,
-            split=split,
-            seed=seed,
-            num_networks=networks,
-            toolkit_version=version,
-            content_sha256=content,
-        )
+        texts = {"format": FORMAT, "split": split, "toolkit_version": version, "content_sha256": content}
+        # Texts of fixed length: HDF5 keeps no checksum of others.
+        file.attrs.update({name: np.bytes_(text) for name, text in texts.items()})
+        file.attrs.update(format_version=FORMAT_VERSION, seed=seed, num_networks=networks)
         file.flush()
         damaged = [name for name in checksums if _checksum(_dataset_pieces(file[name])) != checksums[name]]
         if damaged:
@@ -263,10 +264,13 @@ class ColumnFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._open: dict[int, h5py.File] = {}
         try:
             with h5py.File(self.path, "r") as file:
-                self._checksums, self._layout = self._read_layout(file)
-                attributes = dict(file.attrs)
+                self.header = self._read_header(file)
+                self._checksums, self._layout = _read_layout(file)
+        except FileError:
+            raise
         except FileNotFoundError:
             raise FileError(f"{self.path} does not exist") from None
         except IsADirectoryError:
@@ -275,44 +279,48 @@ class ColumnFile:
             raise FileError(f"{self.path} cannot be read: permission denied") from None
         except OSError as error:
             raise FileError(f"{self.path} is truncated or not an HDF5 file ({error})") from None
-        with open(self.path, "rb") as raw:
-            self._map = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
-        self._open: dict[int, h5py.File] = {}
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:  # what h5py raises for damaged metadata
+            raise FileError(f"{self.path} is damaged: its header cannot be read ({error})") from None
         self._check_bounds()
-        self.header = Header(
-            split=str(attributes["split"]),
-            seed=int(attributes["seed"]),
-            num_networks=int(attributes["num_networks"]),
-            toolkit_version=str(attributes["toolkit_version"]),
-            content_sha256=str(attributes["content_sha256"]),
-        )
 
-    def _read_layout(self, file: h5py.File) -> tuple[dict[str, str], dict[str, "_Layout"]]:
-        if file.attrs.get("format") != FORMAT:
+    def _read_header(self, file: h5py.File) -> Header:
+        if _text(file.attrs.get("format", b"")) != FORMAT:
             raise FileError(f"{self.path} is an HDF5 file, but not of the {FORMAT} format")
         version = int(file.attrs["format_version"])
-        if version > FORMAT_VERSION:
+        if not 1 <= version <= FORMAT_VERSION:
             raise FileError(
                 f"{self.path} has format version {version}; this toolkit reads up to {FORMAT_VERSION}: please upgrade"
             )
-        datasets: dict[str, h5py.Dataset] = {}
-        file.visititems(lambda name, item: datasets.update({name: item}) if isinstance(item, h5py.Dataset) else None)
-        checksums = {name: str(dataset.attrs["sha256"]) for name, dataset in datasets.items()}
-        return checksums, {name: _Layout.of(dataset) for name, dataset in datasets.items()}
+        return Header(
+            split=_text(file.attrs["split"]),
+            seed=int(file.attrs["seed"]),
+            num_networks=int(file.attrs["num_networks"]),
+            toolkit_version=_text(file.attrs["toolkit_version"]),
+            content_sha256=_text(file.attrs["content_sha256"]),
+        )
 
     def _check_bounds(self) -> None:
+        size = self.path.stat().st_size
         needed = max((layout.offset + layout.nbytes for layout in self._layout.values() if layout.offset), default=0)
-        if len(self._map) < needed:
-            raise FileError(f"{self.path} is truncated: it has {len(self._map)} bytes, its columns need {needed}")
+        if size < needed:
+            raise FileError(f"{self.path} is truncated: it has {size} bytes, its columns need {needed}")
+        if VOCABULARY not in self._layout:
+            raise FileError(f"{self.path} is damaged: it lacks the column {VOCABULARY}")
 
-    def __reduce__(self) -> tuple[type["ColumnFile"], tuple[str]]:
-        return ColumnFile, (str(self.path),)
+    def __reduce__(self) -> tuple:
+        return reopen, (ColumnFile, (str(self.path),), self.header.content_sha256)
+
+    @cached_property
+    def _map(self) -> mmap.mmap:
+        # Not before a column is used: merging opens more files than a process may keep open.
+        with open(self.path, "rb") as raw:
+            return mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
         """The names that the name column indexes."""
         try:
-            return tuple(bytes(self.column(VOCABULARY)[:]).decode().split("\n"))
+            return decode_vocabulary(np.concatenate([*self.pieces(VOCABULARY), np.zeros(0, np.uint8)]))
         except (OSError, UnicodeDecodeError):
             raise FileError(f"{self.path} is damaged: its vocabulary cannot be read") from None
 
@@ -364,6 +372,32 @@ class ColumnFile:
         if os.getpid() not in self._open:
             self._open[os.getpid()] = h5py.File(self.path, "r")
         return self._open[os.getpid()][name]
+
+
+def _text(attribute: Any) -> str:
+    return attribute.decode() if isinstance(attribute, bytes) else str(attribute)
+
+
+def _read_layout(file: h5py.File) -> tuple[dict[str, str], dict[str, "_Layout"]]:
+    datasets: dict[str, h5py.Dataset] = {}
+    file.visititems(lambda name, item: datasets.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+    scalars = [name for name, dataset in datasets.items() if not dataset.shape]
+    if scalars:
+        raise ValueError(f"{scalars[0]} is no column")
+    checksums = {name: _text(dataset.attrs["sha256"]) for name, dataset in datasets.items()}
+    return checksums, {name: _Layout.of(dataset) for name, dataset in datasets.items()}
+
+
+def reopen(kind: Any, arguments: tuple[Any, ...], content_sha256: str) -> Any:
+    """What unpickling does: open the same file again.
+
+    Raises:
+        FileError: it has been replaced by another.
+    """
+    file = kind(*arguments)
+    if file.header.content_sha256 != content_sha256:
+        raise FileError(f"{arguments[0]} was replaced while it was in use; open the data set again")
+    return file
 
 
 @dataclass(frozen=True)

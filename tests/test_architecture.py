@@ -87,6 +87,21 @@ def test_bad_genotypes(change: dict, message: str) -> None:
         Genotype.from_dict(GENOTYPE.to_dict() | change)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("genotype", 5, "the genotype is 5"),
+        ("genotype", GENOTYPE.to_dict() | {"normal": 7}, "a cell is a list"),
+        ("n_cells", 4.7, "n_cells is 4.7; accepted: an integer"),
+        ("stem_pool", "False", "stem_pool is 'False'; accepted: True or False"),
+        ("norm", "layer", "norm is 'layer'"),
+    ],
+)
+def test_published_fields_of_the_wrong_type(field: str, value: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Architecture.from_dict({"genotype": GENOTYPE.to_dict(), "n_cells": 4} | {field: value})
+
+
 def test_missing_fields() -> None:
     with pytest.raises(ValueError, match="the architecture lacks n_cells"):
         Architecture.from_dict({"genotype": GENOTYPE.to_dict()})

