@@ -1,4 +1,4 @@
-"""The command `deepnets`: generate, inspect, verify, summarize and draw files of networks.
+"""The command `deepnets`: generate, inspect, verify, summarize and draw files of networks; trace any network.
 
 Each subcommand is a dataclass, whose fields are its options. Modules are imported when a subcommand runs, so that
 `deepnets --help` is quick.
@@ -20,7 +20,7 @@ from tyro.conf import Positional, arg, subcommand
 class Generate:
     """Generate a split of DeepNets-1M; an interrupted run is continued by the same command."""
 
-    split: Annotated[str, arg(metavar="{train,val,test,wide,deep,dense,bnfree,search}")]
+    split: Annotated[str, arg(metavar="{train,val,test,wide,deep,dense,bnfree,search,torchvision74,predefined}")]
     """Which split: its sampling rules and its published size."""
     root: Path = Path("data")
     """Folder of the file deepnets1m_<split>.hdf5."""
@@ -173,12 +173,58 @@ class Plot:
         return 0
 
 
+@dataclass(frozen=True)
+class Trace:
+    """Trace any network to its graph, and say what the graph leaves out."""
+
+    model: Positional[str]
+    """A torchvision model, timm:NAME, package.module:factory, or file.py:factory."""
+    input_size: tuple[int, ...] = ()
+    """Height and width of the image, or the whole shape of the input without the batch."""
+    strict: bool = False
+    """Fail if a parameter has no node."""
+    plot: Path | None = None
+    """Draw the graph (.png, .pdf or .svg)."""
+    json: Path | None = None
+    """Write nodes, edges and report as JSON."""
+    hdf5: Path | None = None
+    """Write a file of graphs that the other subcommands read."""
+    overwrite: bool = False
+    """Replace existing results."""
+
+    def run(self) -> int:
+        """Print a summary and write what was asked for."""
+        from deepnets.tracing import trace
+        from deepnets.tracing.summary import graph_dict, summary
+        from deepnets.tracing.targets import load_target
+
+        _refuse_existing([path for path in (self.plot, self.json, self.hdf5) if path is not None], self.overwrite)
+        size = self.input_size[0] if len(self.input_size) == 1 else self.input_size or None
+        model = load_target(self.model)
+        start = time.monotonic()
+        graph = trace(model, size, strict=self.strict)
+        print(summary(self.model, graph, time.monotonic() - start))
+        if self.json is not None:
+            self.json.write_text(json.dumps(graph_dict(graph)) + "\n")
+        if self.hdf5 is not None:
+            from deepnets.graph_file import write_graphs
+
+            self.hdf5.unlink(missing_ok=True)
+            write_graphs(self.hdf5, "traced", {self.model: graph})
+        if self.plot is not None:
+            from deepnets.plotting import plot_graph
+
+            plot_graph(graph, self.plot, title=f"{self.model}: {len(graph)} nodes")
+        return 0
+
+
 Command = (
     Annotated[Generate, subcommand("generate")]
     | Annotated[Info, subcommand("info")]
     | Annotated[Verify, subcommand("verify")]
     | Annotated[Stats, subcommand("stats")]
     | Annotated[Plot, subcommand("plot")]
+    | Annotated[Trace, subcommand("trace")]
 )
 
 

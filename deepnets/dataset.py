@@ -18,8 +18,9 @@ from deepnets.architecture import Architecture
 from deepnets.distances import shortest_paths
 from deepnets.generate import generate, split_path
 from deepnets.graph import ArchGraph
-from deepnets.network_file import NetworkFile
-from deepnets.sampling import split_rules
+from deepnets.network_file import NetworkFile, open_graphs
+from deepnets.sampling import TRACED, check_split
+from deepnets.shapes import check_image_size
 
 Ints = NDArray[np.int64]
 
@@ -50,13 +51,14 @@ class DeepNets1M(Dataset):
 
     Args:
         root: folder of the data, with files `deepnets1m_<split>.hdf5`.
-        split: train, val, test, wide, deep, dense, bnfree or search.
+        split: train, val, test, wide, deep, dense, bnfree or search; torchvision74 or predefined.
         transform: applied to every graph when it is read, for example `VirtualEdges()`.
         pre_filter: keeps the graphs for which it is true; evaluated for all graphs when the data set is opened.
         num: number of networks, the first ones; by default all that the file has, or the published number.
         force_reload: generate the file again, replacing the one that exists.
-        image_size: 32 or 224; decides the shapes.
-        num_classes: outputs of the classifiers; decides the shape of the last layer.
+        image_size: 32 (default) or 224; decides the shapes. Always 224 for torchvision74.
+        num_classes: outputs of the classifiers, 10 by default; decides the shape of the last layer. Always 1000 for
+            torchvision74, and 10 or 1000, by image size, for predefined.
 
     Raises:
         ValueError: an unknown split, a number below 1 or above that of the file, or a damaged file.
@@ -70,17 +72,19 @@ class DeepNets1M(Dataset):
         pre_filter: Callable[[Data], bool] | None = None,
         num: int | None = None,
         force_reload: bool = False,
-        image_size: int = 32,
-        num_classes: int = 10,
+        image_size: int | None = None,
+        num_classes: int | None = None,
     ) -> None:
-        split_rules(split)
+        check_split(split)
+        image_size, num_classes = _task(split, image_size, num_classes)
         if num is not None and (not isinstance(num, int) or num < 1):
             raise ValueError(f"num is {num!r}; it must be an integer, 1 or more")
-        path = split_path(root, split)
+        path = split_path(root, split, image_size)
         if force_reload or not path.exists():
             print(f"generating {path} ...")
-            generate(path, split, num=num, overwrite=force_reload)
-        self.file = NetworkFile(path, image_size, num_classes)
+            count = None if split in TRACED else num
+            generate(path, split, num=count, overwrite=force_reload, image_size=image_size)
+        self.file = open_graphs(path, image_size, num_classes)
         if self.file.header.split != split:
             raise ValueError(f"{path} holds the split {self.file.header.split!r}, not {split!r}")
         if num is not None and num > len(self.file):
@@ -122,8 +126,18 @@ class DeepNets1M(Dataset):
         return iter(graphs) if self.transform is None else map(self.transform, graphs)
 
     def architecture(self, index: int) -> Architecture:
-        """What network `index` is built from."""
+        """What network `index` is built from.
+
+        Raises:
+            ValueError: the graphs of this split are traced, not made from architectures.
+        """
+        if not isinstance(self.file, NetworkFile):
+            raise ValueError(f"the networks of {self.split} are no architectures of the design space")
         return self.file.architecture(self.indices()[self._checked(index)])
+
+    def model_name(self, index: int) -> str:
+        """What graph `index` is of: a torchvision model, or split and index of a network."""
+        return self.file.models[self.indices()[self._checked(index)]]
 
     def graph(self, index: int) -> ArchGraph:
         """The graph of network `index` with its parameter names."""
@@ -164,6 +178,19 @@ class DeepNets1M(Dataset):
         store["index"] = index
         store["split"] = self.split
         return data
+
+
+def _task(split: str, image_size: int | None, num_classes: int | None) -> tuple[int, int]:
+    """Image size and number of classes, of which traced splits have no choice."""
+    size = image_size if image_size is not None else 224 if split == "torchvision74" else 32
+    check_image_size(size)
+    if split not in TRACED:
+        return size, 10 if num_classes is None else num_classes
+    fixed = (224, 1000) if split == "torchvision74" else (size, 10 if size == 32 else 1000)
+    if (size, fixed[1] if num_classes is None else num_classes) != fixed:
+        asked = f"image_size={size}, num_classes={num_classes}"
+        raise ValueError(f"graphs of {split} have image_size={fixed[0]}, num_classes={fixed[1]}; asked for {asked}")
+    return fixed
 
 
 @functional_transform("virtual_edges")

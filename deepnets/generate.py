@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import deepnets
 from deepnets.network_file import network_columns
-from deepnets.sampling import Networks, sample_networks, split_rules
+from deepnets.sampling import TRACED, Networks, check_split, sample_networks, split_rules
 from deepnets.storage import (
     FORMAT_VERSION,
     ColumnFile,
@@ -60,9 +60,10 @@ class Plan:
         return [(i, min(i + self.shard_size, self.num)) for i in range(0, self.num, self.shard_size)]
 
 
-def split_path(root: str | os.PathLike[str], split: str) -> Path:
-    """Where the file of a split lies in a folder of data."""
-    return Path(root).expanduser() / f"deepnets1m_{split}.hdf5"
+def split_path(root: str | os.PathLike[str], split: str, image_size: int = 32) -> Path:
+    """Where the file of a split lies in a folder of data; predefined networks have one for each image size."""
+    size = "_224" if split == "predefined" and image_size == 224 else ""
+    return Path(root).expanduser() / f"deepnets1m_{split}{size}.hdf5"
 
 
 def generate(
@@ -74,18 +75,20 @@ def generate(
     scheduler: str | None = None,
     compress: bool = False,
     overwrite: bool = False,
+    image_size: int = 32,
 ) -> Path:
     """Generate a split of DeepNets-1M into a file, with a progress bar.
 
     Args:
         path: the file to write.
-        split: train, val, test, wide, deep, dense, bnfree or search.
+        split: train, val, test, wide, deep, dense, bnfree or search; torchvision74 or predefined, which are traced.
         num: number of networks, by default that of the published split.
         seed: root seed; network i depends on (seed, split, i) only.
         workers: local processes, by default one per available core.
         scheduler: address of a Dask scheduler that runs the work instead of local processes.
         compress: gzip the columns: a seventh of the size, slower to read.
         overwrite: replace an existing file or a partial run with other settings.
+        image_size: for the split predefined: 32 (10 classes) or 224 (1000 classes). Files of other splits serve both.
 
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
@@ -93,8 +96,10 @@ def generate(
         FileError: the disk is full or the folder cannot be written.
     """
     path = Path(path).expanduser().resolve()
-    rules = split_rules(split)
-    num = rules.size if num is None else num
+    check_split(split)
+    if split in TRACED:
+        return _trace_split(path, split, num, image_size, overwrite)
+    num = split_rules(split).size if num is None else num
     _check_range("num", num, 1, MAX_NETWORKS)
     _check_range("seed", seed, 0, 2**63 - 1)
     if workers is not None:
@@ -112,6 +117,21 @@ def generate(
             with _executor(scheduler, workers, len(missing)) as (executor, width):
                 _compute(run, plan, missing, executor, width)
             run.merge(overwrite)
+    except OSError as error:
+        raise describe_write_error(error, path) from error
+    return path
+
+
+def _trace_split(path: Path, split: str, num: int | None, image_size: int, overwrite: bool) -> Path:
+    if num is not None:
+        raise ValueError(f"num is {num}, but the split {split} always has the same networks")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists already; give another path or ask to overwrite it (--overwrite)")
+    from deepnets.torchvision74 import write_traced_split
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_traced_split(path, split, image_size, overwrite)
     except OSError as error:
         raise describe_write_error(error, path) from error
     return path

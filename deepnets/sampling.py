@@ -67,6 +67,9 @@ SPLITS: dict[str, Split] = {
     ),
 }
 
+TRACED = ("torchvision74", "predefined")
+"""Splits of existing networks: see `deepnets.torchvision74`."""
+
 _CONVOLUTIONS = tuple(OPERATION_INDEX[op] for op in OPERATIONS if "conv" in op)
 _LARGE = (OPERATION_INDEX["conv_5x5"], OPERATION_INDEX["conv_7x7"])
 _POOLING = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect")
@@ -89,9 +92,16 @@ def split_rules(split: str) -> Split:
     Raises:
         ValueError: no split has this name.
     """
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; choose from {', '.join(SPLITS)}")
+    check_split(split)
+    if split in TRACED:
+        raise ValueError(f"the networks of {split} are not sampled, but traced")
     return SPLITS[split]
+
+
+def check_split(split: str) -> None:
+    """Raise ValueError if no split has this name."""
+    if split not in (*SPLITS, *TRACED):
+        raise ValueError(f"unknown split {split!r}; choose from {', '.join((*SPLITS, *TRACED))}")
 
 
 def _uniforms(seed: int, split: str, proposal: int, start: int, stop: int) -> NDArray[np.float64]:

@@ -72,5 +72,5 @@ def test_graph_distances_and_statistics() -> None:
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="topological order"):
         shortest_paths(3, np.array([2]), np.array([1]))
-    with pytest.raises(ValueError, match="cutoff is 0; it must be 1 or more"):
+    with pytest.raises(ValueError, match="cutoff is 0; it must be an integer, 1 or more"):
         VirtualEdges(0)
