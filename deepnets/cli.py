@@ -121,6 +121,7 @@ class Stats:
     def run(self) -> int:
         """Print the table, save it and the figure."""
         from deepnets.network_file import NetworkFile
+        from deepnets.sampling import SPLITS
         from deepnets.statistics import split_statistics, table_text
 
         if not self.files:
@@ -129,6 +130,7 @@ class Stats:
         _refuse_existing([table, data, *([figure] if self.plot else [])], self.overwrite)
         self.out.mkdir(parents=True, exist_ok=True)
         files = {file.header.split: file for file in map(NetworkFile, self.files)}
+        files = {split: files[split] for split in sorted(files, key=[*SPLITS, *files].index)}
         if len(files) < len(self.files):
             raise ValueError("two files hold the same split; give one file for each split")
         statistics = [(split, split_statistics(file)) for split, file in files.items()]
