@@ -161,20 +161,22 @@ class DeepNets1M(Dataset):
         op, cell = graphs.op.astype(np.int64), graphs.cell.astype(np.int64)
         edge_index = np.array([graphs.edge_src, graphs.edge_dst], np.int64)
         nodes, edges = (itertools.pairwise(ptr.tolist()) for ptr in (graphs.node_ptr, graphs.edge_ptr))
+        if len(indices) == 1:
+            return [self._data(first, op, edge_index, shape, cell)]
+        # Copies, since parts of a bulk would keep all of it in memory.
         return [
-            self._data(int(index), op[a:b], edge_index[:, c:d], shape[a:b], cell[a:b])
+            self._data(int(index), op[a:b].copy(), edge_index[:, c:d].copy(), shape[a:b].copy(), cell[a:b].copy())
             for index, (a, b), (c, d) in zip(indices, nodes, edges, strict=True)
         ]
 
     def _data(self, index: int, op: Ints, edge_index: Ints, shape: Ints, cell: Ints) -> ArchData:
         data = ArchData()
-        # The storage is filled directly: the constructor would take as long as all the reading. Copies, since parts of
-        # a bulk would keep all of it in memory.
+        # The storage is filled directly: the constructor would take as long as all the reading.
         store = data._store
-        store["x"] = torch.from_numpy(op.copy())
-        store["edge_index"] = torch.from_numpy(edge_index.copy())
-        store["shape"] = torch.from_numpy(shape.copy())
-        store["cell"] = torch.from_numpy(cell.copy())
+        store["x"] = torch.from_numpy(op)
+        store["edge_index"] = torch.from_numpy(edge_index)
+        store["shape"] = torch.from_numpy(shape)
+        store["cell"] = torch.from_numpy(cell)
         store["index"] = index
         store["split"] = self.split
         return data
