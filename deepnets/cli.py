@@ -220,6 +220,55 @@ class Trace:
         return 0
 
 
+@dataclass(frozen=True)
+class Import:
+    """Import a published file: one file for each of its splits, every graph checked."""
+
+    file: Positional[Path | None] = None
+    """The HDF5 file, with its _meta.json beside it."""
+    hub: Annotated[str | None, arg(metavar="{train,eval,search}")] = None
+    """Fetch the published file from the Hugging Face hub first."""
+    root: Path = Path("data")
+    """Folder of the files."""
+    overwrite: bool = False
+    """Replace existing files."""
+
+    def run(self) -> int:
+        """Print how the recorded graphs compare with those made from the architectures."""
+        from deepnets.official import download_from_hub, import_file, md5_warning
+
+        if (self.file is None) == (self.hub is None):
+            raise ValueError("name either a file or, with --hub, what to fetch")
+        if self.hub is not None:
+            self.root.mkdir(parents=True, exist_ok=True)
+        source = self.file if self.file is not None else download_from_hub(str(self.hub), self.root)
+        reports = import_file(source, self.root, self.overwrite)
+        if self.hub is None and (warning := md5_warning(source)):
+            print(warning, file=sys.stderr)
+        print("\n".join(report.text() for report in reports))
+        return 0
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write files of networks in the published format."""
+
+    files: Positional[tuple[Path, ...]]
+    """Files of networks, one for each split."""
+    out: Path
+    """The HDF5 file; the metadata goes beside it."""
+
+    def run(self) -> int:
+        """Write both files."""
+        from deepnets.official import export_files
+
+        if not self.files:
+            raise ValueError("no file is given; name one or more files of networks")
+        export_files(self.files, self.out)
+        print(f"{self.out} and its _meta.json: {len(self.files)} splits")
+        return 0
+
+
 Command = (
     Annotated[Generate, subcommand("generate")]
     | Annotated[Info, subcommand("info")]
@@ -227,6 +276,8 @@ Command = (
     | Annotated[Stats, subcommand("stats")]
     | Annotated[Plot, subcommand("plot")]
     | Annotated[Trace, subcommand("trace")]
+    | Annotated[Import, subcommand("import")]
+    | Annotated[Export, subcommand("export")]
 )
 
 

@@ -238,7 +238,7 @@ def sample_networks(split: str, start: int, stop: int, seed: int = 0) -> Network
     table = ArchitectureTable.concatenate([part[0] for part in parts]).rows(at)
     params = np.concatenate([part[1] for part in parts], axis=1)[:, at]
     graphs = GraphColumns.concatenate([part[2] for part in parts]).take(at)
-    channels_32, channels_224 = _WIDTHS[rules.width](table)
+    channels_32, channels_224 = split_widths(split, table)
     return Networks(table, channels_32, channels_224, params[0], params[1], graphs)
 
 
@@ -258,6 +258,11 @@ def _next_plausible(
         proposal[pending[now[~good]]] += 1
         waiting = np.setdiff1d(waiting, now[good], assume_unique=True)
     return ArchitectureTable.concatenate(found).rows(np.argsort(np.concatenate(order)))
+
+
+def split_widths(split: str, table: ArchitectureTable) -> tuple[Ints, Ints]:
+    """(B,) channels that the networks of a split have on 32x32 and on 224x224 inputs."""
+    return _WIDTHS[split_rules(split).width](table)
 
 
 def _evaluation_width(table: ArchitectureTable) -> tuple[Ints, Ints]:

@@ -1,0 +1,515 @@
+"""The published file format of DeepNets-1M: import, with every graph checked, and export.
+
+`deepnets1m_{train,eval,search}.hdf5` holds `/<split>/<index>/adj`, shortest-path distances of which 1 is an edge, and
+`/<split>/<index>/nodes`, rows (primitive, cell, name) of indices into the metadata file beside it,
+`deepnets1m_..._meta.json`, which also has the architectures.
+
+What is imported are the architectures; their graphs are made anew and the recorded ones compared with them. Two known
+defects of recorded graphs are repaired for the comparison, as the GHN-3 code does while reading: with an
+ImageNet-style stem, cell 1 reads stem0 instead of stem1; and nodes that read one tensor have several incoming edges.
+Files made by today's published generator have the rows of `nodes` grouped by cell, `adj` in topological order.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import deepnets
+from deepnets.architecture import Architecture
+from deepnets.generate import split_path
+from deepnets.genotype import MAX_STEPS
+from deepnets.graph import ArchGraph
+from deepnets.network_file import NetworkFile, network_columns
+from deepnets.primitives import PRIMITIVE_INDEX, PRIMITIVES
+from deepnets.sampling import SPLITS, Networks, split_widths
+from deepnets.storage import FileError, merge, new_file, publish, write_columns
+from deepnets.symbolic import draw
+from deepnets.table import ArchitectureTable
+
+Ints = NDArray[np.int64]
+
+MD5 = {
+    "deepnets1m_eval.hdf5": "1f5641329271583ad068f43e1521517e",
+    "deepnets1m_meta.tar.gz": "a42b6f513da6bbe493fc16a30d6d4e3e",
+    "deepnets1m_search.hdf5": "0a93f4b4e3b729ea71eb383f78ea9b53",
+    "deepnets1m_train.hdf5": "90bbe84bb1da0d76cdc06d5ff84fa23d",
+}
+"""Of the published files."""
+
+HUB_DATASET = "SamsungSAILMontreal/deepnets1m"
+
+_BLOCK = 2000  # networks in memory at a time
+_CUTOFF = 250  # longest distance that is exported, which still fits uint8
+_EXAMPLES = 5
+_JOINS = tuple(PRIMITIVE_INDEX[name] for name in ("sum", "concat", "cse"))
+_UNNAMED = tuple(
+    PRIMITIVE_INDEX[name] for name in ("input", "sum", "concat", "msa", "cse", "glob_avg", "max_pool", "avg_pool")
+)
+
+
+@dataclass
+class ImportReport:
+    """How the recorded graphs of a split compare with those made from its architectures.
+
+    Args:
+        split: which split.
+        networks: how many networks it has.
+        equal: recorded graphs that are equal as they are.
+        repaired: equal after the known defects are repaired.
+        misaligned: equal but for the order of the rows of `nodes`, which does not fit `adj`.
+        different: all others; `examples` says what differs in the first few.
+        wrong_params: networks whose recorded parameter counts differ from the exact ones.
+    """
+
+    split: str
+    networks: int = 0
+    equal: int = 0
+    repaired: int = 0
+    misaligned: int = 0
+    different: int = 0
+    wrong_params: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        """One line, and one for each example."""
+        counts = ", ".join(f"{count:,} {name}" for name, count in asdict(self).items() if isinstance(count, int))
+        return "\n".join([f"{self.split}: {counts}", *(f"  {example}" for example in self.examples)])
+
+
+def md5_warning(path: Path) -> str | None:
+    """A sentence if the file has the name of a published one, but is another."""
+    expected = MD5.get(path.name)
+    if expected is None:
+        return None
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found == expected:
+        return None
+    return f"{path} is not the published file of this name (MD5 {found} instead of {expected})"
+
+
+def import_file(source: Path, root: Path, overwrite: bool = False) -> list[ImportReport]:
+    """Read a published file into one file for each of its splits.
+
+    The text of the metadata stays in memory (0.5 GB for train), of the networks a few thousand at a time.
+
+    Args:
+        source: the HDF5 file, with its `_meta.json` beside it.
+        root: folder of the files `deepnets1m_<split>.hdf5`.
+        overwrite: replace existing ones.
+
+    Raises:
+        FileExistsError: a file exists already.
+        FileError: the source is missing or damaged.
+    """
+    metadata = _Metadata(source)
+    try:
+        file = h5py.File(source, "r")
+    except OSError as error:
+        raise FileError(f"{source} is missing, truncated or not an HDF5 file ({error})") from None
+    with file:
+        for split in metadata.splits:
+            if split not in SPLITS:
+                raise FileError(f"{source} has the split {split!r}; known are {', '.join(SPLITS)}")
+            if split not in file or len(file[split]) != metadata.splits[split].count:
+                groups = len(file[split]) if split in file else 0
+                raise FileError(f"{source} has {groups} graphs of {split}, its metadata {metadata.splits[split].count}")
+            path = split_path(root, split)
+            if path.exists() and not overwrite:
+                raise FileExistsError(
+                    f"{path} exists already; name another folder or ask to overwrite it (--overwrite)"
+                )
+        return [_import_split(file, metadata, split, split_path(root, split), overwrite) for split in metadata.splits]
+
+
+def _import_split(file: h5py.File, metadata: "_Metadata", split: str, path: Path, overwrite: bool) -> ImportReport:
+    report = ImportReport(split)
+    folder = path.with_name(f".{path.name}.import")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    version = f"{deepnets.__version__}, imported from {metadata.source.name}"
+    try:
+        parts = []
+        with tqdm(total=metadata.splits[split].count, desc=split, unit=" networks") as bar:
+            for start, nets in metadata.blocks(split):
+                networks = _networks(split, nets, metadata.source)
+                _compare_block(report, file[split], start, nets, networks, metadata.splits[split].vocabulary)
+                parts.append(folder / f"{start:09d}.hdf5")
+                write_columns(parts[-1], split, 0, version, network_columns(networks, _steps(split, networks)))
+                bar.update(len(nets))
+        merge(folder / "whole.hdf5", parts, compress=False)
+        publish(folder / "whole.hdf5", path, overwrite)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return report
+
+
+def _steps(split: str, networks: Networks) -> int:
+    """Steps that the columns have room for; those of the split, unless an architecture has more."""
+    rules = SPLITS[split]
+    usual = max(rules.steps[1], rules.deep_steps[1])
+    return usual if 2 * usual >= networks.table.ops.shape[2] else MAX_STEPS
+
+
+def _networks(split: str, nets: Sequence[dict[str, Any]], source: Path) -> Networks:
+    """Architectures of the metadata, with their graphs made anew."""
+    try:
+        table = ArchitectureTable.from_architectures([Architecture.from_dict({**net, "C": 32}) for net in nets])
+    except (ValueError, TypeError, AttributeError) as error:
+        raise FileError(f"the metadata of {source} has an architecture that cannot be read: {error}") from None
+    drawing = draw(table)
+    small, large = split_widths(split, table) if "C" not in nets[0] else _recorded_widths(split, nets)
+    counts = [drawing.count_parameters(size, 10) for size in (32, 224)]
+    return Networks(table, small, large, counts[0], counts[1], drawing.graphs())
+
+
+def _recorded_widths(split: str, nets: Sequence[dict[str, Any]]) -> tuple[Ints, Ints]:
+    base = np.array([net["C"] for net in nets], np.int64)
+    return (4 * base, 2 * base) if split == "wide" else (base, base)
+
+
+def _compare_block(
+    report: ImportReport,
+    group: h5py.Group,
+    start: int,
+    nets: Sequence[dict[str, Any]],
+    networks: Networks,
+    vocabulary: "_Vocabulary",
+) -> None:
+    for row, net in enumerate(nets):
+        graphs = networks.graphs.take(np.array([row]))
+        shape = np.zeros((len(graphs.op), 4), np.int32)  # not recorded, so not compared
+        ends = (graphs.edge_src, graphs.edge_dst)
+        symbolic = _Labelled.of(ArchGraph.from_columns(graphs.op, graphs.cell, graphs.name, shape, *ends))
+        index = start + row
+        try:
+            recorded = vocabulary.read(group[str(index)])
+        except (KeyError, OSError, IndexError, ValueError) as error:
+            raise FileError(f"graph {index} of {report.split} cannot be read ({error})") from None
+        outcome = _compare(recorded, symbolic)
+        report.networks += 1
+        setattr(report, outcome, getattr(report, outcome) + 1)
+        if outcome == "different" and len(report.examples) < _EXAMPLES:
+            report.examples.append(f"{index}: {_difference(recorded, symbolic)}")
+        exact = {"cifar10": networks.num_params_32[row], "imagenet": networks.num_params_224[row]}
+        params = net.get("num_params", {})
+        report.wrong_params += any(params.get(name, count) != count for name, count in exact.items())
+
+
+@dataclass(frozen=True, eq=False)
+class _Labelled:
+    """A graph by the primitives, names and cells of its nodes and by its edges (2, E)."""
+
+    op: Ints
+    names: NDArray[np.str_]
+    cell: Ints
+    edges: Ints
+
+    @classmethod
+    def of(cls, graph: ArchGraph) -> "_Labelled":
+        names = np.where(np.isin(graph.op, _UNNAMED), "", graph.name)
+        return cls(graph.op.astype(np.int64), names, graph.cell.astype(np.int64), graph.edge_index.astype(np.int64))
+
+    def labels(self) -> NDArray[np.uint64]:
+        """(N,) a number for each primitive and name; nodes without parameters are known by their primitive."""
+        texts = [f"{op} {name}" for op, name in zip(self.op.tolist(), self.names.tolist(), strict=True)]
+        return np.array([int.from_bytes(hashlib.blake2b(t.encode(), digest_size=8).digest()) for t in texts], np.uint64)
+
+    def fingerprint(self, labels: NDArray[np.uint64], rounds: int = 12) -> NDArray[np.uint64]:
+        """(N,) sorted numbers that equal graphs share: labels, mixed with those of neighbours again and again."""
+        source, target = self.edges
+        with np.errstate(over="ignore"):
+            for _ in range(rounds):
+                before, behind = np.zeros_like(labels), np.zeros_like(labels)
+                np.add.at(before, target, _mixed(labels[source]))
+                np.add.at(behind, source, _mixed(labels[target] + np.uint64(0x9E3779B97F4A7C15)))
+                labels = _mixed(labels + _mixed(before) * np.uint64(3) + behind)
+        return np.sort(labels)
+
+
+def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finalizer of SplitMix64."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _same(a: _Labelled, b: _Labelled) -> bool:
+    if a.edges.shape != b.edges.shape or len(a.op) != len(b.op):
+        return False
+    return bool((a.fingerprint(a.labels()) == b.fingerprint(b.labels())).all())
+
+
+def _compare(recorded: _Labelled, symbolic: _Labelled) -> str:
+    """The counter of `ImportReport` that a graph belongs to."""
+    if _same(recorded, symbolic):
+        return "equal"
+    if _same(_repaired(recorded), symbolic):
+        return "repaired"
+    if len(recorded.op) != len(symbolic.op) or recorded.edges.shape != symbolic.edges.shape:
+        return "different"
+    same_nodes = (np.sort(recorded.labels()) == np.sort(symbolic.labels())).all()
+    blank = np.zeros(len(recorded.op), np.uint64)
+    same_edges = (recorded.fingerprint(blank) == symbolic.fingerprint(blank)).all()
+    return "misaligned" if same_nodes and same_edges else "different"
+
+
+def _repaired(graph: _Labelled) -> _Labelled:
+    """The graph without the two known defects."""
+    source, target = graph.edges.copy()
+    stems = [np.flatnonzero(np.char.startswith(graph.names, f"stem{part}.")) for part in (0, 1)]
+    if all(len(stem) for stem in stems):
+        moved = (source == stems[0].max()) & (graph.cell[target] == 1)
+        source[moved] = stems[1].max()
+    order = np.lexsort((source, target))
+    source, target = source[order], target[order]
+    first = np.concatenate([[True], target[1:] != target[:-1]])
+    kept = first | np.isin(graph.op[target], _JOINS)
+    return _Labelled(graph.op, graph.names, graph.cell, np.stack([source[kept], target[kept]]))
+
+
+def _difference(recorded: _Labelled, symbolic: _Labelled) -> str:
+    if len(recorded.op) != len(symbolic.op):
+        return f"{len(recorded.op)} nodes are recorded, the architecture has {len(symbolic.op)}"
+    if recorded.edges.shape != symbolic.edges.shape:
+        return f"{recorded.edges.shape[1]} edges are recorded, the architecture has {symbolic.edges.shape[1]}"
+    if (np.sort(recorded.labels()) != np.sort(symbolic.labels())).any():
+        other = set(recorded.names) ^ set(symbolic.names)
+        return f"other nodes are recorded, such as {min(other) if other else 'another primitive'}"
+    return "the same nodes are connected in another way"
+
+
+@dataclass(frozen=True)
+class _Vocabulary:
+    """Primitives and parameter names of a published split, in today's spelling."""
+
+    primitives: dict[int, int]
+    names: dict[int, str]
+
+    @classmethod
+    def of(cls, meta: dict[str, dict[str, str]]) -> "_Vocabulary":
+        primitives = {int(k): _primitive(name) for k, name in meta["primitives_ext"].items()}
+        return cls(primitives, {int(k): _name(name) for k, name in meta["unique_op_names"].items()})
+
+    def read(self, group: h5py.Group) -> _Labelled:
+        """The graph of one network."""
+        adjacency, nodes = group["adj"][()], group["nodes"][()].astype(np.int64)
+        if adjacency.shape != (len(nodes), len(nodes)):
+            raise ValueError(f"adj is {adjacency.shape}, nodes {nodes.shape}")
+        op = np.array([self.primitives[p] for p in nodes[:, 0].tolist()])
+        names = [
+            "" if o in _UNNAMED else self.names[n] if _GLOBAL.match(self.names[n]) else f"cells.{c}.{self.names[n]}"
+            for o, c, n in zip(op.tolist(), nodes[:, 1].tolist(), nodes[:, 2].tolist(), strict=True)
+        ]
+        return _Labelled(op, np.array(names), nodes[:, 1], np.stack(np.nonzero(adjacency == 1)))
+
+
+_GLOBAL = re.compile(r"(stem|pos_enc|classifier)")
+
+
+def _primitive(name: str) -> int:
+    """Published primitives carry kernel sizes: conv_1x1, sep_conv_3x3, max_pool_3x3."""
+    plain = {"fc-b": "bias"}.get(name, re.sub(r"(_\d+x\d+)+$", "", name))
+    if plain not in PRIMITIVE_INDEX:
+        raise FileError(f"the metadata has an unknown primitive {name!r}; known are {', '.join(PRIMITIVES)}")
+    return PRIMITIVE_INDEX[plain]
+
+
+def _name(name: str) -> str:
+    """Published names are spelled in several ways."""
+    name = f"{name}weight" if name.endswith("to_out.0.") else name
+    return re.sub(r"^_ops\.(\d+)\.(\d+)\.", r"_ops.\1.op.\2.", name)
+
+
+@dataclass(frozen=True)
+class _SplitMetadata:
+    """Where the architectures of a split stand in the text, every `_BLOCK` of them, and the vocabulary."""
+
+    offsets: list[int]
+    count: int
+    vocabulary: _Vocabulary
+
+
+class _Metadata:
+    """The metadata file beside a published file; architectures are decoded when they are needed."""
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+        if not source.is_file():
+            raise FileError(f"{source} does not exist, or is no file")
+        path = source.with_name(source.stem + "_meta.json")
+        if not path.is_file():
+            raise FileError(f"{source} needs the metadata file {path.name} beside it")
+        self._text = path.read_text()
+        self._decoder = json.JSONDecoder()
+        try:
+            self.splits = dict(self._read_split(position, name) for name, position in self._members(0))
+        except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+            raise FileError(f"{path} is no metadata of DeepNets-1M ({error})") from None
+
+    def blocks(self, split: str) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        """Index of the first, and the architectures, of each block."""
+        found = self.splits[split]
+        for number, position in enumerate(found.offsets):
+            start = number * _BLOCK
+            nets = []
+            for _ in range(min(_BLOCK, found.count - start)):
+                net, position = self._decode(position)
+                nets.append(net)
+            yield start, nets
+
+    def _skip(self, position: int) -> int:
+        while self._text[position] in " \t\r\n,:":
+            position += 1
+        return position
+
+    def _decode(self, position: int) -> tuple[Any, int]:
+        return self._decoder.raw_decode(self._text, self._skip(position))
+
+    def _members(self, position: int) -> Iterator[tuple[str, int]]:
+        """Names and positions of the values of an object; the value itself is passed over afterwards."""
+        position = self._skip(position)
+        if self._text[position] != "{":
+            raise ValueError("an object is expected")
+        position = self._skip(position + 1)
+        while self._text[position] != "}":
+            name, position = self._decode(position)
+            yield name, position
+            position = self._skip(self._end)
+
+    def _read_split(self, position: int, name: str) -> tuple[str, _SplitMetadata]:
+        offsets: list[int] = []
+        count, vocabulary = 0, None
+        for member, place in self._members(position):
+            if member == "nets":
+                offsets, count = self._read_nets(self._skip(place))
+            else:
+                value, self._end = self._decode(place)
+                vocabulary = _Vocabulary.of(value) if member == "meta" else vocabulary
+        if vocabulary is None or not count:
+            raise ValueError(f"the split {name!r} lacks nets or meta")
+        self._end = self._skip(self._end) + 1  # behind the brace of the split
+        return name, _SplitMetadata(offsets, count, vocabulary)
+
+    def _read_nets(self, position: int) -> tuple[list[int], int]:
+        offsets, count = [], 0
+        position = self._skip(position + 1)
+        while self._text[position] != "]":
+            if count % _BLOCK == 0:
+                offsets.append(position)
+            _, position = self._decode(position)
+            position = self._skip(position)
+            count += 1
+        self._end = position + 1
+        return offsets, count
+
+
+def export_files(sources: Sequence[Path], target: Path) -> None:
+    """Write files of networks in the published format: `target` and its `_meta.json`.
+
+    Raises:
+        FileExistsError: one of the two exists already.
+        FileError: a source cannot be read, or two hold the same split.
+    """
+    files = [NetworkFile(source) for source in sources]
+    splits = [file.header.split for file in files]
+    if len(set(splits)) < len(splits):
+        raise FileError(f"several files hold the same split ({', '.join(splits)}); give one file for each")
+    metadata = target.with_name(target.stem + "_meta.json")
+    for path in (target, metadata):
+        if path.exists():
+            raise FileExistsError(f"{path} exists already; nothing is overwritten unasked")
+    temporary = metadata.with_name(f".{metadata.name}.tmp")
+    try:
+        with new_file(target) as out, open(temporary, "w") as text:
+            out.attrs["title"] = "DeepNets-1M"
+            for number, file in enumerate(files):
+                text.write("{" if number == 0 else ", ")
+                _export_split(file, out.create_group(file.header.split), text)
+            text.write("}")
+        publish(temporary, metadata)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _export_split(file: NetworkFile, group: h5py.Group, text: Any) -> None:
+    split = file.header.split
+    names: dict[str, int] = {}
+    primitives: dict[str, int] = {}
+    large = NetworkFile(file.file.path, image_size=224)
+    text.write(f'"{split}": {{"nets": [')
+    for index in tqdm(range(len(file)), desc=split, unit=" networks"):
+        graph = file.graph(index)
+        kinds = [_published_primitive(op, shape) for op, shape in zip(graph.op.tolist(), graph.shape, strict=True)]
+        local = [re.sub(r"^cells\.\d+\.", "", name) for name in graph.name.tolist()]
+        rows = [
+            (primitives.setdefault(kind, len(primitives)), cell, names.setdefault(name, len(names)))
+            for kind, cell, name in zip(kinds, graph.cell.tolist(), local, strict=True)
+        ]
+        group.create_dataset(f"{index}/adj", data=graph.distances(_CUTOFF).astype(np.uint8))
+        group.create_dataset(f"{index}/nodes", data=np.array(rows, np.uint16))
+        net = file.architecture(index).to_dict() | {"num_nodes": len(graph)}
+        net["C"] = large.architecture(index).channels // 2 if split == "wide" else net["C"]
+        net["num_params"] = {"cifar10": int(file.num_params()[index]), "imagenet": int(large.num_params()[index])}
+        text.write((", " if index else "") + json.dumps(net))
+    meta = {key: {str(v): k for k, v in d.items()} for key, d in _vocabularies(primitives, names)}
+    text.write(f'], "meta": {json.dumps(meta)}}}')
+
+
+def _vocabularies(primitives: dict[str, int], names: dict[str, int]) -> list[tuple[str, dict[str, int]]]:
+    return [("primitives_ext", primitives), ("unique_op_names", names)]
+
+
+def _published_primitive(op: int, shape: NDArray[np.int32]) -> str:
+    """Published files tell 1x1 convolutions and linear layers from other convolutions."""
+    name = PRIMITIVES[op]
+    return "conv_1x1" if name == "conv" and shape[2] == shape[3] == 1 else name
+
+
+def download_from_hub(kind: str, folder: Path) -> Path:
+    """Fetch a published file and its metadata from the Hugging Face hub; the path of the HDF5 file.
+
+    Args:
+        kind: train, eval or search.
+        folder: where the files go.
+
+    Raises:
+        ValueError: an unknown kind, or the extra `hub` is missing.
+        FileError: the hub cannot be reached, or a file is not the published one.
+    """
+    if kind not in ("train", "eval", "search"):
+        raise ValueError(f"the hub has no {kind!r}; choose from train, eval, search")
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError:
+        raise ValueError("--hub needs the extra 'hub': pip install 'deepnets[hub]'") from None
+    paths = []
+    for name in (f"deepnets1m_{kind}.hdf5", "deepnets1m_meta.tar.gz"):
+        try:
+            paths.append(Path(hf_hub_download(HUB_DATASET, name, repo_type="dataset", local_dir=folder)))
+        except Exception as error:  # whatever the hub's client raises without a network
+            raise FileError(
+                f"cannot fetch {name} of {HUB_DATASET} ({type(error).__name__}); "
+                f"get it in another way and name its path: deepnets import PATH"
+            ) from None
+        if warning := md5_warning(paths[-1]):
+            raise FileError(warning)
+    with tarfile.open(paths[1]) as archive:
+        wanted = f"deepnets1m_{kind}_meta.json"
+        member = next((m for m in archive.getmembers() if Path(m.name).name == wanted and m.isfile()), None)
+        content = None if member is None else archive.extractfile(member)
+        if content is None:
+            raise FileError(f"{paths[1]} lacks {wanted}")
+        paths[0].with_name(wanted).write_bytes(content.read())
+    return paths[0]
