@@ -1,0 +1,178 @@
+"""The published file format: samples of the reference code, round trips, defects, and bad input."""
+
+import gzip
+import io
+import json
+import sys
+import tarfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+
+from deepnets import official
+from deepnets.generate import generate
+from deepnets.network_file import NetworkFile
+from deepnets.official import download_from_hub, export_files, import_file, md5_warning
+from deepnets.storage import ColumnFile, FileError
+from tests.test_cli import assert_refused, run
+
+SAMPLES = Path(__file__).parent / "golden" / "official"
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Path:
+    for packed in SAMPLES.glob("*.gz"):
+        (tmp_path / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
+    return tmp_path
+
+
+def test_samples_equal_the_symbolic_graphs(samples: Path) -> None:
+    reports = import_file(samples / "deepnets1m_eval.hdf5", samples / "data")
+    assert {report.split for report in reports} == {"val", "test", "wide", "deep", "dense", "bnfree"}
+    assert all((report.networks, report.equal, report.wrong_params) == (4, 4, 0) for report in reports)
+    wide = NetworkFile(samples / "data" / "deepnets1m_wide.hdf5")
+    assert wide.architecture(0).num_params() > 30_000_000  # the evaluation width was not recorded, so it was computed
+    assert "imported from deepnets1m_eval.hdf5" in wide.header.toolkit_version
+
+
+def test_misaligned_rows_are_noticed(samples: Path) -> None:
+    (report,) = import_file(samples / "deepnets1m_train.hdf5", samples / "data")
+    assert (report.networks, report.misaligned, report.equal) == (6, 6, 0)
+
+
+@pytest.mark.parametrize("splits", [("train",), ("val", "wide", "dense")])
+def test_round_trip(tmp_path: Path, splits: tuple[str, ...]) -> None:
+    sources = [generate(tmp_path / f"deepnets1m_{split}.hdf5", split, num=25, workers=1) for split in splits]
+    export_files(sources, tmp_path / "published.hdf5")
+    reports = import_file(tmp_path / "published.hdf5", tmp_path / "again")
+    assert all((report.networks, report.equal, report.wrong_params) == (25, 25, 0) for report in reports)
+    for source in sources:
+        again = ColumnFile(tmp_path / "again" / source.name)
+        assert again.header.content_sha256 == ColumnFile(source).header.content_sha256
+
+
+def test_known_defects_are_repaired_and_others_reported(samples: Path) -> None:
+    source = samples / "deepnets1m_eval.hdf5"
+    meta = json.loads((samples / "deepnets1m_eval_meta.json").read_text())["test"]["meta"]["unique_op_names"]
+    with h5py.File(source, "r+") as file:
+        for index in range(4):
+            adjacency, nodes = (file[f"test/{index}/{name}"][()] for name in ("adj", "nodes"))
+            names = [meta[str(name)] for name in nodes[:, 2]]
+            if index in (1, 2):  # networks with an ImageNet-style stem: cell 1 reads stem0 instead of stem1
+                stem0, stem1 = names.index("stem0.4.weight"), names.index("stem1.2.weight")
+                moved = [v for v in np.flatnonzero(adjacency[stem1] == 1) if nodes[v, 1] == 1]
+                assert moved
+                adjacency[stem1, moved], adjacency[stem0, moved] = 0, 1
+                norms = [v for v, name in enumerate(names) if name.endswith("op.2.weight") and adjacency[v - 1, v] != 1]
+                adjacency[[v - 1 for v in norms], norms] = 1  # a norm layer that reads a second tensor
+            else:  # one edge too few
+                adjacency[0, np.flatnonzero(adjacency[0] == 1)[0]] = 2
+            file[f"test/{index}/adj"][...] = adjacency
+    report = next(r for r in import_file(source, samples / "data") if r.split == "test")
+    assert (report.equal, report.repaired, report.different) == (0, 2, 2)
+    assert all("edges are recorded" in example for example in report.examples)
+
+
+def test_files_that_are_not_the_published_ones(samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    warning = md5_warning(samples / "deepnets1m_eval.hdf5")
+    assert warning is not None
+    assert "is not the published file of this name" in warning
+    other = samples / "mine.hdf5"
+    other.write_bytes(b"x")
+    assert md5_warning(other) is None
+    code, out, err = run(capsys, "import", samples / "deepnets1m_train.hdf5", "--root", samples / "data")
+    assert code == 0
+    assert "6 misaligned" in out
+    assert "is not the published file" in err
+
+
+def test_export_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = generate(tmp_path / "x.hdf5", "val", num=3, workers=1)
+    assert run(capsys, "export", source, "--out", tmp_path / "deepnets1m_eval.hdf5")[0] == 0
+    again = run(capsys, "export", source, "--out", tmp_path / "deepnets1m_eval.hdf5")
+    assert_refused((again[0], again[1], again[2].splitlines()[-1] + "\n"), "exists already")
+    with pytest.raises(FileError, match="several files hold the same split"):
+        export_files([source, source], tmp_path / "y.hdf5")
+
+
+def publish_on_a_hub(monkeypatch: pytest.MonkeyPatch, samples: Path, member: str) -> None:
+    """Replace the download by a copy, and the pinned hashes by those of the copies."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        content = (samples / "deepnets1m_eval_meta.json").read_bytes()
+        info = tarfile.TarInfo(f"folder/{member}")
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+    files = {
+        "deepnets1m_eval.hdf5": (samples / "deepnets1m_eval.hdf5").read_bytes(),
+        "deepnets1m_meta.tar.gz": archive.getvalue(),
+    }
+
+    def download(repo: str, name: str, repo_type: str, local_dir: Path) -> str:
+        assert (repo, repo_type) == ("SamsungSAILMontreal/deepnets1m", "dataset")
+        path = Path(local_dir) / name
+        path.write_bytes(files[name])
+        return str(path)
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(hf_hub_download=download))
+    digests = {name: official.hashlib.md5(content).hexdigest() for name, content in files.items()}
+    monkeypatch.setattr(official, "MD5", digests)
+
+
+def test_hub(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    publish_on_a_hub(monkeypatch, samples, "deepnets1m_eval_meta.json")
+    assert len(import_file(download_from_hub("eval", folder), folder)) == 6
+    monkeypatch.setitem(official.MD5, "deepnets1m_eval.hdf5", "0" * 32)
+    with pytest.raises(FileError, match="is not the published file"):
+        download_from_hub("eval", folder)
+    publish_on_a_hub(monkeypatch, samples, "something_else.json")
+    with pytest.raises(FileError, match=r"lacks deepnets1m_eval_meta\.json"):
+        download_from_hub("eval", folder)
+    with pytest.raises(ValueError, match="the hub has no 'val'"):
+        download_from_hub("val", folder)
+
+
+def test_hub_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **kwargs: object) -> str:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(hf_hub_download=fail))
+    with pytest.raises(FileError, match=r"cannot fetch deepnets1m_eval.hdf5.*deepnets import PATH"):
+        download_from_hub("eval", tmp_path)
+
+
+def test_bad_input(samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, metadata = samples / "deepnets1m_eval.hdf5", samples / "deepnets1m_eval_meta.json"
+    whole, text = source.read_bytes(), metadata.read_text()
+    root = ("--root", samples / "data")
+
+    def refused(message: str) -> None:
+        assert_refused(run(capsys, "import", source, *root), message)
+        assert not (samples / "data").exists() or not list((samples / "data").iterdir())
+
+    metadata.unlink()
+    refused("needs the metadata file deepnets1m_eval_meta.json")
+    for broken in ("", "[]", text[:5000], '{"val": 3}', '{"val": {"nets": []}}'):
+        metadata.write_text(broken)
+        refused("is no metadata of DeepNets-1M")
+    fewer = json.loads(text)
+    fewer["val"]["nets"].pop()
+    metadata.write_text(json.dumps(fewer))
+    refused("has 4 graphs of val, its metadata 3")
+    metadata.write_text(text.replace('"bnfree"', '"strange"'))
+    refused("has the split 'strange'")
+    metadata.write_text(text)
+    source.write_bytes(whole[: len(whole) // 2])
+    refused("truncated or not an HDF5 file")
+    source.unlink()
+    refused("does not exist")
+    source.write_bytes(whole)
+    assert_refused(run(capsys, "import", *root), "name either a file or, with --hub")
+    import_file(source, samples / "data")
+    capsys.readouterr()
+    assert_refused(run(capsys, "import", source, *root), "exists already")
