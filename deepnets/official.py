@@ -430,6 +430,7 @@ def export_files(sources: Sequence[Path], target: Path) -> None:
     for path in (target, metadata):
         if path.exists():
             raise FileExistsError(f"{path} exists already; nothing is overwritten unasked")
+    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = metadata.with_name(f".{metadata.name}.tmp")
     try:
         with new_file(target) as out, open(temporary, "w") as text:
