@@ -15,7 +15,7 @@ import json
 import re
 import shutil
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,9 @@ from deepnets.generate import split_path
 from deepnets.genotype import MAX_STEPS
 from deepnets.graph import ArchGraph
 from deepnets.network_file import NetworkFile, network_columns
-from deepnets.primitives import PRIMITIVE_INDEX, PRIMITIVES
+from deepnets.official_graphs import LabelledGraph, Vocabulary, compare, difference
+from deepnets.official_metadata import Metadata
+from deepnets.primitives import PRIMITIVES
 from deepnets.sampling import SPLITS, Networks, split_widths
 from deepnets.storage import FileError, merge, new_file, publish, write_columns
 from deepnets.symbolic import draw
@@ -49,13 +51,8 @@ MD5 = {
 
 HUB_DATASET = "SamsungSAILMontreal/deepnets1m"
 
-_BLOCK = 2000  # networks in memory at a time
 _CUTOFF = 250  # longest distance that is exported, which still fits uint8
 _EXAMPLES = 5
-_JOINS = tuple(PRIMITIVE_INDEX[name] for name in ("sum", "concat", "cse"))
-_UNNAMED = tuple(
-    PRIMITIVE_INDEX[name] for name in ("input", "sum", "concat", "msa", "cse", "glob_avg", "max_pool", "avg_pool")
-)
 
 
 @dataclass
@@ -113,7 +110,7 @@ def import_file(source: Path, root: Path, overwrite: bool = False) -> list[Impor
         FileExistsError: a file exists already.
         FileError: the source is missing or damaged.
     """
-    metadata = _Metadata(source)
+    metadata = Metadata(source)
     try:
         file = h5py.File(source, "r")
     except OSError as error:
@@ -133,7 +130,7 @@ def import_file(source: Path, root: Path, overwrite: bool = False) -> list[Impor
         return [_import_split(file, metadata, split, split_path(root, split), overwrite) for split in metadata.splits]
 
 
-def _import_split(file: h5py.File, metadata: "_Metadata", split: str, path: Path, overwrite: bool) -> ImportReport:
+def _import_split(file: h5py.File, metadata: "Metadata", split: str, path: Path, overwrite: bool) -> ImportReport:
     report = ImportReport(split)
     folder = path.with_name(f".{path.name}.import")
     shutil.rmtree(folder, ignore_errors=True)
@@ -185,234 +182,26 @@ def _compare_block(
     start: int,
     nets: Sequence[dict[str, Any]],
     networks: Networks,
-    vocabulary: "_Vocabulary",
+    vocabulary: "Vocabulary",
 ) -> None:
     for row, net in enumerate(nets):
         graphs = networks.graphs.take(np.array([row]))
         shape = np.zeros((len(graphs.op), 4), np.int32)  # not recorded, so not compared
         ends = (graphs.edge_src, graphs.edge_dst)
-        symbolic = _Labelled.of(ArchGraph.from_columns(graphs.op, graphs.cell, graphs.name, shape, *ends))
+        symbolic = LabelledGraph.of(ArchGraph.from_columns(graphs.op, graphs.cell, graphs.name, shape, *ends))
         index = start + row
         try:
             recorded = vocabulary.read(group[str(index)])
         except (KeyError, OSError, IndexError, ValueError) as error:
             raise FileError(f"graph {index} of {report.split} cannot be read ({error})") from None
-        outcome = _compare(recorded, symbolic)
+        outcome = compare(recorded, symbolic)
         report.networks += 1
         setattr(report, outcome, getattr(report, outcome) + 1)
         if outcome == "different" and len(report.examples) < _EXAMPLES:
-            report.examples.append(f"{index}: {_difference(recorded, symbolic)}")
+            report.examples.append(f"{index}: {difference(recorded, symbolic)}")
         exact = {"cifar10": networks.num_params_32[row], "imagenet": networks.num_params_224[row]}
         params = net.get("num_params", {})
         report.wrong_params += any(params.get(name, count) != count for name, count in exact.items())
-
-
-@dataclass(frozen=True, eq=False)
-class _Labelled:
-    """A graph by the primitives, names and cells of its nodes and by its edges (2, E)."""
-
-    op: Ints
-    names: NDArray[np.str_]
-    cell: Ints
-    edges: Ints
-
-    @classmethod
-    def of(cls, graph: ArchGraph) -> "_Labelled":
-        names = np.where(np.isin(graph.op, _UNNAMED), "", graph.name)
-        return cls(graph.op.astype(np.int64), names, graph.cell.astype(np.int64), graph.edge_index.astype(np.int64))
-
-    def labels(self) -> NDArray[np.uint64]:
-        """(N,) a number for each primitive and name; nodes without parameters are known by their primitive."""
-        texts = [f"{op} {name}" for op, name in zip(self.op.tolist(), self.names.tolist(), strict=True)]
-        return np.array([int.from_bytes(hashlib.blake2b(t.encode(), digest_size=8).digest()) for t in texts], np.uint64)
-
-    def fingerprint(self, labels: NDArray[np.uint64], rounds: int = 12) -> NDArray[np.uint64]:
-        """(N,) sorted numbers that equal graphs share: labels, mixed with those of neighbours again and again."""
-        source, target = self.edges
-        with np.errstate(over="ignore"):
-            for _ in range(rounds):
-                before, behind = np.zeros_like(labels), np.zeros_like(labels)
-                np.add.at(before, target, _mixed(labels[source]))
-                np.add.at(behind, source, _mixed(labels[target] + np.uint64(0x9E3779B97F4A7C15)))
-                labels = _mixed(labels + _mixed(before) * np.uint64(3) + behind)
-        return np.sort(labels)
-
-
-def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finalizer of SplitMix64."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def _same(a: _Labelled, b: _Labelled) -> bool:
-    if a.edges.shape != b.edges.shape or len(a.op) != len(b.op):
-        return False
-    return bool((a.fingerprint(a.labels()) == b.fingerprint(b.labels())).all())
-
-
-def _compare(recorded: _Labelled, symbolic: _Labelled) -> str:
-    """The counter of `ImportReport` that a graph belongs to."""
-    if _same(recorded, symbolic):
-        return "equal"
-    if _same(_repaired(recorded), symbolic):
-        return "repaired"
-    if len(recorded.op) != len(symbolic.op) or recorded.edges.shape != symbolic.edges.shape:
-        return "different"
-    same_nodes = (np.sort(recorded.labels()) == np.sort(symbolic.labels())).all()
-    blank = np.zeros(len(recorded.op), np.uint64)
-    same_edges = (recorded.fingerprint(blank) == symbolic.fingerprint(blank)).all()
-    return "misaligned" if same_nodes and same_edges else "different"
-
-
-def _repaired(graph: _Labelled) -> _Labelled:
-    """The graph without the two known defects."""
-    source, target = graph.edges.copy()
-    stems = [np.flatnonzero(np.char.startswith(graph.names, f"stem{part}.")) for part in (0, 1)]
-    if all(len(stem) for stem in stems):
-        moved = (source == stems[0].max()) & (graph.cell[target] == 1)
-        source[moved] = stems[1].max()
-    order = np.lexsort((source, target))
-    source, target = source[order], target[order]
-    first = np.concatenate([[True], target[1:] != target[:-1]])
-    kept = first | np.isin(graph.op[target], _JOINS)
-    return _Labelled(graph.op, graph.names, graph.cell, np.stack([source[kept], target[kept]]))
-
-
-def _difference(recorded: _Labelled, symbolic: _Labelled) -> str:
-    if len(recorded.op) != len(symbolic.op):
-        return f"{len(recorded.op)} nodes are recorded, the architecture has {len(symbolic.op)}"
-    if recorded.edges.shape != symbolic.edges.shape:
-        return f"{recorded.edges.shape[1]} edges are recorded, the architecture has {symbolic.edges.shape[1]}"
-    if (np.sort(recorded.labels()) != np.sort(symbolic.labels())).any():
-        other = set(recorded.names) ^ set(symbolic.names)
-        return f"other nodes are recorded, such as {min(other) if other else 'another primitive'}"
-    return "the same nodes are connected in another way"
-
-
-@dataclass(frozen=True)
-class _Vocabulary:
-    """Primitives and parameter names of a published split, in today's spelling."""
-
-    primitives: dict[int, int]
-    names: dict[int, str]
-
-    @classmethod
-    def of(cls, meta: dict[str, dict[str, str]]) -> "_Vocabulary":
-        primitives = {int(k): _primitive(name) for k, name in meta["primitives_ext"].items()}
-        return cls(primitives, {int(k): _name(name) for k, name in meta["unique_op_names"].items()})
-
-    def read(self, group: h5py.Group) -> _Labelled:
-        """The graph of one network."""
-        adjacency, nodes = group["adj"][()], group["nodes"][()].astype(np.int64)
-        if adjacency.shape != (len(nodes), len(nodes)):
-            raise ValueError(f"adj is {adjacency.shape}, nodes {nodes.shape}")
-        op = np.array([self.primitives[p] for p in nodes[:, 0].tolist()])
-        names = [
-            "" if o in _UNNAMED else self.names[n] if _GLOBAL.match(self.names[n]) else f"cells.{c}.{self.names[n]}"
-            for o, c, n in zip(op.tolist(), nodes[:, 1].tolist(), nodes[:, 2].tolist(), strict=True)
-        ]
-        return _Labelled(op, np.array(names), nodes[:, 1], np.stack(np.nonzero(adjacency == 1)))
-
-
-_GLOBAL = re.compile(r"(stem|pos_enc|classifier)")
-
-
-def _primitive(name: str) -> int:
-    """Published primitives carry kernel sizes: conv_1x1, sep_conv_3x3, max_pool_3x3."""
-    plain = {"fc-b": "bias"}.get(name, re.sub(r"(_\d+x\d+)+$", "", name))
-    if plain not in PRIMITIVE_INDEX:
-        raise FileError(f"the metadata has an unknown primitive {name!r}; known are {', '.join(PRIMITIVES)}")
-    return PRIMITIVE_INDEX[plain]
-
-
-def _name(name: str) -> str:
-    """Published names are spelled in several ways."""
-    name = f"{name}weight" if name.endswith("to_out.0.") else name
-    return re.sub(r"^_ops\.(\d+)\.(\d+)\.", r"_ops.\1.op.\2.", name)
-
-
-@dataclass(frozen=True)
-class _SplitMetadata:
-    """Where the architectures of a split stand in the text, every `_BLOCK` of them, and the vocabulary."""
-
-    offsets: list[int]
-    count: int
-    vocabulary: _Vocabulary
-
-
-class _Metadata:
-    """The metadata file beside a published file; architectures are decoded when they are needed."""
-
-    def __init__(self, source: Path) -> None:
-        self.source = source
-        if not source.is_file():
-            raise FileError(f"{source} does not exist, or is no file")
-        path = source.with_name(source.stem + "_meta.json")
-        if not path.is_file():
-            raise FileError(f"{source} needs the metadata file {path.name} beside it")
-        self._text = path.read_text()
-        self._decoder = json.JSONDecoder()
-        try:
-            self.splits = dict(self._read_split(position, name) for name, position in self._members(0))
-        except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-            raise FileError(f"{path} is no metadata of DeepNets-1M ({error})") from None
-
-    def blocks(self, split: str) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        """Index of the first, and the architectures, of each block."""
-        found = self.splits[split]
-        for number, position in enumerate(found.offsets):
-            start = number * _BLOCK
-            nets = []
-            for _ in range(min(_BLOCK, found.count - start)):
-                net, position = self._decode(position)
-                nets.append(net)
-            yield start, nets
-
-    def _skip(self, position: int) -> int:
-        while self._text[position] in " \t\r\n,:":
-            position += 1
-        return position
-
-    def _decode(self, position: int) -> tuple[Any, int]:
-        return self._decoder.raw_decode(self._text, self._skip(position))
-
-    def _members(self, position: int) -> Iterator[tuple[str, int]]:
-        """Names and positions of the values of an object; the value itself is passed over afterwards."""
-        position = self._skip(position)
-        if self._text[position] != "{":
-            raise ValueError("an object is expected")
-        position = self._skip(position + 1)
-        while self._text[position] != "}":
-            name, position = self._decode(position)
-            yield name, position
-            position = self._skip(self._end)
-
-    def _read_split(self, position: int, name: str) -> tuple[str, _SplitMetadata]:
-        offsets: list[int] = []
-        count, vocabulary = 0, None
-        for member, place in self._members(position):
-            if member == "nets":
-                offsets, count = self._read_nets(self._skip(place))
-            else:
-                value, self._end = self._decode(place)
-                vocabulary = _Vocabulary.of(value) if member == "meta" else vocabulary
-        if vocabulary is None or not count:
-            raise ValueError(f"the split {name!r} lacks nets or meta")
-        self._end = self._skip(self._end) + 1  # behind the brace of the split
-        return name, _SplitMetadata(offsets, count, vocabulary)
-
-    def _read_nets(self, position: int) -> tuple[list[int], int]:
-        offsets, count = [], 0
-        position = self._skip(position + 1)
-        while self._text[position] != "]":
-            if count % _BLOCK == 0:
-                offsets.append(position)
-            _, position = self._decode(position)
-            position = self._skip(position)
-            count += 1
-        self._end = position + 1
-        return offsets, count
 
 
 def export_files(sources: Sequence[Path], target: Path) -> None:
