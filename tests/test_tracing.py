@@ -191,6 +191,32 @@ def test_everything_that_a_module_can_do() -> None:
         trace(Everything(), inputs=(torch.zeros(2, 3, 6, 6), torch.zeros(2, 8, 6, 6)), strict=True)
 
 
+class Buffered(nn.Module):
+    """Collects activations in a buffer that it makes, on whatever device."""
+
+    def __init__(self, follow: bool) -> None:
+        super().__init__()
+        self.linear, self.head, self.follow = nn.Linear(4, 4), nn.Linear(8, 2), follow
+
+    def forward(self, x: Tensor) -> Tensor:
+        buffer = torch.zeros(2, 8, device=x.device if self.follow else None)
+        buffer[:, :4] = self.linear(x)
+        return self.head(buffer)
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_writing_into_a_buffer(follow: bool) -> None:
+    graph = trace(Buffered(follow), inputs=torch.zeros(2, 4))
+    assert shape_of(graph) == ["input[]", "conv[0]", "bias[1]", "conv[2]", "bias[3]"]
+
+
+def test_a_recurrent_network_is_unrolled() -> None:
+    graph = trace(nn.LSTM(4, 4, batch_first=True), inputs=torch.zeros(2, 3, 4))
+    assert {"weight_ih_l0", "weight_hh_l0"} <= set(graph.name.tolist())
+    assert graph.report.complete
+    assert any("weight_hh_l0 is used several times" in note for note in graph.report.notes)
+
+
 def test_the_model_is_left_as_it_was() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

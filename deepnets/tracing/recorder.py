@@ -117,11 +117,13 @@ class Recorder(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         tensors = [leaf for leaf in _leaves(args, kwargs) if isinstance(leaf, Tensor)]
         values = [value for t in tensors if (value := self.value(t)) is not None]
+        name = func.overloadpacket.__name__
         if not values and not any(t.is_meta for t in tensors):
-            if kwargs.get("device") is not None:  # the model makes constants where its activations are
+            # A model makes constants where its activations are, but may look at their values. Zeros it writes into, or
+            # starts a recurrence with, which has to happen on one device.
+            if kwargs.get("device") is not None and name not in ("zeros", "empty", "empty_strided"):
                 kwargs["device"] = torch.device("cpu")
             return func(*args, **kwargs)
-        name = func.overloadpacket.__name__
         if name in _VALUES:
             raise TraceError(f"the model's control flow depends on the values of activations ({name})")
         meta_args, meta_kwargs = args, kwargs
@@ -133,6 +135,8 @@ class Recorder(TorchDispatchMode):
             raise TraceError(f"the operation {func} does not work without numbers ({str(error)[:200]})") from None
         if values and name not in _SHAPES:
             value = combine(self, name, func, args, kwargs, tensors, values)
+            if name.endswith("_") and isinstance(args[0], Tensor):
+                self.set(args[0], value)  # a constant that is written into stays a real tensor
             for tensor in out if isinstance(out, tuple | list) else (out,):
                 if isinstance(tensor, Tensor):
                     self.set(tensor, value)
