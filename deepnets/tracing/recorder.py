@@ -48,7 +48,7 @@ class Recorder(TorchDispatchMode):
         self.nodes: list[TracedNode] = []
         self.shapes = {name: tuple(p.shape) for name, p in parameters.items()}
         self.used: dict[str, str] = {}  # parameter -> why it has no node, empty if it has one
-        self.absorbed: set[str] = set()
+        self.absorbed: dict[str, str] = {}  # parameter -> whose node it belongs to
         self.left_out: Counter[str] = Counter()
         self.notes: list[str] = []
         self._values: dict[int, Value] = {}
@@ -80,16 +80,16 @@ class Recorder(TorchDispatchMode):
     def parameter_node(self, primitive: str, reads: Sequence[Activation], parametric: Parametric) -> Activation:
         """Add the node of a parameter, the largest if the tensor is made of several; the others belong to it."""
         name = max(parametric.names, key=lambda n: torch.Size(self.shapes[n]).numel())
-        self.absorb([other for other in parametric.names if other != name])
+        self.absorb([other for other in parametric.names if other != name], name)
         if self.used.get(name) == "":
             self.notes.append(f"{name} is used several times and has a node for each use")
         self.used[name] = ""
         return self.node(primitive, reads, name, self.shapes[name])
 
-    def absorb(self, names: Iterable[str]) -> None:
+    def absorb(self, names: Iterable[str], owner: str) -> None:
         """Parameters that belong to the node of another parameter."""
         for name in names:
-            self.absorbed.add(name)
+            self.absorbed[name] = owner
             self.used[name] = ""
 
     def leave_out(self, parametric: Parametric, why: str) -> None:

@@ -152,9 +152,10 @@ def _norm(recorder: Recorder, primitive: str, x: Any, weight: Any, bias: Any) ->
         return None
     if not isinstance(scale, Parametric):
         return Activation(activation.producers, Kind.NORMALIZED) if scale is None else None
+    normalized = recorder.parameter_node(primitive, [activation], scale)
     if isinstance(shift, Parametric):
-        recorder.absorb(shift.names)
-    return recorder.parameter_node(primitive, [activation], scale)
+        recorder.absorb(shift.names, recorder.nodes[-1].name)
+    return normalized
 
 
 @_rule("max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool2d", "max_pool2d")
@@ -248,7 +249,7 @@ def _add_parameter(recorder: Recorder, x: Activation, added: Parametric, tensor:
         recorder.leave_out(added, "added to attention scores")
         return x
     if x.kind is Kind.SCALED:  # the bias of a norm layer written by hand
-        recorder.absorb(added.names)
+        recorder.absorb(added.names, recorder.nodes[x.producers[0]].name)
         return Activation(x.producers)
     if sum(size > 1 for size in tensor.shape) <= 1:
         return recorder.parameter_node("bias", [x], added)

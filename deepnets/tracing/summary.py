@@ -40,7 +40,7 @@ def graph_dict(graph: ArchGraph) -> dict[str, Any]:
         if report is None
         else {
             "unnamed": report.unnamed,
-            "absorbed": list(report.absorbed),
+            "absorbed": report.absorbed,
             "left_out": report.left_out,
             "notes": list(report.notes),
         },

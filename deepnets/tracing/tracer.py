@@ -168,5 +168,5 @@ def _report(recorder: Recorder, named: set[str], lost: set[str]) -> TraceReport:
             why = "does not reach the output"
         if why:
             unnamed[name] = why
-    absorbed = tuple(name for name in recorder.shapes if name in recorder.absorbed and name not in named)
+    absorbed = {name: owner for name, owner in recorder.absorbed.items() if name not in named and owner in named}
     return TraceReport(unnamed, absorbed, dict(recorder.left_out), tuple(dict.fromkeys(recorder.notes)))
