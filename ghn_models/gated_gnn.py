@@ -6,6 +6,7 @@ the meta-batch, which gives the same states as one node after the other.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,9 @@ class GatedGNN(nn.Module):
 
     def forward(self, x: Tensor, graphs: GraphBatch) -> Tensor:
         """Node features after all sweeps."""
-        plans = [_Plan(graphs, reverse, self.virtual_edges) for reverse in ((False, True) if self.backward else (False,))]
+        plans = [
+            _Plan(graphs, reverse, self.virtual_edges) for reverse in ((False, True) if self.backward else (False,))
+        ]
         for _ in range(self.sweeps):
             for plan in plans:
                 x = self._sweep(x, plan)
@@ -148,7 +151,7 @@ class _Sweep(torch.autograd.Function):
         messages = x.new_empty(nodes, channels * d)
         sent = messages.view(nodes * channels, d)
         w_ih_t, u1_t, u2_t = w_ih.T, u1.T, u2.T
-        for s, e in zip(bounds, bounds[1:], strict=False):
+        for s, e in pairwise(bounds):
             m_l, new = m[s:e], gates[s:e, 2 * d :]
             if s:
                 torch.mm(adjacency[s:e, : channels * s], sent[: channels * s], out=m_l)
@@ -166,7 +169,7 @@ class _Sweep(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, adjacency, w_ih, w_hh, u1, u2, recurrent, m, gates, h, hidden, messages = ctx.saved_tensors
         bounds = ctx.bounds
         nodes, d = x.shape

@@ -60,15 +60,18 @@ class GraphormerLayer(nn.Module):
         nodes, d = x.shape
         qkv = self.to_qkv(self.ln1(x)).view(nodes, 3, self.heads, d // self.heads)
         attended = [
-            F.scaled_dot_product_attention(*part.permute(1, 2, 0, 3).unsqueeze(1), attn_mask=_like(bias, part))
-            for part, bias in zip(qkv.split(sizes), biases, strict=True)  # q, k, v: (1, heads, n, d / heads)
+            _attention(part, bias)
+            for part, bias in zip(qkv.split(sizes), biases, strict=True)  # (n, d)
         ]
-        x = x + self.to_out(torch.cat([a.squeeze(0).transpose(0, 1).flatten(1) for a in attended]))  # (N, d)
+        x = x + self.to_out(torch.cat(attended))  # (N, d)
         return x + self.ff2(F.gelu(self.ff1(self.ln2(x))))
 
 
-def _like(bias: Tensor | None, other: Tensor) -> Tensor | None:
-    return None if bias is None else bias.to(other.dtype)
+def _attention(qkv: Tensor, bias: Tensor | None) -> Tensor:
+    """Attention within a graph: (n, 3, heads, d / heads), (1, heads, n, n) -> (n, d)."""
+    q, k, v = qkv.permute(1, 2, 0, 3).unsqueeze(1).unbind()  # (1, heads, n, d / heads)
+    mask = None if bias is None else bias.to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).squeeze(0).transpose(0, 1).flatten(1)
 
 
 class EdgeBias(nn.Module):

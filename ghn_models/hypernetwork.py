@@ -63,6 +63,20 @@ class GHN(nn.Module):
         self.decoder = ConvDecoder(config) if config.decoder == "conv" else MLPDecoder(config)
         self.vector_decoder = VectorDecoder(config)
         self.kept: dict[str, str] = {}
+        if config.graph_network == "graphormer":
+            self._init_graphormer()
+
+    def _init_graphormer(self) -> None:
+        """Smaller first predictions, and embeddings as in transformers, without which large GHN-3 diverge."""
+        last = self.decoder.conv2 if isinstance(self.decoder, ConvDecoder) else self.decoder.fc2
+        for linear in (last, self.decoder.classifier, self.vector_decoder.mlp.linears[-1]):
+            assert isinstance(linear, nn.Linear)
+            nn.init.zeros_(linear.bias)
+            with torch.no_grad():
+                linear.weight.div_(5)
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.trunc_normal_(module.weight, std=module.embedding_dim**-0.5)
 
     def forward(self, model: nn.Module, input_size: int | Sequence[int] | None = None) -> nn.Module:
         """Predicts the parameters of a network and writes them into it.
@@ -169,7 +183,8 @@ class GHN(nn.Module):
     def _decode(self, batch: GraphBatch) -> Iterator[Decoded]:
         """All parameters, those of one shape together."""
         x = self._features(batch)
-        matrices, vectors = defaultdict(list), defaultdict(list)
+        matrices: dict[tuple[Kind, Shape], list[_Member]] = defaultdict(list)
+        vectors: dict[tuple[Kind, Shape], list[_Member]] = defaultdict(list)
         for graph, offset, target in self._targets(batch):
             if not self._is_foreign(target):
                 kinds = vectors if target.kind in (Kind.NORM, Kind.BIAS, Kind.CLASSIFIER_BIAS) else matrices

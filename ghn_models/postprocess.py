@@ -1,0 +1,77 @@
+"""What can be done with predicted parameters before training starts (GHN-orth, Knyazev, 2022)."""
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def orthogonalize(model: nn.Module, first_layer: int = 0) -> nn.Module:
+    """Replaces weights by the closest orthogonal frame of their rows or columns, whichever are fewer (section 3.2).
+
+    Tiled weights have equal channels, which training cannot tell apart; a QR decomposition makes them different.
+
+    Args:
+        model: the network, changed in place.
+        first_layer: earlier convolutions and linear layers keep their weights.
+
+    Returns:
+        The same network. Its classifier stays as it is.
+    """
+    for weight in _weights(model)[first_layer:]:
+        matrix = weight.flatten(1)
+        tall = matrix if len(matrix) >= matrix.shape[1] else matrix.T
+        q, r = torch.linalg.qr(tall.float())
+        q = q * torch.where(r.diagonal() < 0, -1.0, 1.0)  # a unique result: positive diagonal of R
+        weight.copy_((q if tall is matrix else q.T).reshape(weight.shape))
+    return model
+
+
+@torch.no_grad()
+def add_noise(
+    model: nn.Module, beta: float, first_layer: int = 0, generator: torch.Generator | None = None
+) -> nn.Module:
+    """Adds Gaussian noise, more to weights whose channels are more alike (section 3.1).
+
+    Its standard deviation is beta times that of the correlations between channels.
+
+    Args:
+        model: the network, changed in place.
+        beta: strength of the noise, 1e-5 to 3e-5 in the papers.
+        first_layer: earlier convolutions and linear layers keep their weights.
+        generator: random numbers.
+
+    Returns:
+        The same network. Its classifier stays as it is.
+
+    Raises:
+        ValueError: a negative beta.
+    """
+    if beta < 0:
+        raise ValueError(f"beta is {beta}; it must be 0 or more")
+    for weight in _weights(model)[first_layer:]:
+        noise = torch.randn(weight.shape, generator=generator, dtype=weight.dtype).to(weight.device)
+        weight.add_(beta * correlation_spread(weight) * noise)
+    return model
+
+
+def correlation_spread(weight: Tensor) -> Tensor:
+    """Standard deviation of the correlations between all pairs of channels, those of the larger side of the weight.
+
+    The C x C correlations Z Z^T are never made: their sum is |sum_i z_i|^2, that of their squares |Z^T Z|_F^2.
+
+    Shapes:
+        (out, in, ...) -> ()
+    """
+    matrix = weight.flatten(1).float()
+    matrix = matrix if len(matrix) >= matrix.shape[1] else matrix.T  # (C, K)
+    centred = matrix - matrix.mean(1, keepdim=True)
+    z = centred / centred.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    pairs = len(z) ** 2
+    total, squares = z.sum(0).square().sum(), (z.T @ z).square().sum()
+    return ((squares - total.square() / pairs) / max(pairs - 1, 1)).clamp(min=0).sqrt()
+
+
+def _weights(model: nn.Module) -> list[Tensor]:
+    """Weights of convolutions and linear layers in order, without the classifier's."""
+    weights = [getattr(module, "weight", None) for module in model.modules()]
+    return [weight for weight in weights if isinstance(weight, Tensor) and weight.dim() >= 2][:-1]

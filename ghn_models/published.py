@@ -1,0 +1,138 @@
+"""The published weights: where they are, and what their parameters are called there."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from ghn_models.config import GHNConfig
+
+HUB = "SamsungSAILMontreal/ghn3"
+"""Repository of the GHN-3 weights on the Hugging Face hub."""
+
+_PPUDA = "github.com/facebookresearch/ppuda (folder checkpoints)"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published file.
+
+    Args:
+        model: name of the model.
+        file: its name.
+        source: where it is.
+        num_classes, image_size: what it was trained for.
+        kind: a joblib pickle of a state dict, or a torch file with one.
+        sha256: of the file, None if it has never been seen by us.
+    """
+
+    model: str
+    file: str
+    source: str
+    num_classes: int
+    image_size: int
+    kind: Literal["joblib", "torch"]
+    sha256: str | None = None
+
+
+PUBLISHED = {
+    "ghn3_t.imagenet_m8": Published("ghn3_t", "ghn3tm8.pt", f"hf.co/{HUB}", 1000, 224, "joblib"),
+    "ghn3_s.imagenet_m8": Published("ghn3_s", "ghn3sm8.pt", f"hf.co/{HUB}", 1000, 224, "joblib"),
+    "ghn3_l.imagenet_m8": Published("ghn3_l", "ghn3lm8.pt", f"hf.co/{HUB}", 1000, 224, "joblib"),
+    "ghn3_xl.imagenet_m16": Published("ghn3_xl", "ghn3xlm16.pt", f"hf.co/{HUB}", 1000, 224, "joblib"),
+    "ghn2.imagenet": Published("ghn2", "ghn2_imagenet.pt", _PPUDA, 1000, 224, "torch"),
+    "ghn1.imagenet": Published("ghn1", "ghn1_imagenet.pt", _PPUDA, 1000, 224, "torch"),
+    "ghn2.cifar10": Published("ghn2", "ghn2_cifar10.pt", _PPUDA, 10, 32, "torch"),
+    "ghn1.cifar10": Published("ghn1", "ghn1_cifar10.pt", _PPUDA, 10, 32, "torch"),
+    "mlp.cifar10": Published("mlp", "mlp_cifar10.pt", _PPUDA, 10, 32, "torch"),
+}
+"""Published weights by our name."""
+
+_COMMON = {
+    "embed": "encoding.primitive",
+    "shape_enc.embed_channel": "encoding.channel",
+    "shape_enc.embed_spatial": "encoding.spatial",
+    "ln": "norm",
+    "decoder.class_layer_predictor.1": "decoder.classifier",
+    "decoder_1d.fc.0": "vector_decoder.mlp.linears.0",
+    "decoder_1d.fc.2": "vector_decoder.mlp.linears.1",
+    "bias_class.1": "vector_decoder.classifier",
+}
+_DECODERS = {
+    "conv": {"decoder.fc.0": "decoder.fc", "decoder.conv.0": "decoder.conv1", "decoder.conv.2": "decoder.conv2"},
+    "mlp": {"decoder.mlp.fc.0": "decoder.fc1", "decoder.mlp.fc.2": "decoder.fc2"},
+}
+_GRAPH_NETWORKS = {
+    "mlp": {"gnn.fc.0": "graph_network.0.mlp.linears.0", "gnn.fc.2": "graph_network.0.mlp.linears.1"},
+    "gated_gnn": {
+        "gnn.mlp.fc.0": "graph_network.0.message.linears.0",
+        "gnn.mlp.fc.2": "graph_network.0.message.linears.1",
+        "gnn.mlp_ve.fc.0": "graph_network.0.virtual_message.linears.0",
+        "gnn.mlp_ve.fc.2": "graph_network.0.virtual_message.linears.1",
+        "gnn.gru": "graph_network.0.gru",
+    },
+    "graphormer": {
+        "gnn.0.attn.edge_embed.embed": "graph_network.0.edges.embedding",
+        "gnn.0.attn.proj_e.0": "graph_network.0.edges.fc1",
+        "gnn.0.attn.proj_e.2": "graph_network.0.edges.fc2",
+        "gnn.0.centrality_embed_in": "position.in_degree",
+        "gnn.0.centrality_embed_out": "position.out_degree",
+        "gnn.0.input_dist_embed": "position.input_distance",
+    },
+}
+_LAYER = {
+    "ln1": "ln1",
+    "attn.to_qkv": "to_qkv",
+    "attn.to_out.0": "to_out",
+    "ln2": "ln2",
+    "ff.net.0": "ff1",
+    "ff.net.3": "ff2",
+}
+_MOVED = re.compile(r"(module\.)?(?P<gnn>gnn\.0\.)?(?P<name>(centrality_embed_(in|out)|input_dist_embed)\.weight)")
+
+
+def module_names(config: GHNConfig) -> dict[str, str]:
+    """Our name of every module with parameters, by its published name."""
+    names = _COMMON | _DECODERS[config.decoder] | _GRAPH_NETWORKS[config.graph_network]
+    if config.graph_network == "graphormer":
+        for layer in range(config.layers):
+            ours = f"graph_network.0.layers.{layer}"
+            names |= {f"gnn.{layer}.{theirs}": f"{ours}.{part}" for theirs, part in _LAYER.items()}
+    return names
+
+
+def from_published(state: dict[str, Tensor], config: GHNConfig) -> dict[str, Tensor]:
+    """Parameters of a GHN from those of a published one.
+
+    1x1 convolutions become linear layers. Some files keep node embeddings outside of the first layer, or names as
+    distributed training makes them.
+
+    Raises:
+        ValueError: a parameter that has no counterpart.
+    """
+    names = module_names(config)
+    result = {}
+    for name, value in state.items():
+        moved = _MOVED.fullmatch(name)
+        plain = f"gnn.0.{moved['name']}" if moved else name.removeprefix("module.")
+        module, _, parameter = plain.rpartition(".")
+        if module not in names:
+            raise ValueError(f"the parameter {name} is none of a {config.graph_network} GHN")
+        convolution = module.startswith("decoder.") and value.dim() == 4
+        result[f"{names[module]}.{parameter}"] = value.flatten(1) if convolution else value
+    return result
+
+
+def to_published(state: dict[str, Tensor], config: GHNConfig) -> dict[str, Tensor]:
+    """The opposite of `from_published`; decoders of GHN-1 and GHN-2 get their 1x1 convolutions back."""
+    names = {ours: theirs for theirs, ours in module_names(config).items()}
+    result = {}
+    for name, value in state.items():
+        module, _, parameter = name.rpartition(".")
+        theirs = f"{names[module]}.{parameter}"
+        convolution = config.decoder == "conv" and config.window == "corner" and parameter == "weight"
+        if convolution and (theirs.startswith(("decoder.conv", "decoder.class"))):
+            value = value[..., None, None]
+        result[theirs] = value
+    return result

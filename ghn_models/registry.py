@@ -1,0 +1,245 @@
+"""Names of GHNs: `create`, `load` and `list_models`, one small function for each published variant."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from difflib import get_close_matches
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ghn_models import checkpoints
+from ghn_models.config import GHNConfig
+from ghn_models.hypernetwork import GHN
+
+_KERNEL_SIZES = {32: 11, 224: 16}
+_VARIANTS: dict[str, Callable[[], GHNConfig]] = {}
+
+
+def _variant(function: Callable[[], GHNConfig]) -> Callable[[], GHNConfig]:
+    assert function.__name__ not in _VARIANTS, function.__name__
+    _VARIANTS[function.__name__] = function
+    return function
+
+
+@_variant
+def mlp() -> GHNConfig:
+    """Baseline without a graph (DeepNets paper, section 5)."""
+    return replace(ghn2(), graph_network="mlp")
+
+
+@_variant
+def ghn1() -> GHNConfig:
+    """GHN-1: the GHN of Zhang et al. (2019) with a compact decoder (DeepNets paper, section B.1)."""
+    return replace(ghn2(), virtual_edges=False, normalize="none", layer_norm=False)
+
+
+@_variant
+def ghn2() -> GHNConfig:
+    """GHN-2 (DeepNets paper, section 4)."""
+    return GHNConfig(graph_network="gated_gnn", hidden=32, decoder_channels=64)
+
+
+_graphormer = partial(
+    GHNConfig,
+    graph_network="graphormer",
+    window="centre",
+    pooled_classifier=True,
+    edge_embedding="both",
+    centrality=True,
+    input_distance=True,
+)
+
+
+@_variant
+def ghn3_t() -> GHNConfig:
+    """GHN-3-T (GHN-3 paper, Table 1)."""
+    return _graphormer(hidden=64, decoder_channels=64, layers=3, heads=8)
+
+
+@_variant
+def ghn3_s() -> GHNConfig:
+    """GHN-3-S (GHN-3 paper, Table 1)."""
+    return _graphormer(hidden=128, decoder_channels=128, layers=5, heads=16)
+
+
+@_variant
+def ghn3_l() -> GHNConfig:
+    """GHN-3-L (GHN-3 paper, Table 1)."""
+    return _graphormer(hidden=256, decoder_channels=256, layers=12, heads=16)
+
+
+@_variant
+def ghn3_xl() -> GHNConfig:
+    """GHN-3-XL (GHN-3 paper, Table 1)."""
+    return _graphormer(hidden=384, decoder_channels=384, layers=24, heads=16)
+
+
+@_variant
+def ghn2_no_normalization() -> GHNConfig:
+    """GHN-2 without normalization of predicted parameters (DeepNets paper, Table 8)."""
+    return replace(ghn2(), normalize="none")
+
+
+@_variant
+def ghn2_no_virtual_edges() -> GHNConfig:
+    """GHN-2 without virtual edges (DeepNets paper, Table 8)."""
+    return replace(ghn2(), virtual_edges=False)
+
+
+@_variant
+def ghn2_no_layer_norm() -> GHNConfig:
+    """GHN-2 without LayerNorm before the decoders (DeepNets paper, Table 8)."""
+    return replace(ghn2(), layer_norm=False)
+
+
+@_variant
+def ghn2_t5() -> GHNConfig:
+    """GHN-2 with T = 5 propagations (DeepNets paper, Table 8)."""
+    return replace(ghn2(), sweeps=5)
+
+
+@_variant
+def ghn2_stacked() -> GHNConfig:
+    """GHN-2 with a second gated GNN on top of the first (DeepNets paper, Table 8)."""
+    return replace(ghn2(), layers=2)
+
+
+@_variant
+def ghn2_forward() -> GHNConfig:
+    """GHN-2 with the forward pass alone (DeepNets paper, Table 8)."""
+    return replace(ghn2(), backward=False)
+
+
+@_variant
+def ghn2_fan_out() -> GHNConfig:
+    """GHN-2 that normalizes by fan-out (DeepNets paper, Table 8)."""
+    return replace(ghn2(), normalize="fan_out")
+
+
+@_variant
+def ghn2_mlp_decoder() -> GHNConfig:
+    """GHN-2 with an MLP decoder (DeepNets paper, Table 8)."""
+    return replace(ghn2(), decoder="mlp")
+
+
+@_variant
+def ghn2_d128() -> GHNConfig:
+    """GHN-2 with d = 128 (GHN-3 paper, Table 11, x)."""
+    return replace(ghn2(), hidden=128, decoder_channels=128)
+
+
+@_variant
+def ghn2_s() -> GHNConfig:
+    """GHN-2-S: d = 128 and two layers (GHN-3 paper, Table 1)."""
+    return replace(ghn2_d128(), layers=2)
+
+
+@_variant
+def ghn3_t_no_backward() -> GHNConfig:
+    """GHN-3-T without backward distances in its edge embeddings (GHN-3 paper, Table 5)."""
+    return replace(ghn3_t(), edge_embedding="forward")
+
+
+@_variant
+def ghn3_t_no_edges() -> GHNConfig:
+    """GHN-3-T without edge embeddings (GHN-3 paper, Table 5; Table 11, viii)."""
+    return replace(ghn3_t(), edge_embedding="none")
+
+
+@_variant
+def ghn3_t_no_centrality() -> GHNConfig:
+    """GHN-3-T without centrality embeddings (GHN-3 paper, Table 11, v)."""
+    return replace(ghn3_t(), centrality=False)
+
+
+@_variant
+def ghn3_t_no_input_distance() -> GHNConfig:
+    """GHN-3-T without input distance embeddings (GHN-3 paper, Table 11, vi)."""
+    return replace(ghn3_t(), input_distance=False)
+
+
+@_variant
+def ghn3_t_no_embeddings() -> GHNConfig:
+    """GHN-3-T without edge, centrality and input distance embeddings (GHN-3 paper, Table 11, ix)."""
+    return replace(ghn3_t(), edge_embedding="none", centrality=False, input_distance=False)
+
+
+@_variant
+def ghn3_t_mlp() -> GHNConfig:
+    """GHN-3-T with an MLP instead of attention (GHN-3 paper, Table 5)."""
+    return replace(ghn3_t(), graph_network="mlp", layers=1)
+
+
+@_variant
+def ghn3_t_4d() -> GHNConfig:
+    """GHN-3-T that decodes 4 d channels (GHN-3 paper, Table 11, xi)."""
+    return replace(ghn3_t(), decoder_channels=256)
+
+
+@_variant
+def ghn3_d32_2d() -> GHNConfig:
+    """GHN-3-T with d = 32 that decodes 2 d channels (GHN-3 paper, Table 11, iv).
+
+    The 2.37M parameters printed there leave no room for input distance embeddings: with them it would be 2.40M.
+    """
+    return replace(ghn3_t(), hidden=32, decoder_channels=64, input_distance=False)
+
+
+def list_models(pattern: str = "*", weights: bool = False) -> list[str]:
+    """Names of models, or of their weights.
+
+    Args:
+        pattern: shell-style, for example "ghn3*".
+        weights: list what `load` accepts, such as "ghn3_t.digits".
+    """
+    names = checkpoints.known_weights() if weights else list(_VARIANTS)
+    return [name for name in names if fnmatch(name, pattern)]
+
+
+def config(name: str, num_classes: int = 1000, image_size: int = 224) -> GHNConfig:
+    """Configuration of a published variant.
+
+    Args:
+        name: one of `list_models()`.
+        num_classes: outputs of predicted classifiers.
+        image_size: 32 (kernels of up to 11 pixels) or 224 (16).
+
+    Raises:
+        ValueError: an unknown name or image size.
+    """
+    if name not in _VARIANTS:
+        close = get_close_matches(name, _VARIANTS, n=3)
+        near = f"; did you mean {' or '.join(close)}?" if close else f"; accepted: {', '.join(_VARIANTS)}"
+        raise ValueError(f"there is no model {name!r}{near}")
+    if image_size not in _KERNEL_SIZES:
+        raise ValueError(f"image_size is {image_size!r}; accepted: 32, 224")
+    return replace(_VARIANTS[name](), num_classes=num_classes, kernel_size=_KERNEL_SIZES[image_size])
+
+
+def create(name: str, num_classes: int = 1000, image_size: int = 224) -> GHN:
+    """An untrained GHN.
+
+    Args:
+        name: one of `list_models()`.
+        num_classes: outputs of predicted classifiers.
+        image_size: 32 (kernels of up to 11 pixels) or 224 (16).
+
+    Raises:
+        ValueError: an unknown name, or a value out of range.
+    """
+    return GHN(config(name, num_classes, image_size))
+
+
+def load(name: str | Path, device: Any = "cpu") -> GHN:
+    """A trained GHN, in evaluation mode.
+
+    Args:
+        name: model and weights ("ghn3_t.digits"), a model alone for its default weights ("ghn3_t"), or a folder with
+            `config.json` and `model.safetensors`.
+        device: where its parameters shall be.
+
+    Raises:
+        CheckpointError: unknown weights, weights that are not here, or a damaged checkpoint.
+    """
+    return checkpoints.load_folder(checkpoints.find(str(name), list(_VARIANTS))).to(device).eval()
