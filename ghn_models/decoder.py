@@ -19,7 +19,7 @@ from ghn_models.fitting import window
 from ghn_models.mlp import MLP
 from ghn_models.targets import Kind
 
-_CHUNK = 2**24  # numbers of a weight that are copied at once
+_COPIED = 2**21  # numbers of a weight that may be copied
 
 
 @dataclass(frozen=True)
@@ -178,9 +178,7 @@ class _SlicedLinear(torch.autograd.Function):
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A linear layer whose weight may not be contiguous, and is copied piece by piece then."""
-    if weight.numel() <= _CHUNK or weight.is_contiguous():
+    """A linear layer whose weight (*dims, d) may not be contiguous: a large one is not copied, but taken apart."""
+    if weight.numel() <= _COPIED or weight.is_contiguous():
         return F.linear(x, weight.flatten(0, -2), bias.flatten())
-    step = max(1, _CHUNK // weight[0].numel())
-    pieces = zip(weight.split(step), bias.split(step), strict=True)
-    return torch.cat([F.linear(x, w.flatten(0, -2), b.flatten()) for w, b in pieces], dim=1)
+    return torch.cat([_linear(x, w, b) for w, b in zip(weight, bias, strict=True)], dim=1)

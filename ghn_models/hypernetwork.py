@@ -78,7 +78,9 @@ class GHN(nn.Module):
             if isinstance(module, nn.Embedding):
                 nn.init.trunc_normal_(module.weight, std=module.embedding_dim**-0.5)
 
-    def forward(self, model: nn.Module, input_size: int | Sequence[int] | None = None) -> nn.Module:
+    def forward(
+        self, model: nn.Module, input_size: int | Sequence[int] | None = None, graph: ArchGraph | None = None
+    ) -> nn.Module:
         """Predicts the parameters of a network and writes them into it.
 
         What is not predicted keeps its initialisation: a warning says how many parameters, and `kept` why, by name. A
@@ -88,6 +90,7 @@ class GHN(nn.Module):
         Args:
             model: the network, on any device.
             input_size: of its images, as for `deepnets.trace`.
+            graph: what `deepnets.trace` made of it, if it is at hand.
 
         Returns:
             The same network.
@@ -95,13 +98,13 @@ class GHN(nn.Module):
         Raises:
             TraceError: a network whose graph cannot be traced.
         """
-        graph = trace(model, input_size)
+        graph = trace(model, input_size) if graph is None else graph
         parameters = dict(model.named_parameters())
         written = set()
         with torch.no_grad():
             for decoded in self._decode(self.batch([graph])):
                 for (_, name), value in zip(decoded.places, decoded.values, strict=True):
-                    if write(parameters[name], value, decoded.shape):
+                    if name in parameters and write(parameters[name], value, decoded.shape):
                         written.add(name)
         self.kept = {name: self._why_kept(name, graph) for name in parameters if name not in written}
         if self.kept:
@@ -229,10 +232,9 @@ class GHN(nn.Module):
 
     def _why_kept(self, name: str, graph: ArchGraph) -> str:
         report = graph.report
-        assert report is not None  # the graph was traced
-        if name in report.unnamed:
+        if report is not None and name in report.unnamed:
             return report.unnamed[name]
-        if name in report.absorbed:
+        if report is not None and name in report.absorbed:
             return f"belongs to the node of {report.absorbed[name]}"
         targets = [target for target in GraphBatch.from_graphs([graph]).targets[0] if name in target.names]
         if targets and self._is_foreign(targets[0]):
