@@ -6,6 +6,7 @@ the meta-batch, which gives the same states as one node after the other.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -44,9 +45,8 @@ class GatedGNN(nn.Module):
 
     def forward(self, x: Tensor, graphs: GraphBatch) -> Tensor:
         """Node features after all sweeps."""
-        plans = [
-            _Plan(graphs, reverse, self.virtual_edges) for reverse in ((False, True) if self.backward else (False,))
-        ]
+        pairs = _pairs(graphs, self.virtual_edges)
+        plans = [_Plan(graphs, pairs, reverse) for reverse in ((False, True) if self.backward else (False,))]
         for _ in range(self.sweeps):
             for plan in plans:
                 x = self._sweep(x, plan)
@@ -83,7 +83,7 @@ class _Plan:
             c j to c j + c - 1: 1 from neighbours, 1 / distance over virtual edges.
     """
 
-    def __init__(self, graphs: GraphBatch, reverse: bool, virtual_edges: bool) -> None:
+    def __init__(self, graphs: GraphBatch, pairs: "_Pairs", reverse: bool) -> None:
         levels = np.concatenate([_levels(graph.edge_index, len(graph), reverse) for graph in graphs.graphs])
         order = np.argsort(levels, kind="stable")
         device = graphs.primitive.device
@@ -91,18 +91,31 @@ class _Plan:
         self.order = torch.from_numpy(order).to(device)
         self.rank = torch.empty_like(self.order)
         self.rank[self.order] = torch.arange(len(order), device=device)
-
-        pairs = [torch.nonzero(d > 0 if virtual_edges else d == 1) for d in graphs.distances]
-        lengths = torch.cat([d[p[:, 0], p[:, 1]] for d, p in zip(graphs.distances, pairs, strict=True)])
-        sources, targets = torch.cat([p + offset for p, offset in zip(pairs, graphs.offsets, strict=True)]).T
-        if reverse:
-            sources, targets = targets, sources
-        channels = 2 if virtual_edges else 1
-        self.adjacency = torch.zeros(len(order), len(order), channels, device=device)
-        self.adjacency[self.rank[targets], self.rank[sources], 0] = (lengths == 1).float()
-        if virtual_edges:
-            self.adjacency[self.rank[targets], self.rank[sources], 1] = 1 / lengths.float()
+        sources, targets = (self.rank[ends] for ends in (pairs.ends.flip(0) if reverse else pairs.ends))
+        self.adjacency = torch.zeros(len(order), len(order), len(pairs.weights), device=device)
+        self.adjacency[targets, sources] = pairs.weights.T
         self.adjacency = self.adjacency.flatten(1)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Nodes that exchange messages.
+
+    Shapes:
+        ends: (2, P) from node, to node, in the direction of the edges.
+        weights: (c, P) of the c messages.
+    """
+
+    ends: Tensor
+    weights: Tensor
+
+
+def _pairs(graphs: GraphBatch, virtual_edges: bool) -> _Pairs:
+    found = [torch.nonzero(d > 0 if virtual_edges else d == 1) for d in graphs.distances]
+    lengths = torch.cat([d[p[:, 0], p[:, 1]] for d, p in zip(graphs.distances, found, strict=True)])
+    ends = torch.cat([p + offset for p, offset in zip(found, graphs.offsets, strict=True)]).T
+    true = (lengths == 1).float()
+    return _Pairs(ends, torch.stack([true, 1 / lengths.float()]) if virtual_edges else true[None])
 
 
 def _levels(edge_index: NDArray[np.integer], n_nodes: int, reverse: bool) -> NDArray[np.int64]:
