@@ -1,0 +1,174 @@
+"""Trains a GHN.
+
+    python -m ghn_models.train --model ghn3_t --dataset digits --recipe laptop
+    torchrun --nproc-per-node 2 -m ghn_models.train --model ghn3_t --dataset digits --recipe laptop
+    python -m ghn_models.train --model ghn2 --dataset cifar10 --data-dir data --recipe ghn2 --device cuda --amp
+
+The folder runs/MODEL_DATASET_RECIPE_SEED gets settings, a log with a JSON line for every 50 steps, the curves as a
+picture (--plot) and checkpoints; a run that was stopped goes on from the last one when the same command is given again.
+With torchrun each process takes its share of every meta-batch. The best checkpoint is in the folder best, ready for
+`ghn_models.load`.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+import tyro
+
+import deepnets
+from ghn_models import checkpoints
+from ghn_models.checkpoints import CheckpointError
+from ghn_models.images import ImageError, ImageTask, load_images
+from ghn_models.registry import create
+from ghn_models.training.architectures import ArchitecturePool
+from ghn_models.training.curves import plot_curves
+from ghn_models.training.loop import LATEST, SETTINGS, Ranks, Trainer, TrainingError
+from ghn_models.training.recipes import RECIPES, Recipe
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a GHN.
+
+    Args:
+        model: name of the GHN, one of ghn_models.list_models().
+        dataset: image data set, one of digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, folder.
+        recipe: ghn2, ghn3 (as in the papers) or laptop.
+        data_dir: folder of the images; digits need none.
+        root: folder of the generated train split; without the file, architectures are drawn on the fly.
+        out: folder of the run; by default runs/MODEL_DATASET_RECIPE_SEED.
+        seed: of weights, architectures and images.
+        steps: meta-batches, other than in the recipe.
+        lr: learning rate, other than in the recipe.
+        device: cpu, cuda or cuda:N; by default a GPU if there is one.
+        amp: networks run in bfloat16; by default on GPUs that are good at it.
+        plot: draw the curves at the end.
+    """
+
+    model: str
+    dataset: str = "digits"
+    recipe: str = "laptop"
+    data_dir: Path | None = None
+    root: Path = Path("data")
+    out: Path | None = None
+    seed: int = 0
+    steps: int | None = None
+    lr: float | None = None
+    device: str | None = None
+    amp: Literal["auto", "on", "off"] = "auto"
+    plot: bool = False
+
+
+def train(options: Train) -> Path:
+    """Runs the training to its end, and returns the folder of the best checkpoint.
+
+    Raises:
+        ValueError: an option that cannot be used, data that is missing, or a run that diverged.
+    """
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    ranks = Ranks.join(device)
+    if device == "cuda" and ranks.size > 1:
+        device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
+    recipe = _recipe(options, device)
+    task = load_images(options.dataset, options.data_dir)
+    torch.manual_seed(options.seed)
+    ghn = create(options.model, task.num_classes, image_size=32).to(device)
+    pool = ArchitecturePool(options.root, recipe.num_architectures, 32, task.num_classes, options.seed)
+    out = options.out or Path("runs") / f"{options.model}_{options.dataset}_{options.recipe}_{options.seed}"
+    about = _about(options, recipe, task)
+    if ranks.rank == 0:
+        _claim(out, about)
+    if ranks.size > 1:
+        dist.barrier()
+    trainer = Trainer(ghn, task.to(device), recipe, pool, out, options.seed, about, ranks)
+    trainer.run()
+    best = out / "best"
+    if ranks.rank == 0:
+        shutil.rmtree(best, ignore_errors=True)
+        chosen = out / json.loads((out / LATEST).read_text())["best"]
+        shutil.copytree(chosen, best, ignore=shutil.ignore_patterns("optimizer.*"))
+        if options.plot:
+            plot_curves(out)
+    return best
+
+
+def _recipe(options: Train, device: str) -> Recipe:
+    if options.recipe not in RECIPES:
+        raise ValueError(f"there is no recipe {options.recipe!r}; accepted: {', '.join(RECIPES)}")
+    recipe = RECIPES[options.recipe]
+    given: dict[str, Any] = {k: v for k, v in (("steps", options.steps), ("lr", options.lr)) if v is not None}
+    for name, value in given.items():
+        if value <= 0:
+            raise ValueError(f"{name} is {value}; it must be more than 0")
+    good = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+    amp = good if options.amp == "auto" else options.amp == "on"
+    return replace(recipe, **given, objective=replace(recipe.objective, amp=amp))
+
+
+def _about(options: Train, recipe: Recipe, task: ImageTask) -> dict[str, Any]:
+    """What a checkpoint says of its training."""
+    return {
+        "model": options.model,
+        "dataset": options.dataset,
+        "classes": list(task.classes),
+        "train_sha256": task.train.sha256(),
+        "mean": task.train.mean.tolist(),
+        "std": task.train.std.tolist(),
+        "recipe": options.recipe,
+        "settings": asdict(recipe),
+        "seed": options.seed,
+        "versions": {"deepnets": deepnets.__version__, "torch": torch.__version__},
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """Commit of the toolkit, if it runs from its repository."""
+    here = Path(__file__).parent
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
+
+
+def _claim(out: Path, about: dict[str, Any]) -> None:
+    """Makes the folder of the run, or checks that it is the same run.
+
+    Raises:
+        CheckpointError: another run is there.
+    """
+    settings = json.loads(json.dumps({k: v for k, v in about.items() if k not in ("versions", "commit")}))
+    path = out / SETTINGS
+    if path.exists():
+        before = json.loads(path.read_text())
+        changed = next((key for key in settings if before.get(key) != settings[key]), None)
+        if changed is not None:
+            raise CheckpointError(f"{out} has a run with another {changed}; choose another folder with --out")
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(settings, indent=1) + "\n")
+
+
+def main() -> int:
+    """The command; 2 if it was given something it cannot use."""
+    options = tyro.cli(Train, description=__doc__)
+    try:
+        best = train(options)
+    except (ImageError, TrainingError, CheckpointError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if int(os.environ.get("RANK", 0)) == 0:
+        print(f"best weights: {best}, accuracy {checkpoints.about(best)['val_accuracy']:.3f} on validation networks")
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Training of GHNs: architectures, meta-batches, steps, checkpoints."""

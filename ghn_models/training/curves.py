@@ -1,0 +1,36 @@
+"""The curves of a training run as a picture."""
+
+import json
+from pathlib import Path
+
+from ghn_models.training import loop
+
+
+def plot_curves(folder: Path) -> Path:
+    """Draws loss and accuracies of a run over its steps into `curves.png`."""
+    import matplotlib.pyplot as plt
+
+    lines = [json.loads(line) for line in (folder / loop.LOG).read_text().splitlines()]
+    training = [line for line in lines if "loss" in line]
+    validation = [line for line in lines if "val_accuracy" in line]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    left.plot([line["step"] for line in training], [line["loss"] for line in training], lw=0.8)
+    left.set(xlabel="step (meta-batches)", ylabel="loss", title="training loss")
+    right.plot(
+        [line["step"] for line in training], [line["accuracy"] for line in training], lw=0.8, label="training images"
+    )
+    right.plot(
+        [line["step"] for line in validation],
+        [line["val_accuracy"] for line in validation],
+        "o-",
+        ms=3,
+        label="validation networks and images",
+    )
+    right.set(xlabel="step (meta-batches)", ylabel="accuracy", title="predicted parameters", ylim=(0, 1))
+    right.legend(frameon=False)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    path = folder / "curves.png"
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+    return path

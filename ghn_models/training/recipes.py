@@ -1,0 +1,92 @@
+"""How GHNs are trained: the papers' recipes, and one for a laptop."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ghn_models.training.architectures import Limits
+from ghn_models.training.step import Objective
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything about a training run but model, data and seed.
+
+    Args:
+        steps: meta-batches.
+        meta_batch_size: networks in a meta-batch.
+        batch_size: images for each network.
+        optimizer: adam (weight decay as L2 penalty) or adamw.
+        lr, weight_decay, clip: of the optimizer; the gradient norm is clipped.
+        warmup: steps of linear warm-up.
+        schedule: cosine decays to 0, step by 10 after 2/3 and 5/6 of the run.
+        objective: what is minimized.
+        limits: sizes of training networks.
+        num_architectures: networks of the train split.
+        small_images: share of networks that see images of half the size, at the begin and the end of the run; all that
+            others see is a fraction of the batch, so that they take as long. Attention and heads without pooling always
+            see whole images.
+        crop: images are shifted by up to so many pixels.
+        same_images: all networks of a meta-batch see the same images.
+        validate_every: steps between validations.
+    """
+
+    steps: int
+    meta_batch_size: int
+    batch_size: int
+    optimizer: Literal["adam", "adamw"]
+    lr: float
+    weight_decay: float
+    clip: float
+    warmup: int = 0
+    schedule: Literal["cosine", "step"] = "cosine"
+    objective: Objective = field(default_factory=Objective)
+    limits: Limits = field(default_factory=Limits)
+    num_architectures: int = 1_000_000
+    small_images: tuple[float, float] = (0.0, 0.0)
+    crop: int = 4
+    same_images: bool = True
+    validate_every: int = 1000
+
+
+RECIPES = {
+    # DeepNets paper, section 5: 300 epochs of 45,000 images in batches of 64.
+    "ghn2": Recipe(
+        steps=210_900,
+        meta_batch_size=8,
+        batch_size=64,
+        optimizer="adam",
+        lr=1e-3,
+        weight_decay=1e-5,
+        clip=5.0,
+        schedule="step",
+    ),
+    # GHN-3 paper, section 5, with the batch size for CIFAR-10 (the paper trains on ImageNet with 128 images).
+    "ghn3": Recipe(
+        steps=210_900,
+        meta_batch_size=8,
+        batch_size=64,
+        optimizer="adamw",
+        lr=4e-4,
+        weight_decay=1e-2,
+        clip=5.0,
+        warmup=1000,
+        objective=Objective(gamma=3e-5),
+    ),
+    # Small networks on small images first, which larger ones profit from.
+    "laptop": Recipe(
+        steps=12_000,
+        meta_batch_size=4,
+        batch_size=64,
+        optimizer="adamw",
+        lr=1e-3,
+        weight_decay=1e-2,
+        clip=1.0,
+        warmup=100,
+        limits=Limits((6, 16), (110, 300), (0.7e6, 2e6), (32, 96)),
+        num_architectures=20_000,
+        small_images=(1.0, 0.4),
+        crop=0,
+        same_images=False,
+        validate_every=500,
+    ),
+}

@@ -1,0 +1,149 @@
+"""One step: predict the parameters of a meta-batch, run its networks, and bring their gradients back to the GHN."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ghn_models.hypernetwork import GHN
+from ghn_models.training.architectures import TrainingNetwork
+
+Batch = tuple[Tensor, Tensor]
+"""Images (B, 3, H, W) and labels (B,)."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a GHN minimizes for each network (GHN-3 paper, Eq. 10).
+
+    Args:
+        gamma: weight of the sum of L2 norms of predicted tensors.
+        label_smoothing: of the cross entropy.
+        amp: networks run in bfloat16.
+    """
+
+    gamma: float = 0.0
+    label_smoothing: float = 0.0
+    amp: bool = False
+
+
+@dataclass
+class Outcome:
+    """What came of the networks of a meta-batch.
+
+    Args:
+        losses, accuracies: of each network that was used.
+        non_finite: networks left out because of their loss or gradient.
+        out_of_memory: networks left out because they did not fit.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
+    non_finite: int = 0
+    out_of_memory: int = 0
+
+    def add(self, other: "Outcome") -> None:
+        """Take in what came of other networks."""
+        self.losses += other.losses
+        self.accuracies += other.accuracies
+        self.non_finite += other.non_finite
+        self.out_of_memory += other.out_of_memory
+
+
+def accumulate(
+    ghn: GHN,
+    networks: Sequence[TrainingNetwork],
+    batches: Sequence[Batch],
+    seeds: Sequence[int],
+    objective: Objective,
+    weight: float,
+) -> Outcome:
+    """Adds the gradient of `weight` times the sum of losses to the parameters of the GHN.
+
+    Seeds are for the dropout of each network. A meta-batch that does not fit into memory is retried network by network;
+    what does not fit alone is left out.
+    """
+    try:
+        return _accumulate(ghn, networks, batches, seeds, objective, weight)
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+    ghn.zero_grad()
+    outcome = Outcome()
+    for network, batch, seed in zip(networks, batches, seeds, strict=True):
+        before = [None if p.grad is None else p.grad.clone() for p in ghn.parameters()]
+        try:
+            outcome.add(_accumulate(ghn, [network], [batch], [seed], objective, weight))
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            outcome.out_of_memory += 1
+            for parameter, gradient in zip(ghn.parameters(), before, strict=True):
+                parameter.grad = gradient
+    return outcome
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    if isinstance(error, torch.OutOfMemoryError):
+        torch.cuda.empty_cache()
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _accumulate(
+    ghn: GHN,
+    networks: Sequence[TrainingNetwork],
+    batches: Sequence[Batch],
+    seeds: Sequence[int],
+    objective: Objective,
+    weight: float,
+) -> Outcome:
+    predicted = ghn.predict([n.graph for n in networks], [n.module for n in networks])
+    outcome = Outcome()
+    values: list[Tensor] = []
+    gradients: list[Tensor] = []
+    # Each network is differentiated by itself with respect to its parameters, so that its activations are freed before
+    # the next one runs, and a bad one can be left out.
+    for network, parameters, (images, labels), seed in zip(networks, predicted, batches, seeds, strict=True):
+        torch.manual_seed(seed)
+        leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=objective.amp):
+            logits = run(network.module, leaves, images)
+            loss = F.cross_entropy(logits.float(), labels, label_smoothing=objective.label_smoothing)
+        penalty = objective.gamma * torch.stack([leaf.norm() for leaf in leaves.values()]).sum()
+        found = torch.autograd.grad(loss + penalty, list(leaves.values()), allow_unused=True, materialize_grads=True)
+        total = torch.stack([loss.detach(), *(gradient.norm() for gradient in found)]).sum()
+        if not torch.isfinite(total):
+            outcome.non_finite += 1
+            continue
+        values += parameters.values()
+        gradients += [weight * gradient for gradient in found]
+        outcome.losses.append(loss.item())
+        outcome.accuracies.append((logits.argmax(1) == labels).float().mean().item())
+    if values:
+        torch.autograd.backward(values, gradients)
+    return outcome
+
+
+def run(module: nn.Module, parameters: dict[str, Tensor], images: Tensor) -> Tensor:
+    """Logits of a network with predicted parameters; those that no output depends on are zero."""
+    others = {
+        name: torch.zeros(parameter.shape, device=images.device)
+        for name, parameter in module.named_parameters()
+        if name not in parameters
+    }
+    return functional_call(module, parameters | others, images)
+
+
+@torch.no_grad()
+def accuracy(ghn: GHN, network: TrainingNetwork, batches: Sequence[Batch]) -> float:
+    """Share of images that a network with predicted parameters classifies correctly.
+
+    Batch norm uses the statistics of each batch (DeepNets paper, section C.1).
+    """
+    parameters = ghn.predict([network.graph], [network.module])[0]
+    network.module.eval()  # batch norm has no running statistics and normalizes by the batch all the same
+    right = sum((run(network.module, parameters, x).argmax(1) == y).sum().item() for x, y in batches)
+    return right / sum(len(y) for _, y in batches)
