@@ -115,11 +115,26 @@ def _storage(data: bytes) -> Any:
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
+class _Call:
+    """A function that a pickle may call, but neither look into nor change."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any) -> Any:
+        return self._function(*args)
+
+    def __setstate__(self, state: Any) -> None:
+        raise CheckpointError("the pickle changes a function, which no file of tensors needs; it was not run")
+
+
 _ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
-    ("torch.storage", "_load_from_bytes"): _storage,
+    ("collections", "OrderedDict"): _Call(OrderedDict),
+    ("torch._utils", "_rebuild_tensor_v2"): _Call(torch._utils._rebuild_tensor_v2),
+    ("torch._utils", "_rebuild_parameter"): _Call(lambda data, *_: data),
+    ("torch.storage", "_load_from_bytes"): _Call(_storage),
 }
 
 
