@@ -2,9 +2,10 @@
 
     python -m benchmarks.ghn_speed [--device cuda] [--dtype bfloat16] [--threads 1] [--no-xl]
 
-Graph networks on a meta-batch of 8 training graphs with 1,500 nodes, and the prediction of ResNet-50. Milliseconds are
-medians; the last column is the reference code on two shared x86 cores with one thread, on a meta-batch of 1,526 nodes.
-Machines vary: quote ratios measured side by side. GHN-3-XL runs in a process of its own, whose peak memory is reported.
+Graph networks and training steps on a meta-batch of 8 training graphs with 1,500 nodes; the prediction of ResNet-50.
+Milliseconds are medians; the last column is the reference code with one thread on two shared x86 cores, on a meta-batch
+of 1,526 nodes. Machines vary: quote ratios measured side by side. GHN-3-XL runs in a process of its own, whose peak
+memory is reported.
 """
 
 import argparse
@@ -16,20 +17,25 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
+import numpy as np
 import torch
 import torchvision
 from torch import Tensor, nn
 
-from deepnets import ArchGraph, symbolic_graph, trace
+from deepnets import ArchGraph, Architecture, symbolic_graph, trace
 from deepnets.sampling import sample_networks
 from ghn_models import GHN, GraphBatch, create
 from ghn_models.encoding import NodeEncoding
+from ghn_models.training.architectures import training_network
+from ghn_models.training.step import Objective, accumulate
 
 REFERENCE_MS = {
     "GatedGNN, forward": 410,
     "GatedGNN, forward + backward": 661,
     "Graphormer-T, forward": 628,
     "Graphormer-T, forward + backward": 1416,
+    "GHN-2 training step, 8 x 16 images": 3610,
+    "GHN-3-T training step, 8 x 16 images": 4970,
     "ResNet-50 by GHN-3-T, graph given": 97,
     "ResNet-50 by GHN-3-T": 420,
     "ResNet-50 by GHN-3-XL, graph given": 6840,
@@ -50,19 +56,19 @@ def median_ms(work: Callable[[], object], device: str, repeats: int) -> float:
     return 1e3 * statistics.median(times[1:])
 
 
-def meta_batch() -> list[ArchGraph]:
-    """Eight training graphs with about 1,500 nodes."""
-    table = sample_networks("train", 0, 400).table
-    graphs = [symbolic_graph(table[i]) for i in range(len(table))]
-    chunks = [graphs[i : i + GRAPHS] for i in range(0, len(graphs), GRAPHS)]
-    return min(chunks, key=lambda chunk: abs(sum(map(len, chunk)) - NODES))
+def meta_batch() -> list[Architecture]:
+    """Eight training architectures whose graphs have about 1,500 nodes."""
+    networks = sample_networks("train", 0, 400)
+    nodes = np.diff(networks.graphs.node_ptr).reshape(-1, GRAPHS).sum(1)
+    start = GRAPHS * int(np.abs(nodes - NODES).argmin())
+    return [networks.table[i] for i in range(start, start + GRAPHS)]
 
 
 def graph_networks(
     device: str, autocast: Callable[[], AbstractContextManager[object]]
 ) -> Iterator[tuple[str, Callable[[], object]]]:
     """The GatedGNN of GHN-2 and the Graphormer of GHN-3-T on the meta-batch."""
-    graphs = meta_batch()
+    graphs = [symbolic_graph(architecture) for architecture in meta_batch()]
     for title, model in (("GatedGNN", "ghn2"), ("Graphormer-T", "ghn3_t")):
         ghn = create(model).to(device)
         network, batch = ghn.graph_network[0], ghn.batch(graphs)
@@ -89,6 +95,23 @@ def forward_backward(
     with autocast():
         y = network(x.clone().requires_grad_(), batch)
     y.float().sum().backward()
+
+
+def training_steps(device: str, amp: bool) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Gradients of GHNs for 8 networks with 32 channels on 16 images of 32x32, and the optimizer."""
+    networks = [training_network(architecture, 32, 10) for architecture in meta_batch()]
+    batch = torch.randn(16, 3, 32, 32, device=device), torch.randint(10, (16,), device=device)
+    for title, model in (("GHN-2", "ghn2"), ("GHN-3-T", "ghn3_t")):
+        ghn = create(model, 10, 32).to(device)
+        optimizer = torch.optim.AdamW(ghn.parameters(), 1e-4)
+
+        def step(ghn: GHN = ghn, optimizer: torch.optim.Optimizer = optimizer) -> None:
+            optimizer.zero_grad()
+            accumulate(ghn, networks, [batch] * GRAPHS, list(range(GRAPHS)), Objective(amp=amp), 1 / GRAPHS)
+            torch.nn.utils.clip_grad_norm_(ghn.parameters(), 1.0)
+            optimizer.step()
+
+        yield f"{title} training step, 8 x 16 images", step
 
 
 def resnet50(
@@ -171,6 +194,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {args.device}, {args.dtype}, {args.threads} threads")
     print(f"{'':<42}{'this toolkit':>13}{'reference':>13}")
     report(graph_networks(args.device, autocast), args.device, repeats=9)
+    report(training_steps(args.device, args.dtype != "float32"), args.device, repeats=3)
     report(resnet50("ghn3_t", "GHN-3-T", args.device, autocast), args.device, repeats=9)
     if not args.no_xl:
         options = ["--device", args.device, "--dtype", args.dtype, "--threads", str(args.threads), "--only-xl"]

@@ -19,6 +19,7 @@ from ghn_models.published import PUBLISHED
 
 SHIPPED = Path(__file__).parent / "weights"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class CheckpointError(ValueError):
@@ -76,13 +77,16 @@ def save_folder(ghn: GHN, folder: Path, about: dict[str, Any], half: bool = Fals
         half: store float16.
 
     Raises:
-        CheckpointError: the folder has a checkpoint.
+        CheckpointError: the folder has a checkpoint, or cannot be written.
     """
     if (folder / CONFIG).exists():
         raise CheckpointError(f"{folder} has a checkpoint; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in ghn.state_dict().items()}
-    save_file({name: value.half() if half else value for name, value in state.items()}, folder / WEIGHTS)
+    try:
+        save_file({name: value.half() if half else value for name, value in state.items()}, folder / WEIGHTS)
+    except (SafetensorError, RuntimeError) as error:  # a full disk, or weights that share memory
+        raise CheckpointError(f"{folder / WEIGHTS} cannot be written ({reason(error)})") from None
     content = {"config": asdict(ghn.config), "weights_sha256": sha256(folder / WEIGHTS), **about}
     partial = folder / (CONFIG + ".partial")
     partial.write_text(json.dumps(content, indent=1) + "\n")
@@ -97,8 +101,8 @@ def about(folder: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads((folder / CONFIG).read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{folder / CONFIG} cannot be read ({error})") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{folder / CONFIG} cannot be read ({reason(error)})") from None
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise CheckpointError(f"{folder / CONFIG} has no configuration")
     return content
@@ -117,53 +121,61 @@ def load_folder(folder: Path) -> GHN:
         raise CheckpointError(f"{folder / CONFIG} has the unknown setting {unknown[0]!r}; a newer version wrote it")
     try:
         config = GHNConfig(**content["config"])
-    except ValueError as error:
-        raise CheckpointError(f"{folder / CONFIG}: {error}") from None
+        with torch.device("meta"):
+            ghn = GHN(config)
+    except (ValueError, TypeError, RuntimeError, MemoryError) as error:  # the last three of sizes beyond any memory
+        raise CheckpointError(f"{folder / CONFIG}: {reason(error)}") from None
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise CheckpointError(f"{weights} is missing")
     expected = content.get("weights_sha256")
     if expected is not None and sha256(weights) != expected:
         raise CheckpointError(f"{weights} is damaged: its sha256 is not the one in {CONFIG}")
-    with torch.device("meta"):
-        ghn = GHN(config)
     fill(ghn, read(weights), str(weights))
     return ghn
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, as float32.
+    """Tensors of a safetensors file.
 
     Raises:
         CheckpointError: a damaged file.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is no complete safetensors file ({error})") from None
+        raise CheckpointError(f"{path} is no complete safetensors file ({reason(error)})") from None
 
 
 def fill(ghn: GHN, state: dict[str, Tensor], source: str) -> None:
-    """Gives a GHN its weights, without a copy.
+    """Gives a GHN its weights as float32, without a copy if they are.
 
     Raises:
-        CheckpointError: names or shapes that do not fit its configuration.
+        CheckpointError: names or shapes that do not fit its configuration, or other things than numbers.
     """
     expected = {name: value.shape for name, value in ghn.state_dict().items()}
     for name, shape in expected.items():
         if name not in state:
             raise CheckpointError(f"{source} has no {name}, which its configuration needs")
-        if state[name].shape != shape:
-            found = tuple(state[name].shape)
+        value = state[name]
+        if value.shape != shape:
+            found = tuple(value.shape)
             raise CheckpointError(f"{source}: {name} has shape {found}, its configuration needs {tuple(shape)}")
+        if value.dtype not in _FLOATS or value.layout is not torch.strided or value.is_meta:
+            raise CheckpointError(f"{source}: {name} is no dense tensor of floating-point numbers")
     for name in state:
         if name not in expected:
-            raise CheckpointError(f"{source} has {name}, which its configuration does not know")
-    ghn.load_state_dict(state, assign=True)
+            raise CheckpointError(f"{source} has {name[:80]!r}, which its configuration does not know")
+    ghn.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
 
 
 def sha256(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, as a part of one sentence."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

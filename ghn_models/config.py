@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+_MOST = 2**16  # of anything; a damaged file shall not fill the memory
+
 
 @dataclass(frozen=True)
 class GHNConfig:
@@ -59,8 +61,8 @@ class GHNConfig:
             choices = getattr(kinds, "__args__", None)
             if choices and value not in choices:
                 raise ValueError(f"{field} is {value!r}; accepted: {', '.join(map(repr, choices))}")
-            if kinds is int and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise ValueError(f"{field} is {value!r}; it must be an integer, 1 or more")
+            if kinds is int and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST):
+                raise ValueError(f"{field} is {value!r}; it must be an integer from 1 to {_MOST}")
             if kinds is bool and not isinstance(value, bool):
                 raise ValueError(f"{field} is {value!r}; it must be true or false")
         if self.hidden % 4:

@@ -1,6 +1,6 @@
 """Converts published weights once.
 
-    python -m ghn_models.convert ghn3_t.imagenet_m8 --hub --trust
+    python -m ghn_models.convert ghn3_t.imagenet_m8 --hub --trust --allow-unpinned
     python -m ghn_models.convert ghn2.cifar10 --file ghn2_cifar10.pt --trust --sha256 HASH
 
 Published weights are pickles, a format whose files can run programs. This is the only place that reads them, after you
@@ -11,16 +11,17 @@ else is refused before it is called. The result is a folder with safetensors, fr
 
 import argparse
 import bz2
-import gzip
+import hashlib
 import io
 import lzma
 import pickle
 import sys
+import warnings
+import zipfile
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, NoReturn
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ from torch import Tensor
 from ghn_models import checkpoints
 from ghn_models.checkpoints import CheckpointError
 from ghn_models.hypernetwork import GHN
-from ghn_models.published import HUB, PUBLISHED, Published, from_published
+from ghn_models.published import HUB, PUBLISHED, from_published
 from ghn_models.registry import config
 
 REVISION = "main"
@@ -55,7 +56,8 @@ def convert(
         raise CheckpointError(f"{path} is a pickle, whose content could be harmful; say that you trust it with --trust")
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist")
-    found, pinned = checkpoints.sha256(path), sha256 or published.sha256
+    data = path.read_bytes()  # once, so that what is read is what was compared
+    found, pinned = hashlib.sha256(data).hexdigest(), sha256 or published.sha256
     if pinned is None and not allow_unpinned:
         raise CheckpointError(
             f"no hash of {published.file} is known to compare {path} with; give the one you know (--sha256) or "
@@ -63,91 +65,154 @@ def convert(
         )
     if pinned is not None and found != pinned.lower():
         raise CheckpointError(f"{path} has sha256 {found}, not {pinned}")
-    state = state_dict(path, published)
     settings = config(published.model, published.num_classes, published.image_size)
     with torch.device("meta"):
         ghn = GHN(settings)
+    most = 8 * sum(value.numel() for value in ghn.parameters()) + 2**20  # float64, and what surrounds it
     try:
-        checkpoints.fill(ghn, {k: v.float() for k, v in from_published(state, settings).items()}, str(path))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not {name}: {error}") from None
+        state = state_dict(data, published.kind, most)
+        checkpoints.fill(ghn, from_published(state, settings), "the file")
+    except Exception as error:  # whatever a damaged or hostile file makes of its readers
+        raise CheckpointError(f"{path} is not {name} ({checkpoints.reason(error)})") from None
     source = {"name": name, "source": f"{published.source}, {published.file}", "source_sha256": found}
     checkpoints.save_folder(ghn, folder, source)
     return folder
 
 
-def state_dict(path: Path, published: Published) -> dict[str, Tensor]:
+def state_dict(data: bytes, kind: Literal["joblib", "torch"], most: int) -> dict[str, Tensor]:
     """Tensors by name, from a file that is read as data alone.
 
+    Args:
+        data: content of the file.
+        kind: as in `Published`.
+        most: bytes that it may have when it is decompressed.
+
     Raises:
-        CheckpointError: a damaged file, or one with anything but tensors and containers.
+        CheckpointError: a file with anything but tensors and containers. A damaged one raises whatever it makes of the
+            reader.
     """
-    try:
-        if published.kind == "joblib":
-            content = TensorUnpickler(io.BytesIO(_decompressed(path.read_bytes()))).load()
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
-    except Exception as error:  # whatever a damaged or hostile file makes of the reader
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise CheckpointError(f"{path} is no file of tensors ({reason})") from None
+    joblib = kind == "joblib"
+    content = TensorUnpickler(io.BytesIO(_decompressed(data, most))).load() if joblib else _torch_load(data)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(f"{path} is no state dict: it holds other things than tensors")
-    return {str(name): value for name, value in content.items()}
+    if not isinstance(content, Mapping):
+        raise CheckpointError("it has no state dict")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise CheckpointError("it is no state dict, which has nothing but tensors and their names")
+    return {name: Tensor.detach(value) for name, value in content.items()}  # leaves hooks and attributes behind
 
 
-def _decompressed(data: bytes) -> bytes:
+def _decompressed(data: bytes, most: int) -> bytes:
     """joblib compresses with what the first bytes say."""
-    readers: dict[bytes, Callable[[bytes], bytes]] = {
-        b"\x78": zlib.decompress,
-        b"\x1f\x8b": gzip.decompress,
-        b"BZh": bz2.decompress,
-        b"\xfd7zXZ": lzma.decompress,
+    readers: dict[bytes, Callable[[], Any]] = {
+        b"\x78": zlib.decompressobj,
+        b"\x1f\x8b": lambda: zlib.decompressobj(31),
+        b"BZh": bz2.BZ2Decompressor,
+        b"\xfd7zXZ": lzma.LZMADecompressor,
+        b"\x5d\0\0": lzma.LZMADecompressor,
     }
-    return next((read(data) for magic, read in readers.items() if data.startswith(magic)), data)
+    reader = next((make() for magic, make in readers.items() if data.startswith(magic)), None)
+    if reader is None:
+        return data
+    content = reader.decompress(data, most)
+    if not reader.eof:
+        raise CheckpointError("its compressed content is cut off, or larger than the model")
+    return content
 
 
-def _storage(data: bytes) -> Any:
-    """The storage of a tensor, which is a file of its own inside of a pickle."""
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+def _torch_load(data: bytes) -> Any:
+    """What torch saved. It does not compress: a zip file with more inside than it has is made to fill the memory."""
+    if data.startswith(b"PK"):
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            if sum(entry.file_size for entry in file.infolist()) > len(data):
+                raise CheckpointError("its content is larger than the file, which torch does not compress")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:  # whose text says how to run it nevertheless
+            raise CheckpointError("it is damaged, or asks for more than tensors, which was not run") from None
 
 
-class _Call:
-    """A function that a pickle may call, but neither look into nor change."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-
-    def __call__(self, *args: Any) -> Any:
-        return self._function(*args)
-
-    def __setstate__(self, state: Any) -> None:
-        raise CheckpointError("the pickle changes a function, which no file of tensors needs; it was not run")
+def _storage(data: bytes) -> Tensor:
+    """The storage of a tensor, which is a file of its own inside of a pickle, as a tensor of one dimension."""
+    storage = _torch_load(data)
+    if not isinstance(storage, torch.storage.TypedStorage):  # say a class, which the pickle around it could call
+        raise CheckpointError("a storage inside of the pickle is none")
+    return torch.empty(0, dtype=storage.dtype).set_(storage)
 
 
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _Call(OrderedDict),
-    ("torch._utils", "_rebuild_tensor_v2"): _Call(torch._utils._rebuild_tensor_v2),
-    ("torch._utils", "_rebuild_parameter"): _Call(lambda data, *_: data),
-    ("torch.storage", "_load_from_bytes"): _Call(_storage),
+def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+    """A part of a storage. Unlike torch's function, `as_strided` refuses what lies outside instead of allocating it."""
+    return storage.as_strided(size, stride, offset)
+
+
+def _dictionary() -> dict[str, Any]:
+    return {}
+
+
+_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): _dictionary,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+    ("torch.storage", "_load_from_bytes"): _storage,
 }
+_INSTRUCTIONS = """
+    PROTO FRAME STOP MARK GLOBAL STACK_GLOBAL REDUCE NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
+    BINUNICODE SHORT_BINUNICODE BINBYTES SHORT_BINBYTES BINBYTES8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST
+    APPEND APPENDS EMPTY_DICT BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET
+"""
 
 
-class TensorUnpickler(pickle.Unpickler):  # the only one of the project
-    """Reads pickles of tensors; refuses to look up any other function before it could be called."""
+class TensorUnpickler(pickle._Unpickler):  # the only one of the project
+    """Reads pickles of tensors; refuses anything else before it is run.
+
+    It is the one in Python, whose instructions can be chosen, and which allocates nothing that the file does not have.
+    """
+
+    stack: list[Any]
+    pop_mark: Callable[[], list[Any]]
 
     def find_class(self, module: str, name: str) -> Any:
         """What a pickle may call."""
         if (module, name) not in _ALLOWED:
-            raise CheckpointError(
-                f"the pickle asks for {module}.{name}, which no file of tensors needs; it was not run"
-            )
+            asked = f"{module}.{name}"[:80]
+            raise CheckpointError(f"the pickle asks for {asked!r}, which no file of tensors needs; it was not run")
         return _ALLOWED[module, name]
+
+    def refuse(self) -> NoReturn:
+        """Any instruction that is not among ours."""
+        raise CheckpointError("the pickle has an instruction that no file of tensors needs; it was not run")
+
+    def set_item(self) -> None:
+        """One entry of a dictionary."""
+        self._set_items([self.stack.pop(-2), self.stack.pop()])
+
+    def set_items(self) -> None:
+        """Some entries of a dictionary."""
+        self._set_items(self.pop_mark())
+
+    def _set_items(self, items: list[Any]) -> None:
+        target, names = self.stack[-1], items[::2]
+        if type(target) is not dict or any(type(name) is not str for name in names):  # deep tuples as keys crash Python
+            self.refuse()
+        target.update(zip(names, items[1::2], strict=True))
+
+    def build(self) -> None:
+        """Attributes of objects: tensors and dictionaries need none, functions shall not be changed."""
+        self.stack.pop()
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **dict.fromkeys(range(256), refuse),
+        **{
+            code: pickle._Unpickler.dispatch[code]
+            for code in (getattr(pickle, name)[0] for name in _INSTRUCTIONS.split())
+        },
+        pickle.SETITEM[0]: set_item,
+        pickle.SETITEMS[0]: set_items,
+        pickle.BUILD[0]: build,
+    }
 
 
 def download(name: str) -> Path:
@@ -194,7 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
         path = download(args.name) if args.hub else args.file
         convert(args.name, path, folder, args.trust, args.sha256, args.allow_unpinned)
-    except CheckpointError as error:
+    except (CheckpointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{args.name} is in {folder}; ghn_models.load({args.name!r}) reads it from there")

@@ -99,14 +99,16 @@ class GHN(nn.Module):
             TraceError: a network whose graph cannot be traced.
         """
         graph = trace(model, input_size) if graph is None else graph
+        batch = self.batch([graph])
         parameters = dict(model.named_parameters())
         written = set()
         with torch.no_grad():
-            for decoded in self._decode(self.batch([graph])):
+            for decoded in self._decode(batch):
                 for (_, name), value in zip(decoded.places, decoded.values, strict=True):
                     if name in parameters and write(parameters[name], value, decoded.shape):
                         written.add(name)
-        self.kept = {name: self._why_kept(name, graph) for name in parameters if name not in written}
+        foreign = {t.names[0]: t.shape[0] for *_, t in self._targets(batch) if self._is_foreign(t)}
+        self.kept = {name: self._why_kept(name, graph, foreign) for name in parameters if name not in written}
         if self.kept:
             name, why = next(iter(self.kept.items()))
             some = f"{len(self.kept)} of {len(parameters)} parameters keep their initialisation"
@@ -230,15 +232,14 @@ class GHN(nn.Module):
                 w = w[:, : shape[0], None, None, None]
                 yield Decoded([(graph, name) for graph, name, _ in named], (shape[0], 1, 1, 1), w, vector=True)
 
-    def _why_kept(self, name: str, graph: ArchGraph) -> str:
+    def _why_kept(self, name: str, graph: ArchGraph, foreign: Mapping[str, int]) -> str:
         report = graph.report
+        if name in foreign:
+            return f"the classifier has {foreign[name]} outputs, the GHN was made for {self.config.num_classes}"
         if report is not None and name in report.unnamed:
             return report.unnamed[name]
         if report is not None and name in report.absorbed:
             return f"belongs to the node of {report.absorbed[name]}"
-        targets = [target for target in GraphBatch.from_graphs([graph]).targets[0] if name in target.names]
-        if targets and self._is_foreign(targets[0]):
-            return f"the classifier has {targets[0].shape[0]} outputs, the GHN was made for {self.config.num_classes}"
         return "its shape is none of a convolution, a linear layer or a table of positional encodings"
 
 

@@ -109,18 +109,21 @@ def from_published(state: dict[str, Tensor], config: GHNConfig) -> dict[str, Ten
     distributed training makes them.
 
     Raises:
-        ValueError: a parameter that has no counterpart.
+        ValueError: a parameter that has no counterpart, or two names for one.
     """
     names = module_names(config)
-    result = {}
+    result: dict[str, Tensor] = {}
     for name, value in state.items():
         moved = _MOVED.fullmatch(name)
         plain = f"gnn.0.{moved['name']}" if moved else name.removeprefix("module.")
         module, _, parameter = plain.rpartition(".")
         if module not in names:
-            raise ValueError(f"the parameter {name} is none of a {config.graph_network} GHN")
-        convolution = module.startswith("decoder.") and value.dim() == 4
-        result[f"{names[module]}.{parameter}"] = value.flatten(1) if convolution else value
+            raise ValueError(f"the parameter {name[:80]!r} is none of a {config.graph_network} GHN")
+        ours = f"{names[module]}.{parameter}"
+        if ours in result:
+            raise ValueError(f"the parameter {plain} is there twice")
+        convolution = module.startswith("decoder.") and value.shape[2:] == (1, 1)
+        result[ours] = value[..., 0, 0] if convolution else value
     return result
 
 

@@ -267,7 +267,7 @@ def test_registry() -> None:
         ghn_models.create("ghn3_m")
     with pytest.raises(ValueError, match="image_size is 64; accepted: 32, 224"):
         ghn_models.create("ghn2", image_size=64)
-    with pytest.raises(ValueError, match="num_classes is 0; it must be an integer, 1 or more"):
+    with pytest.raises(ValueError, match="num_classes is 0; it must be an integer from 1 to 65536"):
         ghn_models.create("ghn2", num_classes=0)
 
 
