@@ -179,6 +179,6 @@ class _SlicedLinear(torch.autograd.Function):
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A linear layer whose weight (*dims, d) may not be contiguous: a large one is not copied, but taken apart."""
-    if weight.numel() <= _COPIED or weight.is_contiguous():
+    if weight.dim() == 2 or weight.numel() <= _COPIED or weight.is_contiguous():
         return F.linear(x, weight.flatten(0, -2), bias.flatten())
     return torch.cat([_linear(x, w, b) for w, b in zip(weight, bias, strict=True)], dim=1)

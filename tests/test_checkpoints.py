@@ -130,7 +130,7 @@ def reweighted(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path]
         (lambda f: (f / "config.json").write_text("[]"), "has no configuration"),
         (changed("config", lambda c: {**c, "hidden": 18}), "hidden is 18; the four shape encodings need a multiple"),
         (changed("config", lambda c: {**c, "hidden": "16"}), "hidden is '16'; it must be an integer"),
-        (changed("config", lambda c: {**c, "hidden": 2**62}), "config.json: Storage size calculation overflowed"),
+        (changed("config", lambda c: {**c, "hidden": 2**62}), "hidden is .*; it must be an integer from 1 to 65536"),
         (changed("config", lambda c: {**c, "hidden": 32}), "has shape .*, its configuration needs"),
         (changed("config", lambda c: {**c, "depth": 3}), "unknown setting 'depth'; a newer version wrote it"),
         (changed("config", lambda c: {**c, "virtual_edges": False}), "has shape|does not know"),
