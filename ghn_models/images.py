@@ -3,17 +3,25 @@
     load_images("digits")                             the real 8x8 digits inside of scikit-learn, no download
     load_images("cifar10", data_dir="data")           torchvision data sets: cifar10, cifar100, fashion_mnist
     load_images("cifar10-jpg", data_dir="data")       CIFAR-10 as cifar10_jpg.tar.xz, read without unpacking
+    load_images("imagenet", data_dir="imagenet")      train/WNID/*.JPEG and val/WNID/*.JPEG
     load_images("folder", data_dir="my_images")       train/CLASS/*.jpg and test/CLASS/*.jpg (or val/)
 
-All of a data set is one uint8 tensor, moved to the device once, where batches are drawn, augmented and normalized
-together. The validation part is held out of the training images, stratified, the same on every machine.
+Small data sets are one uint8 tensor, moved to the device once, where batches are drawn, augmented and normalized
+together. Images of large ones are read from their files by worker processes. The validation part is held out of the
+training images, the same on every machine.
 """
 
-import hashlib
+import io
+import lzma
+import os
+import re
 import tarfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,88 +29,27 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+from ghn_models.image_parts import (
+    ImageError,
+    ImageFiles,
+    ImagePart,
+    Labels,
+    StoredImages,
+    centre_square,
+    opened,
+    pixels,
+    ranks,
+    resize,
+)
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_IMAGENET_HELD_OUT = 50_000  # DeepNets paper, section 5
+_CIFAR_COUNTS = {"train": 5000, "test": 1000}  # images of each class
+_MAX_FILE = 2**16  # bytes of an archived image
+_STORED_BYTES = 2**30  # larger folders are read image by image
 
 
-class ImageError(ValueError):
-    """Images that are missing or cannot be read; the message is one sentence for the user."""
-
-
-@dataclass(frozen=True)
-class ImagePart:
-    """Images of one purpose, on one device.
-
-    Shapes:
-        images: (N, 3, H, W) uint8; labels: (N,) int64; mean, std: (3,) of the training images, 0 to 1.
-    """
-
-    images: Tensor
-    labels: Tensor
-    mean: Tensor
-    std: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def to(self, device: torch.device | str) -> "ImagePart":
-        """The same images on a device."""
-        return ImagePart(*(t.to(device) for t in (self.images, self.labels, self.mean, self.std)))
-
-    def resized(self, size: int) -> "ImagePart":
-        """The same images in another size."""
-        return self if size == self.images.shape[-1] else replace(self, images=_resize(self.images, size))
-
-    def normalized(self, images: Tensor) -> Tensor:
-        """uint8 to floats with the mean and the deviation of the training images."""
-        floats = images.float() / 255
-        return (floats - self.mean[:, None, None]) / self.std[:, None, None]
-
-    def sample(self, count: int, rng: np.random.Generator, crop: int = 0, flip: bool = False) -> tuple[Tensor, Tensor]:
-        """A random training batch.
-
-        Args:
-            count: number of images, drawn with replacement.
-            rng: decides which, and how they are augmented.
-            crop: shift them by up to so many pixels.
-            flip: mirror half of them.
-        """
-        chosen = torch.from_numpy(rng.integers(len(self), size=count)).to(self.images.device)
-        images = self.images[chosen]
-        if crop:
-            images = _shifted(images, torch.from_numpy(rng.integers(2 * crop + 1, size=(count, 2))), crop)
-        if flip:
-            mirrored = torch.from_numpy(rng.random(count) < 0.5).to(images.device)
-            images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
-        return self.normalized(images), self.labels[chosen]
-
-    def batches(self, batch_size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images in order; the last batch may be smaller."""
-        for images, labels in zip(self.images.split(batch_size), self.labels.split(batch_size), strict=True):
-            yield self.normalized(images), labels
-
-    def few(self, per_class: int, seed: int = 0) -> "ImagePart":
-        """The same number of images of each class.
-
-        Raises:
-            ImageError: a class has fewer.
-        """
-        labels = self.labels.cpu().numpy()
-        counts = np.bincount(labels)
-        if not 1 <= per_class <= counts.min():
-            raise ImageError(f"{per_class} images of each class are asked for; accepted: 1 to {counts.min()}")
-        rng = np.random.default_rng(seed)
-        chosen = [rng.choice(np.flatnonzero(labels == c), per_class, replace=False) for c in range(len(counts))]
-        index = torch.from_numpy(np.sort(np.concatenate(chosen))).to(self.labels.device)
-        return replace(self, images=self.images[index], labels=self.labels[index])
-
-    def sha256(self) -> str:
-        """Digest of pixels and labels."""
-        digest = hashlib.sha256(self.images.cpu().numpy().tobytes())
-        digest.update(self.labels.cpu().numpy().tobytes())
-        return digest.hexdigest()
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageTask:
     """An image classification task.
 
@@ -128,20 +75,46 @@ class ImageTask:
     @property
     def image_size(self) -> int:
         """Height and width of the images."""
-        return self.train.images.shape[-1]
+        return self.train.size
 
     def to(self, device: torch.device | str) -> "ImageTask":
         """The same task on a device."""
         return replace(self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device))
 
+    def hashes(self) -> dict[str, str | None]:
+        """sha256 of each part, for records of results."""
+        return {"train": self.train.sha256(), "val": self.val.sha256(), "test": self.test.sha256()}
 
-_READERS: dict[str, Callable[[Path | None, int], ImageTask]] = {}
+
+@dataclass(frozen=True)
+class _Request:
+    name: str
+    data_dir: Path | None
+    size: int
+    download: bool
+    workers: int
+
+    def folder(self) -> Path:
+        """Where the images are.
+
+        Raises:
+            ImageError: there is no such folder.
+        """
+        if self.data_dir is None:
+            raise ImageError(f"the images of {self.name} need the folder that they are in (--data-dir)")
+        if not self.data_dir.is_dir() and not self.download:
+            raise ImageError(f"{self.data_dir} is no folder; give the one that the images of {self.name} are in")
+        return self.data_dir
 
 
-def _reader(*names: str) -> Callable[[Callable[[str, Path | None, int], ImageTask]], None]:
-    def register(function: Callable[[str, Path | None, int], ImageTask]) -> None:
-        for name in names:
-            _READERS[name] = lambda folder, size, name=name: function(name, folder, size)  # type: ignore[misc]
+_TORCHVISION = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "fashion_mnist": "FashionMNIST"}
+_READERS: dict[str, Callable[[_Request], ImageTask]] = {}
+
+
+def _reader(*names: str) -> Callable[[Callable[[_Request], ImageTask]], Callable[[_Request], ImageTask]]:
+    def register(function: Callable[[_Request], ImageTask]) -> Callable[[_Request], ImageTask]:
+        _READERS.update(dict.fromkeys(names, function))
+        return function
 
     return register
 
@@ -151,183 +124,234 @@ def data_sets() -> list[str]:
     return list(_READERS)
 
 
-def load_images(name: str, data_dir: str | Path | None = None, image_size: int = 32) -> ImageTask:
+def load_images(
+    name: str,
+    data_dir: str | Path | None = None,
+    image_size: int | None = None,
+    download: bool = False,
+    workers: int = 4,
+) -> ImageTask:
     """An image classification task.
 
     Args:
         name: one of `data_sets()`.
         data_dir: where its files are; digits need none.
-        image_size: images are resized to this.
+        image_size: images are resized to this; by default 32, and 224 for imagenet.
+        download: fetch what is missing; cifar10, cifar100 and fashion_mnist only.
+        workers: processes or threads that read images in files.
 
     Raises:
         ImageError: an unknown name, or files that are missing or damaged.
     """
     if name not in _READERS:
         raise ImageError(f"there is no image data set {name!r}; accepted: {', '.join(_READERS)}")
-    return _READERS[name](None if data_dir is None else Path(data_dir), image_size)
+    if download and name not in _TORCHVISION:
+        raise ImageError(f"{name} cannot be downloaded; accepted: {', '.join(_TORCHVISION)}")
+    size = image_size if image_size is not None else 224 if name == "imagenet" else 32
+    if size < 8:
+        raise ImageError(f"image_size is {size}; it must be 8 or more")
+    return _READERS[name](_Request(name, None if data_dir is None else Path(data_dir), size, download, workers))
 
 
 @_reader("digits")
-def _digits(name: str, data_dir: Path | None, size: int) -> ImageTask:
+def _digits(request: _Request) -> ImageTask:
     """1,797 handwritten digits of 8x8 pixels (UCI, E. Alpaydin and C. Kaynak), 300 of them each for val and test."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
     images = torch.from_numpy(np.round(data.images * (255 / 16)).astype(np.uint8))[:, None].expand(-1, 3, -1, -1)
-    labels = torch.from_numpy(data.target).long()
-    rest, test = _held_out(labels, 300)
-    return _task(name, tuple("0123456789"), (images, labels), (rest, test), 300, size, flip=False)
+    rest, test = _held_out(data.target, np.arange(len(data.target)), 300)
+    split = [*_held_out(data.target, rest, 300), test]
+    return _stored(request, tuple("0123456789"), resize(images, min(request.size, 32)), data.target, split, flip=False)
 
 
-@_reader("cifar10", "cifar100", "fashion_mnist")
-def _torchvision(name: str, data_dir: Path | None, size: int) -> ImageTask:
-    """Data sets of torchvision, which checks the hashes of its files before it reads them."""
+@_reader(*_TORCHVISION)
+def _torchvision(request: _Request) -> ImageTask:
+    """Data sets of torchvision. Its CIFAR files are pickles, which it reads only if they have the published md5.
+
+    The last tenth of the training images is held out, as in the reference code of the DeepNets paper. Images of
+    Fashion-MNIST get black borders of 2 pixels.
+    """
     import torchvision
 
-    dataset = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "fashion_mnist": "FashionMNIST"}[name]
-    reader = getattr(torchvision.datasets, dataset)
-    folder = _folder(name, data_dir)
+    folder, kind = request.folder(), _TORCHVISION[request.name]
+    reader = getattr(torchvision.datasets, kind)
     try:
-        parts = [reader(folder, train=train, download=False) for train in (True, False)]
-    except (RuntimeError, OSError) as error:
+        parts = [reader(folder, train=train, download=request.download) for train in (True, False)]
+        if any(len(part.data) != len(part.targets) for part in parts):
+            raise ValueError("labels are missing")
+    except (RuntimeError, OSError, ValueError, TypeError, KeyError, AssertionError) as error:
+        reason = str(error).split("\n")[0].split(". ")[0]
+        wanted = folder / getattr(reader, "base_folder", f"{kind}/raw")
         raise ImageError(
-            f"{name} is not in {folder} ({str(error).splitlines()[0]}); get it with torchvision.datasets.{dataset}"
-            f"({str(folder)!r}, download=True)"
+            f"{wanted} is no intact {request.name} ({reason or 'damaged'}); fetch it with "
+            f"torchvision.datasets.{kind}({str(folder)!r}, download=True), or give another folder (--data-dir)"
         ) from None
-    arrays = [torch.as_tensor(np.asarray(part.data)) for part in parts]
-    images = torch.cat([a[:, None].expand(-1, 3, -1, -1) if a.dim() == 3 else a.permute(0, 3, 1, 2) for a in arrays])
-    labels = torch.cat([torch.as_tensor(part.targets) for part in parts])
-    split = torch.arange(len(labels)).split([len(part.data) for part in parts])
-    return _task(name, tuple(parts[0].classes), (images, labels), split, 5000, size, flip=dataset != "FashionMNIST")
+    arrays = [torch.as_tensor(part.data) for part in parts]
+    gray = arrays[0].dim() == 3  # (N, 28, 28), else (N, 32, 32, 3)
+    images = [F.pad(a[:, None].expand(-1, 3, -1, -1), (2,) * 4) if gray else a.permute(0, 3, 1, 2) for a in arrays]
+    labels = np.concatenate([np.asarray(part.targets) for part in parts])
+    published = len(arrays[0])
+    split = np.split(np.arange(len(labels)), [published - published // 10, published])
+    return _stored(request, tuple(parts[0].classes), torch.cat(images), labels, split, flip=not gray)
 
 
 @_reader("cifar10-jpg")
-def _cifar10_jpg(name: str, data_dir: Path | None, size: int) -> ImageTask:
-    """CIFAR-10 with its images compressed as JPEG, in one archive."""
-    path = _folder(name, data_dir) / "cifar10_jpg.tar.xz"
-    if not path.is_file():
-        raise ImageError(f"{path} does not exist; give the folder that has it")
-    return _from_files(name, path, _archived(path), size)
+def _cifar10_jpg(request: _Request) -> ImageTask:
+    """CIFAR-10 as JPEG files, archived or unpacked; 500 training images of each class are held out.
+
+    It is not the original CIFAR-10: the images are compressed, and their order is lost.
+    """
+    folder = request.folder()
+    archive = folder / "cifar10_jpg.tar.xz"
+    root = next((root for root in (folder / "cifar10_jpg", folder) if (root / "train").is_dir()), None)
+    if archive.is_file():
+        source, files = archive, _archived(archive)
+    elif root is not None:
+        source, files = root, [(path.relative_to(root).as_posix(), path) for path in root.glob("*/*/*.jpg")]
+    else:
+        raise ImageError(f"{folder} has neither {archive.name} nor its folder train; give another one (--data-dir)")
+    files.sort(key=lambda file: file[0])
+    counts = Counter(name.rsplit("/", 1)[0] for name, _ in files)
+    classes = sorted({part.split("/")[-1] for part in counts})
+    if len(classes) != 10 or counts != {f"{part}/{c}": n for part, n in _CIFAR_COUNTS.items() for c in classes}:
+        raise ImageError(f"{source} is no complete CIFAR-10; it has {len(files)} images of {len(classes)} classes")
+    images = _stack((opened(file, f"{name} of {source}", size=32) for name, file in files), len(files), 32)
+    labels = np.array([classes.index(name.split("/")[-2]) for name, _ in files])
+    test, train = np.split(np.arange(len(files)), [10 * _CIFAR_COUNTS["test"]])  # in the order of their names
+    return _stored(request, tuple(classes), images, labels, _mixed(labels, [train, test], len(train) // 10), flip=True)
+
+
+@_reader("imagenet")
+def _imagenet(request: _Request) -> ImageTask:
+    """ILSVRC 2012 in folders: the published validation images are the test part, 50,000 others are held out.
+
+    torchvision.datasets.ImageNet makes such folders of the published archives.
+    """
+    classes, files, labels, split = _folders(request, ("val",))
+    if len(classes) != 1000:
+        raise ImageError(f"{request.data_dir} has {len(classes)} classes, and ImageNet has 1000; its name is 'folder'")
+    return _filed(request, classes, files, labels, _mixed(labels, split, _IMAGENET_HELD_OUT))
 
 
 @_reader("folder")
-def _image_folder(name: str, data_dir: Path | None, size: int) -> ImageTask:
-    """Any images, in train/CLASS/ and test/CLASS/ (or val/CLASS/)."""
-    folder = _folder(name, data_dir)
+def _image_folder(request: _Request) -> ImageTask:
+    """Any images; if there is only one of the folders test and val, it is the test part, and a tenth is held out."""
+    classes, files, labels, split = _folders(request, ("val", "test"))
+    split = _mixed(labels, split, max(len(classes), len(split[0]) // 10))
+    size = request.size
+    if len(files) * 3 * size**2 > _STORED_BYTES:
+        return _filed(request, classes, files, labels, split)
 
-    def files() -> Iterator[tuple[str, Image.Image]]:
-        for path in sorted(folder.glob("*/*/*")):
-            if path.suffix.lower() in _SUFFIXES:
-                yield path.relative_to(folder).as_posix(), _opened(path)
+    def square(file: str) -> Image.Image:
+        return centre_square(opened(file, file), size, shorter=size)
 
-    return _from_files(name, folder, files(), size)
-
-
-def _folder(name: str, data_dir: Path | None) -> Path:
-    if data_dir is None:
-        raise ImageError(f"the images of {name} need the folder that they are in (data_dir)")
-    if not data_dir.is_dir():
-        raise ImageError(f"{data_dir} is no folder; give the one that the images of {name} are in")
-    return data_dir
+    with ThreadPoolExecutor(max(1, request.workers)) as pool:
+        images = _stack(pool.map(square, files), len(files), size)
+    return _stored(request, classes, images, labels, split, flip=True)
 
 
-def _opened(file: object) -> Image.Image:
-    return Image.open(file).convert("RGB")  # type: ignore[arg-type]
+def _folders(request: _Request, others: tuple[str, ...]) -> tuple[tuple[str, ...], list[str], Labels, list[Labels]]:
+    """Classes, files and their labels, and which files are in train and in each of the others that exist."""
+    from torchvision.datasets import ImageFolder
 
-
-def _archived(path: Path) -> Iterator[tuple[str, Image.Image]]:
-    with tarfile.open(path, "r|xz") as archive:
-        for member in archive:
-            file = archive.extractfile(member) if member.isfile() else None
-            if file is not None and Path(member.name).suffix.lower() in _SUFFIXES:
-                yield member.name, _opened(file)
-
-
-def _from_files(name: str, source: Path, files: Iterator[tuple[str, Image.Image]], size: int) -> ImageTask:
-    """A task from images whose path ends with SPLIT/CLASS/FILE."""
-    images, classes, tests = [], [], []
+    folder = request.folder()
+    found = ["train", *(other for other in others if (folder / other).is_dir())]
+    wanted = f"images in train/CLASS/ and {' or '.join(f'{other}/CLASS/' for other in others)}"
+    if len(found) == 1:
+        how = "; torchvision.datasets.ImageNet unpacks its archives so" if request.name == "imagenet" else ""
+        raise ImageError(f"{folder} must have {wanted}{how}")
     try:
-        for path, image in files:
-            part, label, _ = ("", "", *Path(path).parts)[-3:]
-            if part not in ("train", "test", "val"):
-                raise ImageError(f"{source} has {path}; images must be in train/CLASS/ and test/CLASS/ (or val/CLASS/)")
-            images.append(_square(image, size))
-            classes.append(label)
-            tests.append(part != "train")
-    except (OSError, EOFError, tarfile.TarError) as error:
-        raise ImageError(f"{source} cannot be read ({error})") from None
-    if not any(tests) or all(tests):
-        raise ImageError(f"{source} has {len(images)} images, but it must have some in train/ and in test/ (or val/)")
-    names = tuple(sorted(set(classes)))
-    missing = set(names) - {label for label, test in zip(classes, tests, strict=True) if not test}
-    if missing:
-        raise ImageError(f"{source} has no training images of the class {min(missing)!r}")
-    labels = torch.tensor([names.index(label) for label in classes])
-    is_test = torch.tensor(tests)
-    split = (torch.nonzero(~is_test).flatten(), torch.nonzero(is_test).flatten())
-    held_out = max(len(names), len(split[0]) // 10)
-    return _task(name, names, (torch.stack(images), labels), split, held_out, size, flip=True)
+        parts = [ImageFolder(str(folder / name)) for name in found]
+    except OSError as error:
+        raise ImageError(f"{folder} must have {wanted} ({str(error).splitlines()[0]})") from None
+    for name, part in zip(found, parts, strict=True):
+        if part.classes != parts[0].classes:
+            odd = min(set(part.classes) ^ set(parts[0].classes))
+            raise ImageError(f"{folder} has the class {odd!r} in only one of train and {name}")
+    labels = np.array([label for part in parts for label in part.targets])
+    split = np.split(np.arange(len(labels)), np.cumsum([len(part) for part in parts])[:-1])
+    return tuple(parts[0].classes), [path for part in parts for path, _ in part.samples], labels, split
 
 
-def _square(image: Image.Image, size: int) -> Tensor:
-    """(3, size, size) uint8: the shorter side resized, the centre cut out."""
-    if image.size != (size, size):
-        scale = size / min(image.size)
-        width, height = (max(size, round(side * scale)) for side in image.size)
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-        left, top = (width - size) // 2, (height - size) // 2
-        image = image.crop((left, top, left + size, top + size))
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
-def _task(
-    name: str,
-    classes: tuple[str, ...],
-    data: tuple[Tensor, Tensor],
-    split: tuple[Tensor, ...],
-    held_out: int,
-    size: int,
-    flip: bool,
+def _filed(
+    request: _Request, classes: tuple[str, ...], files: list[str], labels: Labels, split: Sequence[Labels]
 ) -> ImageTask:
-    images, labels = _resize(data[0], size), data[1]
-    rest, test = split
-    train, val = (rest[part] for part in _held_out(labels[rest], held_out))
-    # Pixel by pixel in float64, so that it is the same on every machine.
-    floats = images[train].double() / 255
-    mean, std = floats.mean((0, 2, 3)).float(), floats.std((0, 2, 3)).float().clamp(min=1e-3)
-    parts = [ImagePart(images[part], labels[part], mean, std) for part in (train, val, test)]
-    return ImageTask(name, classes, parts[0], parts[1], parts[2], flip)
+    """A task whose images stay in files, normalized as ImageNet is everywhere."""
+    paths, targets = np.array([os.fsencode(file) for file in files]), torch.from_numpy(labels)
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    train, val, test = (
+        ImageFiles(targets[torch.from_numpy(rows)], mean, std, request.size, paths[rows], request.workers)
+        for rows in split
+    )
+    return ImageTask(request.name, classes, train, val, test, flip=True)
 
 
-def _held_out(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Indices of those that stay, and of `count` held out, as evenly over the classes as it goes."""
-    if not 0 < count < len(labels):
-        raise ImageError(f"there are {len(labels)} training images, too few to hold out {count} for validation")
-    order = np.random.default_rng(0).permutation(len(labels))
-    position = np.empty(len(labels))
-    for label in np.unique(labels.numpy()):
-        own = order[labels.numpy()[order] == label]
-        position[own] = (np.arange(len(own)) + 0.5) / len(own)
-    chosen = np.lexsort((order, position))
-    return torch.from_numpy(np.sort(chosen[count:])), torch.from_numpy(np.sort(chosen[:count]))
+def _stored(
+    request: _Request, classes: tuple[str, ...], images: Tensor, labels: Labels, split: Sequence[Labels], flip: bool
+) -> ImageTask:
+    """A task whose images are in memory."""
+    images = resize(images, min(request.size, images.shape[-1]))
+    targets, rows = torch.from_numpy(labels).long(), [torch.from_numpy(part) for part in split]
+    mean, std = _mean_std(images[rows[0]])
+    train, val, test = (StoredImages(targets[part], mean, std, request.size, images[part]) for part in rows)
+    return ImageTask(request.name, classes, train, val, test, flip)
 
 
-def _resize(images: Tensor, size: int) -> Tensor:
-    if images.shape[-2:] == (size, size):
-        return images.contiguous()
-    smaller = size < images.shape[-1]
-    resized = [
-        F.interpolate(part.float(), (size, size), mode="bilinear", antialias=smaller).round().clamp(0, 255).byte()
-        for part in images.split(4096)
-    ]
-    return torch.cat(resized)
+def _mean_std(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each channel, 0 to 1; from how often each value occurs, so the same on every machine.
+
+    Shapes:
+        (N, 3, H, W) uint8 -> (3,), (3,)
+    """
+    counts = np.stack([np.bincount(channel.flatten().numpy(), minlength=256) for channel in images.unbind(1)])
+    values, total = np.arange(256) / 255, counts.sum(1)
+    mean = counts @ values / total
+    variance = (counts * (values - mean[:, None]) ** 2).sum(1) / (total - 1)
+    return torch.from_numpy(mean).float(), torch.from_numpy(np.sqrt(variance)).float().clamp(min=1e-3)
 
 
-def _shifted(images: Tensor, shift: Tensor, crop: int) -> Tensor:
-    """Windows of the images, padded by reflection, at (n, 2) offsets."""
-    padded = F.pad(images.float(), (crop,) * 4, mode="reflect").byte()
-    size = images.shape[-1]
-    rows = (shift[:, :1] + torch.arange(size)).to(images.device)  # (n, size)
-    columns = (shift[:, 1:] + torch.arange(size)).to(images.device)
-    index = torch.arange(len(images), device=images.device)[:, None, None]
-    return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+def _held_out(labels: Labels, rows: Labels, count: int) -> tuple[Labels, Labels]:
+    """Rows that stay, and `count` that are held out, as evenly over the classes as it goes; the same everywhere."""
+    if not 0 < count < len(rows):
+        raise ImageError(f"there are {len(rows)} training images, too few to hold out {count} of them")
+    order = np.random.default_rng(0).permutation(len(rows))
+    rank, sizes = ranks(labels[rows], order)
+    chosen = np.lexsort((order, (rank + 0.5) / sizes))
+    return rows[np.sort(chosen[count:])], rows[np.sort(chosen[:count])]
+
+
+def _mixed(labels: Labels, split: list[Labels], count: int) -> list[Labels]:
+    """Rows of train, val and test, with `count` held out if there is no val.
+
+    Files are sorted by class, but a batch must not be of one class: batch norm computes its statistics from batches.
+    """
+    if len(split) == 2:
+        split = [*_held_out(labels, split[0], count), split[1]]
+    return [np.random.default_rng(0).permutation(rows) for rows in split]
+
+
+def _archived(path: Path) -> list[tuple[str, Any]]:
+    """Names and contents of the files of an archive of small images; nothing is written to the disk."""
+    files: list[tuple[str, Any]] = []
+    try:
+        with tarfile.open(path, "r:xz") as archive:
+            for member in archive:
+                if member.isdir():
+                    continue
+                file = archive.extractfile(member) if member.isfile() and member.size <= _MAX_FILE else None
+                if file is None or not re.fullmatch(r"(train|test)/[^/]+/[^/]+\.jpg", member.name):
+                    raise ImageError(
+                        f"{path} has {member.name!r}, which is no small train/CLASS/*.jpg or test/CLASS/*.jpg"
+                    )
+                files.append((member.name, io.BytesIO(file.read())))
+    except (OSError, EOFError, lzma.LZMAError, tarfile.TarError) as error:
+        raise ImageError(f"{path} is damaged ({error})") from None
+    return files
+
+
+def _stack(images: Iterable[Image.Image], count: int, size: int) -> Tensor:
+    stacked = torch.empty((count, 3, size, size), dtype=torch.uint8)
+    for row, image in zip(stacked, images, strict=True):
+        row.copy_(pixels(image))
+    return stacked

@@ -90,7 +90,7 @@ class Trainer:
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         self.optimizer = kinds[recipe.optimizer](ghn.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
         self.half = task.train.resized(task.image_size // 2)
-        self.step, self.best, self.bad_steps = 0, 0.0, 0
+        self.step, self.bad_steps = 0, 0
         self.counts = {"non_finite": 0, "out_of_memory": 0, "skipped_steps": 0}
 
     def run(self) -> None:
@@ -207,7 +207,6 @@ class Trainer:
         self._write({"step": self.step, "val_accuracy": value})
         if self.ranks.rank == 0:
             self._save(value)
-        self.best = max(self.best, value)
 
     def _save(self, value: float) -> None:
         """Weights and optimizer, then the pointer to them, which is what makes a checkpoint."""

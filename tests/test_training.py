@@ -1,0 +1,271 @@
+"""Training: a resumed or split run equals the whole one, bad networks are left out, and the loss goes down."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import ghn_models
+from ghn_models import GHN, train
+from ghn_models.images import load_images
+from ghn_models.training import loop, step
+from ghn_models.training.architectures import ArchitecturePool, Limits, TrainingNetwork
+from ghn_models.training.curves import plot_curves
+from ghn_models.training.loop import Ranks, Trainer, TrainingError
+from ghn_models.training.recipes import RECIPES, Recipe
+from tests.test_ghn_models import KINDS
+
+TINY = replace(
+    RECIPES["laptop"],
+    steps=6,
+    meta_batch_size=2,
+    batch_size=16,
+    warmup=2,
+    limits=Limits((5, 5), (70, 90), (3e5, 3e5), (32, 32)),
+    num_architectures=2000,
+    validate_every=3,
+)
+
+
+@pytest.fixture(autouse=True)
+def few_validation_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_VALIDATION_NETWORKS", 1)
+    monkeypatch.setattr(loop, "_LOG_EVERY", 1)
+
+
+def trainer(folder: Path, recipe: Recipe = TINY, kind: str = "ghn3", ranks: Ranks = Ranks()) -> Trainer:  # noqa: B008
+    torch.manual_seed(0)
+    folder.mkdir(exist_ok=True)
+    pool = ArchitecturePool(None, recipe.num_architectures, 32, 10, seed=0)
+    return Trainer(GHN(KINDS[kind]), load_images("digits"), recipe, pool, folder, 0, {"model": kind}, ranks)
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / loop.LOG).read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds_per_step"} for line in lines]
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = trainer(tmp_path / "whole")
+    whole.run()
+    stopped = trainer(tmp_path / "stopped")
+    one_step = stopped._one_step
+
+    def stop() -> Any:
+        if stopped.step == 5:  # after the checkpoint of step 3, and two more steps in the log
+            raise KeyboardInterrupt
+        return one_step()
+
+    monkeypatch.setattr(stopped, "_one_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run()
+    resumed = trainer(tmp_path / "stopped")
+    resumed.run()
+    assert log(tmp_path / "stopped") == log(tmp_path / "whole")
+    for a, b in zip(whole.ghn.parameters(), resumed.ghn.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert resumed._latest() == whole._latest()
+
+
+def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
+    trainer(tmp_path / "run", replace(TINY, steps=1)).run()
+    before = (tmp_path / "run" / loop.LOG).read_text()
+    trainer(tmp_path / "run", replace(TINY, steps=1)).run()
+    assert (tmp_path / "run" / loop.LOG).read_text() == before
+    assert plot_curves(tmp_path / "run").stat().st_size > 10_000
+
+
+SPLIT = """
+import sys
+from pathlib import Path
+import torch.distributed as dist
+from ghn_models.training import loop
+from ghn_models.training.loop import Ranks
+from tests.test_training import TINY, trainer
+loop._VALIDATION_NETWORKS, loop._LOG_EVERY = 2, 1
+made = trainer(Path(sys.argv[1]), ranks=Ranks.join("cpu"))
+made.run()
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes half of every meta-batch, over gloo."""
+    monkeypatch.setattr(loop, "_VALIDATION_NETWORKS", 2)
+    whole = trainer(tmp_path / "whole")
+    whole.run()
+    script = tmp_path / "split.py"
+    script.write_text(SPLIT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    root = Path(__file__).parent.parent
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    subprocess.run([*command, str(tmp_path / "split")], check=True, cwd=root, env=environment, timeout=240)
+    for one, two in zip(log(tmp_path / "whole"), log(tmp_path / "split"), strict=True):
+        assert one == pytest.approx(two, rel=1e-3, abs=5e-3)  # an image more or less
+    split = ghn_models.checkpoints.read(tmp_path / "split" / "step_0000006" / "model.safetensors")
+    for name, value in whole.ghn.state_dict().items():
+        torch.testing.assert_close(split[name], value, rtol=1e-3, atol=1e-5)
+
+
+def bad_run(bad: set[int]) -> Any:
+    """`run` with a loss that is not finite for some of its calls."""
+    calls = iter(range(10_000))
+
+    def run(module: torch.nn.Module, parameters: dict[str, Tensor], images: Tensor) -> Tensor:
+        logits = ORIGINAL_RUN(module, parameters, images)
+        return logits * torch.nan if next(calls) in bad else logits
+
+    return run
+
+
+ORIGINAL_RUN = step.run
+
+
+def test_a_network_without_a_finite_loss_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step is that of the other network alone."""
+    made = trainer(tmp_path / "run")
+    networks = made.pool.draw(0, 2, TINY.limits)
+    batches = [made._images(network, slot) for slot, network in enumerate(networks)]
+    step.accumulate(made.ghn, networks[:1], batches[:1], [1], TINY.objective, 0.5)
+    alone = [p.grad.clone() for p in made.ghn.parameters()]
+    made.ghn.zero_grad()
+    monkeypatch.setattr(step, "run", bad_run({1}))
+    outcome = step.accumulate(made.ghn, networks, batches, [1, 2], TINY.objective, 0.5)
+    assert (len(outcome.losses), outcome.non_finite) == (1, 1)
+    for parameter, expected in zip(made.ghn.parameters(), alone, strict=True):
+        torch.testing.assert_close(parameter.grad, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_bad_networks_are_counted_and_many_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_MAX_BAD_STEPS", 2)
+    monkeypatch.setattr(step, "run", bad_run({0, 1, 2}))
+    made = trainer(tmp_path / "few", replace(TINY, steps=2))
+    made.run()
+    assert made.counts == {"non_finite": 3, "out_of_memory": 0, "skipped_steps": 1}
+    monkeypatch.setattr(step, "run", bad_run(set(range(100))))
+    with pytest.raises(TrainingError, match="no network of the last 2 meta-batches"):
+        trainer(tmp_path / "many").run()
+
+
+def test_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks are retried one by one; what does not fit alone is left out, and the others count as before."""
+    made = trainer(tmp_path / "run")
+    networks = made.pool.draw(0, 3, TINY.limits)
+    batches = [made._images(network, slot) for slot, network in enumerate(networks)]
+    for kept in ([0, 2], [0, 1, 2]):
+        made.ghn.zero_grad()
+        chosen = [networks[i] for i in kept], [batches[i] for i in kept], kept
+        step.accumulate(made.ghn, *chosen, TINY.objective, 0.5)
+        expected = [p.grad.clone() for p in made.ghn.parameters()]
+        made.ghn.zero_grad()
+        large = networks[1].module if kept == [0, 2] else None
+        failures = iter([True])
+
+        def run(module: torch.nn.Module, parameters: Any, images: Tensor, large: Any = large, f: Any = failures) -> Any:
+            if module is large or (large is None and next(f, False)):
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return ORIGINAL_RUN(module, parameters, images)
+
+        monkeypatch.setattr(step, "run", run)
+        outcome = step.accumulate(made.ghn, networks, batches, [0, 1, 2], TINY.objective, 0.5)
+        monkeypatch.setattr(step, "run", ORIGINAL_RUN)
+        assert outcome.out_of_memory == 3 - len(kept)
+        for parameter, gradient in zip(made.ghn.parameters(), expected, strict=True):
+            torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_limits_of_meta_batches() -> None:
+    pool = ArchitecturePool(None, 500, 32, 10, seed=0)
+    for number in range(20):
+        networks = pool.draw(number, 4, Limits(nodes=(150, 150), meta_batch_nodes=400))
+        sizes = [len(network.graph) for network in networks]
+        assert max(sizes) <= 150
+        assert sum(sizes) <= 400
+        again = pool.draw(number, 4, Limits(nodes=(150, 150), meta_batch_nodes=400), share=slice(1, None, 2))
+        assert [network.architecture for network in again] == [network.architecture for network in networks[1::2]]
+    with pytest.raises(ValueError, match="more than 20 nodes; use smaller ones"):
+        pool.draw(0, 4, Limits(meta_batch_nodes=20))
+    with pytest.raises(ValueError, match="none of 500 architectures has at most 2 cells"):
+        pool.draw(0, 4, Limits(n_cells=(2, 2)))
+
+
+def test_architectures_of_a_file_are_those_drawn_on_the_fly(tmp_path: Path) -> None:
+    from deepnets.generate import generate, split_path
+
+    generate(split_path(tmp_path, "train"), "train", num=50)
+    stored, drawn = (ArchitecturePool(root, 50, 32, 10, seed=0) for root in (tmp_path, None))
+    for number in range(3):
+        a, b = (pool.draw(number, 4, Limits()) for pool in (stored, drawn))
+        assert [network.architecture for network in a] == [network.architecture for network in b]
+    with pytest.raises(ValueError, match="has 50 networks, but 51 are asked for"):
+        ArchitecturePool(tmp_path, 51, 32, 10, seed=0)
+
+
+def test_predicted_parameters_become_better(tmp_path: Path) -> None:
+    """A GHN can learn one network by heart."""
+    torch.manual_seed(0)
+    ghn, task = GHN(KINDS["ghn2"]), load_images("digits")
+    pool = ArchitecturePool(None, 500, 32, 10, seed=0)
+    networks: list[TrainingNetwork] = pool.draw(0, 1, Limits((6, 6), (110, 110), (3e5, 3e5), (32, 32)))
+    optimizer = torch.optim.Adam(ghn.parameters(), 3e-3)
+    rng, small = np.random.default_rng(0), task.train.resized(16)
+    losses = []
+    for seed in range(150):
+        optimizer.zero_grad()
+        outcome = step.accumulate(ghn, networks, [small.sample(32, rng)], [seed], TINY.objective, 1.0)
+        torch.nn.utils.clip_grad_norm_(ghn.parameters(), 1.0)
+        optimizer.step()
+        losses += outcome.losses
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "ghn4"], "there is no model 'ghn4'"),
+        (["--model", "ghn2", "--recipe", "pasta"], "there is no recipe 'pasta'; accepted: ghn2, ghn3, laptop"),
+        (["--model", "ghn2", "--dataset", "mnist"], "there is no image data set 'mnist'; accepted: digits"),
+        (["--model", "ghn2", "--dataset", "cifar10"], "the images of cifar10 need the folder that they are in"),
+        (["--model", "ghn2", "--steps", "0"], "steps is 0; it must be more than 0"),
+    ],
+)
+def test_bad_input(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train", *arguments])
+    assert train.main() == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trains, saves what `load` reads, and does not mix two runs in one folder."""
+    monkeypatch.setitem(RECIPES, "laptop", TINY)
+    arguments = ["train", "--model", "mlp", "--steps", "2", "--out", str(tmp_path / "run"), "--plot"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert train.main() == 0
+    assert "accuracy" in capsys.readouterr().out
+    ghn = ghn_models.load(tmp_path / "run" / "best")
+    assert ghn.config.graph_network == "mlp"
+    about = ghn_models.checkpoints.about(tmp_path / "run" / "best")
+    assert about["dataset"] == "digits"
+    assert about["settings"]["steps"] == 2
+    assert (tmp_path / "run" / "curves.png").exists()
+    monkeypatch.setattr(sys, "argv", [*arguments[:4], "3", *arguments[5:]])
+    assert train.main() == 2
+    assert "has a run with another settings; choose another folder" in capsys.readouterr().err
