@@ -40,10 +40,11 @@ class Train:
 
     Args:
         model: name of the GHN, one of ghn_models.list_models().
-        dataset: image data set, one of digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, folder.
+        dataset: image data set: digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet or folder.
         recipe: ghn2, ghn3 (as in the papers) or laptop.
         data_dir: folder of the images; digits need none.
         root: folder of the generated train split; without the file, architectures are drawn on the fly.
+        image_size: 32 or 224.
         out: folder of the run; by default runs/MODEL_DATASET_RECIPE_SEED.
         seed: of weights, architectures and images.
         steps: meta-batches, other than in the recipe.
@@ -58,6 +59,7 @@ class Train:
     recipe: str = "laptop"
     data_dir: Path | None = None
     root: Path = Path("data")
+    image_size: Literal[32, 224] = 32
     out: Path | None = None
     seed: int = 0
     steps: int | None = None
@@ -74,14 +76,16 @@ def train(options: Train) -> Path:
         ValueError: an option that cannot be used, data that is missing, or a run that diverged.
     """
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device is {device!r}, but there is no CUDA GPU; accepted: cpu")
     ranks = Ranks.join(device)
     if device == "cuda" and ranks.size > 1:
         device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
     recipe = _recipe(options, device)
-    task = load_images(options.dataset, options.data_dir)
+    task = load_images(options.dataset, options.data_dir, options.image_size)
     torch.manual_seed(options.seed)
-    ghn = create(options.model, task.num_classes, image_size=32).to(device)
-    pool = ArchitecturePool(options.root, recipe.num_architectures, 32, task.num_classes, options.seed)
+    ghn = create(options.model, task.num_classes, options.image_size).to(device)
+    pool = ArchitecturePool(options.root, recipe.num_architectures, options.image_size, task.num_classes, options.seed)
     out = options.out or Path("runs") / f"{options.model}_{options.dataset}_{options.recipe}_{options.seed}"
     about = _about(options, recipe, task)
     if ranks.rank == 0:
@@ -106,10 +110,10 @@ def _recipe(options: Train, device: str) -> Recipe:
     recipe = RECIPES[options.recipe]
     given: dict[str, Any] = {k: v for k, v in (("steps", options.steps), ("lr", options.lr)) if v is not None}
     for name, value in given.items():
-        if value <= 0:
-            raise ValueError(f"{name} is {value}; it must be more than 0")
-    good = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
-    amp = good if options.amp == "auto" else options.amp == "on"
+        if not 0 < value < float("inf"):
+            raise ValueError(f"{name} is {value}; it must be a finite number above 0")
+    fast = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+    amp = fast if options.amp == "auto" else options.amp == "on"
     return replace(recipe, **given, objective=replace(recipe.objective, amp=amp))
 
 

@@ -75,6 +75,21 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path, monkeypatch: pyt
     assert resumed._latest() == whole._latest()
 
 
+@pytest.mark.parametrize("at", [2, 4])
+def test_shared_images_go_on_in_the_epoch(at: int, tmp_path: Path) -> None:
+    """The papers' recipes show each image once in an epoch, also if the run was stopped in between."""
+    recipe = replace(TINY, same_images=True, batch_size=400, crop=4, small_images=(0.0, 0.0))
+    whole, resumed = trainer(tmp_path / "whole", recipe), trainer(tmp_path / "resumed", recipe)
+    resumed.step = at  # an epoch is two batches of 400 of 1,197 images
+    all_batches = whole._shared_batches()
+    expected = [next(all_batches) for _ in range(at + 3)][at:]
+    found = resumed._shared_batches()
+    for images, labels in expected:
+        again = next(found)
+        assert torch.equal(again[0], images)
+        assert torch.equal(again[1], labels)
+
+
 def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
     trainer(tmp_path / "run", replace(TINY, steps=1)).run()
     before = (tmp_path / "run" / loop.LOG).read_text()
@@ -237,7 +252,8 @@ def test_predicted_parameters_become_better(tmp_path: Path) -> None:
         (["--model", "ghn2", "--recipe", "pasta"], "there is no recipe 'pasta'; accepted: ghn2, ghn3, laptop"),
         (["--model", "ghn2", "--dataset", "mnist"], "there is no image data set 'mnist'; accepted: digits"),
         (["--model", "ghn2", "--dataset", "cifar10"], "the images of cifar10 need the folder that they are in"),
-        (["--model", "ghn2", "--steps", "0"], "steps is 0; it must be more than 0"),
+        (["--model", "ghn2", "--lr", "nan"], "lr is nan; it must be a finite number above 0"),
+        (["--model", "ghn2", "--steps", "0"], "steps is 0; it must be a finite number above 0"),
     ],
 )
 def test_bad_input(

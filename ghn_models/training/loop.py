@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import cos, pi
 from pathlib import Path
@@ -89,8 +90,14 @@ class Trainer:
         self.folder, self.seed, self.about, self.ranks = folder, seed, about, ranks
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         self.optimizer = kinds[recipe.optimizer](ghn.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-        self.half = task.train.resized(task.image_size // 2)
+        self.half = task.train.resized(task.image_size // 2) if max(recipe.small_images) > 0 else task.train
+        if recipe.meta_batch_size < ranks.size:
+            raise TrainingError(
+                f"{ranks.size} processes share meta-batches of {recipe.meta_batch_size} networks; accepted: no more "
+                "processes than networks"
+            )
         self.step, self.bad_steps = 0, 0
+        self.board = _tensorboard(folder) if ranks.rank == 0 else None
         self.counts = {"non_finite": 0, "out_of_memory": 0, "skipped_steps": 0}
 
     def run(self) -> None:
@@ -100,6 +107,7 @@ class Trainer:
             TrainingError: 50 steps in a row without a network that could be used.
         """
         self._resume()
+        self.shared = self._shared_batches()
         start, first = time.perf_counter(), self.step
         recent, images = Outcome(), 0
         bar = tqdm(total=self.recipe.steps, initial=self.step, disable=self.ranks.rank > 0, unit="step", smoothing=0.05)
@@ -122,7 +130,10 @@ class Trainer:
         share = slice(ranks.rank, None, ranks.size)
         networks = self.pool.draw(self.step, recipe.meta_batch_size, recipe.limits, self.step / recipe.steps, share)
         slots = range(recipe.meta_batch_size)[share]
-        batches = [self._images(network, slot) for network, slot in zip(networks, slots, strict=True)]
+        if recipe.same_images:
+            batches = [next(self.shared)] * len(networks)
+        else:
+            batches = [self._images(network, slot) for network, slot in zip(networks, slots, strict=True)]
         seeds = [int(np.random.default_rng([self.seed, self.step, slot, 1]).integers(2**62)) for slot in slots]
         self.optimizer.zero_grad(set_to_none=False)
         outcome = accumulate(self.ghn, networks, batches, seeds, recipe.objective, 1 / recipe.meta_batch_size)
@@ -157,9 +168,18 @@ class Trainer:
             parameter.grad = part.view_as(parameter)
         return int(flat[-1].item())
 
+    def _shared_batches(self) -> Iterator[Batch]:
+        """Batches that all networks of a meta-batch see, from the next step on; every image once in an epoch."""
+        recipe, images = self.recipe, self.task.train
+        epoch, start = divmod(self.step, images.steps(recipe.batch_size))
+        while True:
+            yield from images.shuffled(recipe.batch_size, self.seed, epoch, start, recipe.crop, self.task.flip)
+            epoch, start = epoch + 1, 0
+
     def _images(self, network: TrainingNetwork, slot: int) -> Batch:
+        """A random batch for one network."""
         recipe = self.recipe
-        rng = np.random.default_rng([self.seed, self.step, 0 if recipe.same_images else slot])
+        rng = np.random.default_rng([self.seed, self.step, slot])
         share = recipe.small_images
         small = rng.random() < share[0] + (share[1] - share[0]) * self.step / recipe.steps
         whole = network.architecture.is_vit or not network.architecture.glob_avg
@@ -193,9 +213,13 @@ class Trainer:
         bar.set_postfix(loss=f"{line['loss']:.3f}", accuracy=f"{line['accuracy']:.3f}")
 
     def _write(self, line: dict[str, Any]) -> None:
-        if self.ranks.rank == 0:
-            with (self.folder / LOG).open("a") as file:
-                file.write(json.dumps(line) + "\n")
+        if self.ranks.rank > 0:
+            return
+        with (self.folder / LOG).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        if self.board is not None:
+            for name, value in line.items():
+                self.board.add_scalar(name, value, line["step"])
 
     def _validate_and_save(self) -> None:
         """Accuracy on the first validation networks; every process takes its share of them."""
@@ -262,6 +286,15 @@ class Trainer:
             log.write_text("".join(line + "\n" for line in lines))
 
 
+def _tensorboard(folder: Path) -> Any:
+    """A writer for TensorBoard if it is installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(folder / "tensorboard")
+
+
 def schedule(recipe: Recipe, step: int) -> float:
     """Share of the learning rate at a step."""
     if step < recipe.warmup:
@@ -276,5 +309,4 @@ def validation_networks(task: ImageTask, count: int) -> list[TrainingNetwork]:
     """The first networks of the val split, at 32 channels."""
     table = sample_networks("val", 0, count).table
     narrow = [replace(table[i], channels=32) for i in range(count)]
-    size = 32 if task.image_size <= 32 else 224
-    return [training_network(architecture, size, task.num_classes) for architecture in narrow]
+    return [training_network(architecture, task.image_size, task.num_classes) for architecture in narrow]

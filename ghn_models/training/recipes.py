@@ -25,8 +25,9 @@ class Recipe:
         small_images: share of networks that see images of half the size, at the begin and the end of the run; all that
             others see is a fraction of the batch, so that they take as long. Attention and heads without pooling always
             see whole images.
-        crop: images are shifted by up to so many pixels.
-        same_images: all networks of a meta-batch see the same images.
+        crop: images are shifted by up to so many pixels; those in files are cut at random if it is not 0.
+        same_images: all networks of a meta-batch see the same images, each image once in an epoch; else every network
+            has random images of its own.
         validate_every: steps between validations.
     """
 
