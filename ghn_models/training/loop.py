@@ -22,12 +22,14 @@ from ghn_models import checkpoints
 from ghn_models.hypernetwork import GHN
 from ghn_models.images import ImageTask
 from ghn_models.training.architectures import ArchitecturePool, TrainingNetwork, training_network
+from ghn_models.training.calibration import calibrate
 from ghn_models.training.recipes import Recipe
 from ghn_models.training.step import Batch, Outcome, accumulate, accuracy
 
 LOG, LATEST, SETTINGS = "log.jsonl", "latest.json", "settings.json"
 _LOG_EVERY = 50
 _VALIDATION_NETWORKS = 8
+_CALIBRATION_NETWORKS = 16
 _MAX_BAD_STEPS = 50
 
 
@@ -270,6 +272,9 @@ class Trainer:
     def _resume(self) -> None:
         latest = self._latest()
         if not latest:
+            if self.recipe.weight_scale is not None:
+                networks = self.pool.draw(0, _CALIBRATION_NETWORKS, self.recipe.limits, 0.0)
+                calibrate(self.ghn, networks, self.recipe.weight_scale)
             return
         folder = self.folder / latest["folder"]
         device = next(self.ghn.parameters()).device

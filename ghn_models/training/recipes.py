@@ -19,6 +19,8 @@ class Recipe:
         lr, weight_decay, clip: of the optimizer; the gradient norm is clipped.
         warmup: steps of linear warm-up.
         schedule: cosine decays to 0, step by 10 after 2/3 and 5/6 of the run.
+        weight_scale: size of the first predicted weights relative to He's initialisation, see `calibrate`; None leaves
+            them as they are.
         objective: what is minimized.
         limits: sizes of training networks.
         num_architectures: networks of the train split.
@@ -40,6 +42,7 @@ class Recipe:
     clip: float
     warmup: int = 0
     schedule: Literal["cosine", "step"] = "cosine"
+    weight_scale: float | None = None
     objective: Objective = field(default_factory=Objective)
     limits: Limits = field(default_factory=Limits)
     num_architectures: int = 1_000_000
@@ -83,6 +86,7 @@ RECIPES = {
         weight_decay=1e-2,
         clip=1.0,
         warmup=100,
+        weight_scale=0.5,
         limits=Limits((6, 16), (110, 300), (0.7e6, 2e6), (32, 96)),
         num_architectures=20_000,
         small_images=(1.0, 0.4),
