@@ -87,6 +87,7 @@ RECIPES = {
         clip=1.0,
         warmup=100,
         weight_scale=0.5,
+        objective=Objective(network_clip=10.0),
         limits=Limits((6, 16), (110, 300), (0.7e6, 2e6), (32, 96)),
         num_architectures=20_000,
         small_images=(1.0, 0.4),

@@ -22,11 +22,14 @@ class Objective:
     Args:
         gamma: weight of the sum of L2 norms of predicted tensors.
         label_smoothing: of the cross entropy.
+        network_clip: the gradient norm of each network, with respect to its parameters, is clipped to this. Networks
+            without batch norm may have one a hundred times larger than others, which would not count beside them.
         amp: networks run in bfloat16.
     """
 
     gamma: float = 0.0
     label_smoothing: float = 0.0
+    network_clip: float | None = None
     amp: bool = False
 
 
@@ -114,12 +117,13 @@ def _accumulate(
             loss = F.cross_entropy(logits.float(), labels, label_smoothing=objective.label_smoothing)
         penalty = objective.gamma * torch.stack([leaf.norm() for leaf in leaves.values()]).sum()
         found = torch.autograd.grad(loss + penalty, list(leaves.values()), allow_unused=True, materialize_grads=True)
-        total = torch.stack([loss.detach(), *(gradient.norm() for gradient in found)]).sum()
-        if not torch.isfinite(total):
+        norm = torch.stack([gradient.norm() for gradient in found]).norm()
+        if not torch.isfinite(loss + norm):
             outcome.non_finite += 1
             continue
+        scale = weight if objective.network_clip is None else weight * min(1.0, objective.network_clip / norm.item())
         values += parameters.values()
-        gradients += [weight * gradient for gradient in found]
+        gradients += [scale * gradient for gradient in found]
         outcome.losses.append(loss.item())
         outcome.accuracies.append((logits.argmax(1) == labels).float().mean().item())
     if values:
