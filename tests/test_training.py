@@ -18,6 +18,7 @@ from ghn_models import GHN, train
 from ghn_models.images import load_images
 from ghn_models.training import loop, step
 from ghn_models.training.architectures import ArchitecturePool, Limits, TrainingNetwork
+from ghn_models.training.calibration import calibrate
 from ghn_models.training.curves import plot_curves
 from ghn_models.training.loop import Ranks, Trainer, TrainingError
 from ghn_models.training.recipes import RECIPES, Recipe
@@ -288,3 +289,35 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(sys, "argv", [*arguments[:4], "3", *arguments[5:]])
     assert train.main() == 2
     assert "has a run with another settings; choose another folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_calibration(kind: str, tmp_path: Path) -> None:
+    """Afterwards predicted weights have half the size of He's, and only the scale of weights has changed."""
+    made = trainer(tmp_path / "run", replace(TINY, weight_scale=None), kind)
+    networks = made.pool.draw(0, 4, TINY.limits)
+    graphs = [network.graph for network in networks]
+    before = made.ghn.predict(graphs)
+    factor = calibrate(made.ghn, networks, 0.5)
+    ratios = []
+    for old, new in zip(before, made.ghn.predict(graphs), strict=True):
+        for name, value in new.items():
+            if value.dim() == 4 and "classifier" not in name:
+                torch.testing.assert_close(value, factor * old[name], rtol=1e-4, atol=1e-6)
+            if value.dim() == 4 and value.numel() >= 1000:
+                ratios.append((value.square().mean() * value[0].numel() / 2).sqrt().item())
+    if kind != "ghn1":  # whose weights are not normalized
+        assert np.mean(ratios) == pytest.approx(0.5, rel=0.2)
+
+
+def test_gradients_of_networks_are_clipped(tmp_path: Path) -> None:
+    made = trainer(tmp_path / "run")
+    networks = made.pool.draw(0, 2, TINY.limits)
+    batches = [made._images(network, slot) for slot, network in enumerate(networks)]
+    norms = []
+    for clip in (None, 0.02, 0.01):
+        made.ghn.zero_grad()
+        step.accumulate(made.ghn, networks, batches, [1, 2], replace(TINY.objective, network_clip=clip), 0.5)
+        norms.append(torch.stack([p.grad.norm() for p in made.ghn.parameters()]).norm().item())
+    assert norms[0] > norms[1]
+    assert norms[1] == pytest.approx(2 * norms[2], rel=1e-3)
