@@ -78,7 +78,7 @@ RECIPES = {
     ),
     # Small networks on small images first, which larger ones profit from.
     "laptop": Recipe(
-        steps=12_000,
+        steps=8_000,
         meta_batch_size=4,
         batch_size=64,
         optimizer="adamw",
