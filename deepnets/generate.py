@@ -9,19 +9,18 @@ import fcntl
 import json
 import os
 import shutil
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from multiprocessing import get_all_start_methods, get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 import deepnets
+from deepnets import executors
+from deepnets.executors import Workers
 from deepnets.network_file import network_columns
 from deepnets.sampling import TRACED, Networks, check_split, sample_networks, split_rules
 from deepnets.storage import (
@@ -39,8 +38,6 @@ SHARD_SIZE = 5000
 """Networks a worker computes at a time, and the most that a kill loses for each worker."""
 
 MAX_NETWORKS = 10**9
-
-_CONNECT_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -114,8 +111,8 @@ def generate(
         path.parent.mkdir(parents=True, exist_ok=True)
         with _PartialRun.open(path, plan, overwrite) as run:
             missing = [shard for shard in plan.shards() if shard not in run.finished]
-            with _executor(scheduler, workers, len(missing)) as (executor, width):
-                _compute(run, plan, missing, executor, width)
+            with executors.workers(scheduler, workers, len(missing)) as those:
+                _compute(run, plan, missing, those)
             run.merge(overwrite)
     except OSError as error:
         raise describe_write_error(error, path) from error
@@ -151,95 +148,17 @@ def shard_columns(split: str, seed: int, start: int, stop: int) -> Columns:
     return network_columns(networks, max(rules.steps[1], rules.deep_steps[1]))
 
 
-@contextmanager
-def _executor(scheduler: str | None, workers: int | None, n_tasks: int) -> Iterator[tuple[Executor | None, int]]:
-    """Who computes the shards, and how many at a time; None is this process."""
-    if scheduler is not None:
-        with _dask_client(scheduler) as client:
-            yield client.get_executor(), max(1, sum(client.nthreads().values()))
-        return
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(available if workers is None else workers, n_tasks)
-    if workers <= 1:
-        yield None, 1
-        return
-    # Forked workers need no importable main module.
-    context = get_context("fork" if "fork" in get_all_start_methods() else None)
-    with ProcessPoolExecutor(workers, context, initializer=_end_with, initargs=(os.getpid(),)) as pool:
-        pool.submit(os.getpid).result()  # starts the workers now, before a progress bar starts a thread
-        try:
-            yield pool, workers
-        except BrokenExecutor:
-            raise FileError("a worker was killed, perhaps for want of memory; the same command continues") from None
-
-
-def _end_with(parent: int) -> None:
-    """End this worker when the process that started it is gone, which it would not notice otherwise."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def _dask_client(address: str) -> Iterator[Any]:
-    try:
-        from distributed import Client, KilledWorker
-        from distributed.comm import CommClosedError
-    except ImportError:
-        raise ValueError("--scheduler needs the extra 'cluster': pip install 'deepnets[cluster]'") from None
-    try:
-        client = Client(address, timeout=_CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no Dask scheduler answers at {address!r} ({error})") from None
-    try:
-        with client:
-            yield client
-    except (KilledWorker, CommClosedError) as error:
-        raise FileError(f"the Dask cluster at {address!r} failed ({error}); the same command continues") from None
-
-
-def _compute(
-    run: "_PartialRun", plan: Plan, missing: list[tuple[int, int]], executor: Executor | None, width: int
-) -> None:
+def _compute(run: "_PartialRun", plan: Plan, missing: list[tuple[int, int]], those: Workers) -> None:
     done = plan.num - sum(stop - start for start, stop in missing)
+    compute = partial(_shard, plan.split, plan.seed)
     with tqdm(total=plan.num, initial=done, unit=" networks", desc=plan.split, smoothing=0.05) as bar:
-
-        def finish(shard: tuple[int, int], columns: Columns) -> None:
+        for shard, columns in those.compute(compute, missing):
             run.write(shard, columns)
             bar.update(shard[1] - shard[0])
 
-        if executor is None:
-            for shard in missing:
-                finish(shard, shard_columns(plan.split, plan.seed, *shard))
-        else:
-            _compute_in_parallel(plan, missing, executor, width, finish)
 
-
-def _compute_in_parallel(
-    plan: Plan,
-    missing: list[tuple[int, int]],
-    executor: Executor,
-    width: int,
-    finish: Callable[[tuple[int, int], Columns], None],
-) -> None:
-    """Keep a few shards per worker under way, so that memory does not grow with the number of networks."""
-    waiting = iter(missing)
-    running: dict[Future[Columns], tuple[int, int]] = {}
-    try:
-        while True:
-            while len(running) < width + 2 and (shard := next(waiting, None)) is not None:
-                running[executor.submit(shard_columns, plan.split, plan.seed, *shard)] = shard
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                finish(running.pop(future), future.result())
-    finally:
-        for future in running:
-            future.cancel()
+def _shard(split: str, seed: int, shard: tuple[int, int]) -> Columns:
+    return shard_columns(split, seed, *shard)
 
 
 class _PartialRun:

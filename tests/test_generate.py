@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from deepnets import executors, symbolic_graph
 from deepnets import generate as generate_module
-from deepnets import symbolic_graph
 from deepnets.generate import generate
 from deepnets.network_file import NetworkFile
 from deepnets.sampling import sample_networks
@@ -220,7 +220,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 
 
 def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate_module, "_CONNECT_SECONDS", 1)
+    monkeypatch.setattr(executors, "_CONNECT_SECONDS", 1)
     path = generate(tmp_path / "x.hdf5", "val", num=5)
     before = content(path)
     with pytest.raises(FileExistsError, match="exists already"):
