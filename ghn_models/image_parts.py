@@ -96,17 +96,22 @@ class ImagePart:
         chosen = torch.from_numpy(rng.integers(len(self), size=count))
         return next(self._read(chosen, self._draws(count, rng, crop, flip) if crop or flip else None, count))
 
-    def few(self, per_class: int, seed: int = 0) -> Self:
-        """The same number of images of each class; fewer with the same seed are among them.
+    def few(self, per_class: int, seed: int = 0, skip: int = 0) -> Self:
+        """The same number of images of each class.
+
+        Args:
+            per_class: how many.
+            seed: decides which; fewer with the same seed are among them.
+            skip: leave out those that `few(skip, seed)` gives.
 
         Raises:
             ImageError: a class does not have so many.
         """
         labels = self.labels.cpu().numpy()
         rank, sizes = ranks(labels, np.random.default_rng(seed).permutation(len(labels)))
-        if not 1 <= per_class <= sizes.min():
-            raise ImageError(f"{per_class} images of each class are asked for; accepted: 1 to {sizes.min()}")
-        return self._select(torch.from_numpy(np.flatnonzero(rank < per_class)))
+        if not 1 <= per_class <= sizes.min() - skip:
+            raise ImageError(f"{per_class} images of each class are asked for; accepted: 1 to {sizes.min() - skip}")
+        return self._select(torch.from_numpy(np.flatnonzero((rank >= skip) & (rank < skip + per_class))))
 
     def sha256(self) -> str | None:
         """Digest of pixels and labels; none for images in files, which take too long to read."""

@@ -13,7 +13,6 @@ With torchrun each process takes its share of every meta-batch. The best checkpo
 import json
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ import torch
 import torch.distributed as dist
 import tyro
 
-import deepnets
+from deepnets import provenance
 from ghn_models import checkpoints
 from ghn_models.checkpoints import CheckpointError
 from ghn_models.images import ImageError, ImageTask, load_images
@@ -129,16 +128,9 @@ def _about(options: Train, recipe: Recipe, task: ImageTask) -> dict[str, Any]:
         "recipe": options.recipe,
         "settings": asdict(recipe),
         "seed": options.seed,
-        "versions": {"deepnets": deepnets.__version__, "torch": torch.__version__},
-        "commit": _commit(),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
     }
-
-
-def _commit() -> str | None:
-    """Commit of the toolkit, if it runs from its repository."""
-    here = Path(__file__).parent
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
 
 
 def _claim(out: Path, about: dict[str, Any]) -> None:

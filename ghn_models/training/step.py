@@ -72,7 +72,7 @@ def accumulate(
     try:
         return _accumulate(ghn, networks, batches, seeds, objective, weight)
     except RuntimeError as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
     ghn.zero_grad()
     outcome = Outcome()
@@ -81,7 +81,7 @@ def accumulate(
         try:
             outcome.add(_accumulate(ghn, [network], [batch], [seed], objective, weight))
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             outcome.out_of_memory += 1
             for parameter, gradient in zip(ghn.parameters(), before, strict=True):
@@ -89,7 +89,8 @@ def accumulate(
     return outcome
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory was short, on the GPU or the CPU; frees what PyTorch keeps of it."""
     if isinstance(error, torch.OutOfMemoryError):
         torch.cuda.empty_cache()
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

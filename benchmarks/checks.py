@@ -1,0 +1,215 @@
+"""Checks of records: form, arithmetic, and that they fit the networks, the data and the weights that they name."""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jsonschema import Draft202012Validator
+
+from benchmarks.networks import subjects
+from benchmarks.protocols import PROTOCOLS
+from benchmarks.record import KEY, Record, aggregate, frame, plan_jobs, run_id
+from deepnets.sampling import SPLITS, sample_networks
+from deepnets.symbolic import count_parameters
+from ghn_models import checkpoints
+
+_TOLERANCE = 1e-9
+_IDENTITY = ("protocol", "dataset", "model", "networks", "seed", "repeats")
+
+Problems = Iterator[str]
+
+
+def problems(record: Record, table: bytes, datasets: dict[str, Any]) -> list[str]:
+    """What is wrong with a record, a sentence each.
+
+    Args:
+        record: as read.
+        table: lines of results.
+        datasets: sha256 of the parts of data sets, by name and image size.
+    """
+    # Each check relies on those before it.
+    checks: list[Callable[[], Problems]] = [
+        lambda: _form(record),
+        lambda: _names(record),
+        lambda: _hashes(record, table, datasets),
+        lambda: _rows(record, table),
+        lambda: _results(record, table),
+        lambda: _networks(record, frame(table)),
+    ]
+    for check in checks:
+        found = list(check())
+        if found:
+            return found
+    return []
+
+
+def _form(record: Record) -> Problems:
+    schema = json.loads((Path(__file__).parent / "schema.json").read_text())
+    for error in Draft202012Validator(schema).iter_errors(record):
+        yield f"{'.'.join(map(str, error.absolute_path)) or 'the record'}: {error.message[:200]}"
+
+
+def _names(record: Record) -> Problems:
+    kind = PROTOCOLS.get(record["protocol"]["name"])
+    version = record["protocol"]["version"]
+    if kind is None:
+        yield f"there is no protocol {record['protocol']['name']!r}; accepted: {', '.join(PROTOCOLS)}"
+        return
+    if version != kind.version:
+        yield f"it is of version {version} of {kind.name}; accepted: {kind.version}"
+    try:
+        kind.settings(**record["protocol"]["settings"])
+    except (TypeError, ValueError) as error:
+        yield f"its settings are none of {kind.name} ({error})"
+    for group, count in record["networks"].items():
+        try:
+            available = len(subjects(group))
+        except ValueError as error:
+            yield str(error)
+            continue
+        if count > available:
+            yield f"it has {count} networks of {group}, of which there are {available}"
+    if record["status"] == "dev":
+        yield "it is marked as dev (random weights), which is nothing for a leaderboard"
+
+
+def _hashes(record: Record, table: bytes, datasets: dict[str, Any]) -> Problems:
+    wanted = run_id({key: record[key] for key in _IDENTITY})
+    if record["run_id"] != wanted:
+        yield f"its run_id is {record['run_id']}, but what it says was done has {wanted}"
+    if hashlib.sha256(table).hexdigest() != record["rows_sha256"]:
+        yield "its table has another sha256 than rows_sha256"
+    data = record["dataset"]
+    known = datasets.get(data["name"], {}).get(str(data["image_size"]))
+    if known is not None and known != data["sha256"]:
+        yield f"its data have other sha256 than {data['name']} with {data['image_size']} pixels has"
+    shipped = _shipped().get(record["model"]["name"].removesuffix("_orth"))
+    if shipped is not None and shipped != record["model"]["weights_sha256"]:
+        yield f"its weights have another sha256 than the shipped {record['model']['name']}"
+
+
+@cache
+def _shipped() -> dict[str, str]:
+    """sha256 of shipped weights by name."""
+    folders = [path.parent for path in checkpoints.SHIPPED.glob(f"*/{checkpoints.CONFIG}")]
+    return {folder.name: checkpoints.sha256(folder / checkpoints.WEIGHTS) for folder in folders}
+
+
+def _rows(record: Record, table: bytes) -> Problems:
+    kind = PROTOCOLS[record["protocol"]["name"]]
+    columns = [*KEY, "name", "params", "status", "reason", "batch_size", *kind.columns, *kind.metrics]
+    lines = list(csv.reader(io.StringIO(table.decode(errors="replace"))))
+    if not lines or lines[0] != columns or any(len(line) != len(columns) for line in lines):
+        yield f"its table has other columns than {', '.join(columns)}"
+        return
+    found = [tuple(line[:3]) for line in lines[1:]]
+    wanted = [(job.group, str(job.index), str(job.repeat)) for job in plan_jobs(record)]
+    if found != wanted:
+        missing = next((key for key in wanted if key not in set(found)), None)
+        what = f"no line for {' '.join(missing)}" if missing else "lines in another order, or more of them"
+        yield f"its table has {what}"
+        return
+    for number, line in enumerate(lines[1:], 2):
+        yield from (
+            f"line {number} of its table: {problem}" for problem in _line(dict(zip(columns, line, strict=True)), kind)
+        )
+
+
+def _line(line: dict[str, str], kind: Any) -> Problems:
+    if line["status"] == "failed":
+        if not line["reason"]:
+            yield "it failed without a reason"
+        if any(line[metric] for metric in kind.metrics):
+            yield "it failed and has results"
+        return
+    if line["status"] != "ok":
+        yield f"its status is {line['status']!r}; accepted: ok, failed"
+    for name in ("batch_size", *kind.columns, *kind.metrics):
+        value = _number(line[name])
+        if not np.isfinite(value) or (name in kind.metrics and not 0 <= value <= 1):
+            yield f"{name} is {line[name]!r}, which is no {'accuracy' if name in kind.metrics else 'number'}"
+    values = [_number(line[metric]) for metric in kind.metrics]
+    if kind.metrics == ("top1", "top5") and values[0] > values[1]:
+        yield "top1 is above top5"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _results(record: Record, table: bytes) -> Problems:
+    wanted = aggregate(frame(table), PROTOCOLS[record["protocol"]["name"]])
+    if list(wanted) != list(record["results"]):
+        yield "its results are of other groups than its table"
+        return
+    for group, result in wanted.items():
+        if result.keys() != record["results"][group].keys():
+            yield f"its results of {group} have other metrics than {record['protocol']['name']}"
+            continue
+        for name, value in result.items():
+            found = record["results"][group][name]
+            pairs = [(found, value)] if isinstance(value, int) else [(found[key], value[key]) for key in value]
+            if not all(_same(a, b) for a, b in pairs):
+                yield f"{name} of {group} is {found}, but its table gives {value}"
+
+
+def _same(found: float | None, wanted: float | None) -> bool:
+    if found is None or wanted is None:
+        return found is wanted
+    return abs(found - wanted) <= _TOLERANCE
+
+
+def _networks(record: Record, rows: pd.DataFrame) -> Problems:
+    """Names of networks, and their numbers of parameters where they follow from the architecture alone."""
+    data = record["dataset"]
+    for group, part in rows.groupby("group", sort=False):
+        members = subjects(str(group))
+        if any(name != members[index].name for name, index in zip(part["name"], part["index"], strict=True)):
+            yield f"networks of {group} have other names"
+        if group not in SPLITS:
+            continue
+        counts = _params(str(group), record["networks"][group], data["image_size"], data["classes"])
+        for row in part[part["status"] == "ok"].itertuples():
+            if row.params != counts[row.index]:
+                yield f"{row.name} has {counts[row.index]} parameters, not {row.params}"
+                break
+
+
+@cache
+def _params(split: str, count: int, image_size: int, num_classes: int) -> np.ndarray:
+    """(count,) parameters of the first networks of a split."""
+    networks = sample_networks(split, 0, count)
+    channels = networks.channels_32 if image_size == 32 else networks.channels_224
+    table = replace(networks.table, channels=channels.astype(networks.table.channels.dtype))
+    return count_parameters(table, image_size, num_classes)
+
+
+def clashes(records: list[Record]) -> Iterator[tuple[str, str]]:
+    """What is wrong between records: run_id and problem."""
+    seen: dict[tuple[str, str, str], str] = {}
+    weights: dict[str, tuple[str | None, str]] = {}
+    data: dict[tuple[str, int], tuple[Any, str]] = {}
+    for record in records:
+        name, called = record["run_id"], record["model"]["name"]
+        key = (record["rows_sha256"], called, record["dataset"]["name"])
+        if key in seen:
+            yield name, f"it is a duplicate of {seen[key]}: the same results of the same model"
+        seen.setdefault(key, name)
+        first = weights.setdefault(called, (record["model"]["weights_sha256"], name))
+        if first[0] != record["model"]["weights_sha256"]:
+            yield name, f"its weights differ from those of {first[1]}, which are called {called} too"
+        images = (record["dataset"]["name"], record["dataset"]["image_size"])
+        before = data.setdefault(images, (record["dataset"]["sha256"], name))
+        if before[0] != record["dataset"]["sha256"]:
+            yield name, f"its data differ from those of {before[1]}, which are called {images[0]} too"

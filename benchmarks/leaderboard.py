@@ -1,0 +1,283 @@
+"""The leaderboards: results are handed in, checked and shown.
+
+    python -m benchmarks.leaderboard submit results/RUN_ID     check a run, copy it to leaderboards/, update the tables
+    python -m benchmarks.leaderboard check                     check all records and tables; CI does
+    python -m benchmarks.leaderboard verify RUN_ID --num 5     evaluate some of its networks again and compare
+    python -m benchmarks.leaderboard render                    write the tables and the page again
+
+`leaderboards/runs` has the records, which are the truth; all other files there are made from them and from published
+results.
+"""
+
+import json
+import shutil
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from tyro.conf import Positional, subcommand
+
+from benchmarks import checks
+from benchmarks.page import page
+from benchmarks.protocols import PROTOCOLS
+from benchmarks.record import Record, RecordError, frame, plan_jobs, read, write
+from benchmarks.runs import Job, Plan, context, evaluate
+from benchmarks.tables import leaderboard, to_csv, to_markdown
+from deepnets.storage import FileError
+
+_ROOT = Path("leaderboards")
+_DATASETS = "datasets.json"
+
+
+class Board:
+    """A folder of leaderboards.
+
+    Args:
+        root: with runs/ and datasets.json.
+
+    Raises:
+        RecordError: the folder is none.
+    """
+
+    def __init__(self, root: Path) -> None:
+        if not (root / _DATASETS).is_file():
+            raise RecordError(f"{root} is no folder of leaderboards: it has no {_DATASETS} (give another --root)")
+        self.root, self.runs = root, root / "runs"
+        self.datasets: dict[str, Any] = json.loads((root / _DATASETS).read_text())
+
+    def paths(self) -> list[Path]:
+        """Files of records."""
+        return sorted(self.runs.glob("*.json"))
+
+    def records(self) -> list[tuple[Record, bytes]]:
+        """All records and their tables.
+
+        Raises:
+            RecordError: one cannot be read.
+        """
+        return [read(path) for path in self.paths()]
+
+    def render(self) -> dict[str, str]:
+        """Contents of the generated files by name."""
+        found = self.records()
+        boards = {name: leaderboard(name, [record for record, _ in found]) for name in PROTOCOLS}
+        guide = (Path(__file__).parent / "guide.md").read_text()
+        tables = [f"## {name}: {PROTOCOLS[name].about}\n\n{to_markdown(lines)}" for name, lines in boards.items()]
+        return {
+            **{f"{name}.csv": to_csv(lines) for name, lines in boards.items()},
+            "README.md": "\n".join([guide, *tables]),
+            "index.html": page(boards, found),
+        }
+
+    def write(self) -> list[Path]:
+        """Write the generated files again."""
+        contents = self.render()
+        for name, content in contents.items():
+            (self.root / name).write_text(content)
+        return [self.root / name for name in contents]
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with records and tables, a sentence each."""
+        records = []
+        for path in self.paths():
+            try:
+                record, table = read(path)
+            except RecordError as error:
+                yield str(error)
+                continue
+            found = checks.problems(record, table, self.datasets)
+            if not found and path.name != f"{record['run_id']}.json":
+                found = [f"it is a duplicate of {record['run_id']}, or has the wrong file name"]
+            yield from (f"{path.name}: {problem}" for problem in found)
+            records += [] if found else [record]
+        yield from (f"{name}: {problem}" for name, problem in checks.clashes(records))
+        yield from self._unexpected()
+        if len(records) < len(self.paths()):
+            return  # tables cannot be made from records that are wrong
+        for name, content in self.render().items():
+            path = self.root / name
+            if not path.exists() or path.read_bytes() != content.encode():
+                yield f"{path} is not what the records give; `python -m benchmarks.leaderboard render` writes it"
+
+    def _unexpected(self) -> Iterator[str]:
+        wanted = {name for path in self.paths() for name in (path.name, path.name.removesuffix(".json") + ".csv.gz")}
+        for path in sorted(self.runs.iterdir()) if self.runs.is_dir() else []:
+            if path.name not in wanted:
+                yield f"{path} belongs to no record"
+
+
+@dataclass(frozen=True)
+class Submit:
+    """Check a run, copy its record to the leaderboards and update the tables."""
+
+    folder: Positional[Path]
+    """Folder of a finished run."""
+    root: Path = _ROOT
+    """Folder of the leaderboards."""
+
+    def run(self) -> int:
+        """Hand the record in and say what to do with it."""
+        board = Board(self.root)
+        found = [path for path in self.folder.glob("*.json") if path.with_suffix(".csv.gz").exists()]
+        if len(found) != 1:
+            raise RecordError(f"{self.folder} has {len(found)} records; give the folder of one finished run")
+        record, table = read(found[0])
+        target = board.runs / f"{record.get('run_id')}.json"
+        if target.exists():
+            raise RecordError(f"{target.name} is on the leaderboard already")
+        wrong = checks.problems(record, table, board.datasets)
+        others = [other for other, _ in board.records()]
+        wrong += [problem for name, problem in checks.clashes([*others, record]) if name == record.get("run_id")]
+        if wrong:
+            raise RecordError(f"{found[0].name}: {wrong[0]}")
+        self._remember_data(board, record)
+        written = [write(board.runs, record, table), board.root / _DATASETS, *board.write()]
+        print(f"{record['run_id']} is in {board.root}. To hand it in, fork the repository and open a pull request:\n")
+        print(f"git checkout -b {record['run_id']}")
+        print(f"git add {board.runs / record['run_id']}.* {' '.join(map(str, written[1:]))}")
+        print(f"git commit -m 'Results: {record['model']['name']}, {record['protocol']['name']}'")
+        print(f"git push origin {record['run_id']}")
+        return 0
+
+    def _remember_data(self, board: Board, record: Record) -> None:
+        """The first record of a data set says what the others have to be measured on."""
+        data = record["dataset"]
+        sizes = board.datasets.setdefault(data["name"], {})
+        if str(data["image_size"]) not in sizes:
+            sizes[str(data["image_size"])] = data["sha256"]
+            (board.root / _DATASETS).write_text(json.dumps(board.datasets, indent=1, sort_keys=True) + "\n")
+
+
+@dataclass(frozen=True)
+class Check:
+    """Check all records and tables."""
+
+    root: Path = _ROOT
+    """Folder of the leaderboards."""
+
+    def run(self) -> int:
+        """Print what is wrong; 1 if anything is."""
+        board = Board(self.root)
+        found = list(board.problems())
+        for problem in found:
+            print(problem)
+        print(f"{len(board.paths())} records, {len(found)} problems")
+        return 1 if found else 0
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Evaluate some networks of a record again and compare; data and weights have to be at hand."""
+
+    run_id: Positional[str]
+    """Which record."""
+    root: Path = _ROOT
+    """Folder of the leaderboards."""
+    num: int = 5
+    """Number of networks, drawn at random."""
+    seed: int = 0
+    """Of the draw."""
+    weights: Path | None = None
+    """Folder of the GHN's checkpoint, if it is not shipped."""
+    data_dir: Path | None = None
+    """Folder of the images; digits need none."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:N."""
+    mark: bool = False
+    """Mark the record as verified if all agree, and update the tables; for maintainers."""
+
+    def run(self) -> int:
+        """Print both results of each network; 1 if any differ."""
+        if self.num < 1:
+            raise RecordError(f"num is {self.num}; it must be 1 or more")
+        board = Board(self.root)
+        record, table = read(board.runs / f"{self.run_id}.json")
+        wrong = checks.problems(record, table, board.datasets)
+        if wrong:
+            raise RecordError(f"{self.run_id}: {wrong[0]}")
+        plan = self._plan(record)
+        kind, rows = PROTOCOLS[plan.protocol], frame(table)
+        jobs = plan_jobs(record)
+        rng = np.random.default_rng([self.seed, zlib.crc32(self.run_id.encode())])
+        chosen = sorted(rng.choice(len(jobs), min(self.num, len(jobs)), replace=False).tolist())
+        differ = sum(not self._agrees(plan, jobs[i], rows.iloc[i].to_dict()) for i in chosen)
+        print(f"{len(chosen) - differ} of {len(chosen)} networks agree (tolerance {100 * kind.tolerance:g} points)")
+        if self.mark and not differ:
+            write(board.runs, {**record, "status": "verified"}, table)
+            board.write()
+        return 1 if differ else 0
+
+    def _plan(self, record: Record) -> Plan:
+        kind = PROTOCOLS[record["protocol"]["name"]]
+        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in record["protocol"]["settings"].items()}
+        name = record["model"]["name"]
+        own = None if self.weights is None else str(self.weights) + "_orth" * name.endswith("_orth")
+        plan = Plan(
+            protocol=kind.name,
+            settings=kind.settings(**settings),
+            model=own or name,
+            dataset=record["dataset"]["name"],
+            groups=tuple(record["networks"]),
+            data_dir=None if self.data_dir is None else str(self.data_dir),
+            image_size=record["dataset"]["image_size"],
+            seed=record["seed"],
+            repeats=record["repeats"],
+            orth_layer=record["model"]["orth_layer"],
+            device=self.device,
+        )
+        here = context(plan)
+        if here.initializer.weights_sha256 != record["model"]["weights_sha256"]:
+            raise RecordError(f"the weights at hand have another sha256 than those of {self.run_id}")
+        if here.task.hashes() != record["dataset"]["sha256"]:
+            raise RecordError(f"the images at hand have other sha256 than those of {self.run_id}")
+        return plan
+
+    def _agrees(self, plan: Plan, job: Job, recorded: dict[str, Any]) -> bool:
+        kind, row = PROTOCOLS[plan.protocol], evaluate(plan, job)
+        metric = kind.metrics[0]
+        before, now = (r[metric] if r["status"] == "ok" else None for r in (recorded, row))
+        same = before is now if before is None or now is None else abs(float(before) - now) <= kind.tolerance
+        texts = ["failed" if value is None else f"{100 * float(value):.2f}" for value in (before, now)]
+        print(f"{row['name']:<12} {metric} recorded {texts[0]}, measured {texts[1]}{'' if same else '  DIFFERS'}")
+        return same
+
+
+@dataclass(frozen=True)
+class Render:
+    """Write the tables and the page again."""
+
+    root: Path = _ROOT
+    """Folder of the leaderboards."""
+
+    def run(self) -> int:
+        """Write the generated files."""
+        for path in Board(self.root).write():
+            print(path)
+        return 0
+
+
+_Command = (
+    Annotated[Submit, subcommand("submit")]
+    | Annotated[Check, subcommand("check")]
+    | Annotated[Verify, subcommand("verify")]
+    | Annotated[Render, subcommand("render")]
+)
+
+
+def main() -> int:
+    """The command; 2 if it was given something it cannot use, 1 if something is wrong with what it checks."""
+    command: Any = tyro.cli(_Command, description=__doc__)
+    try:
+        return int(command.run())
+    except (ValueError, FileError, OSError, shutil.Error) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""The networks that models are evaluated on, in groups: splits of DeepNets-1M, PyTorch-74, single networks by name."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from deepnets import ArchGraph, Architecture, symbolic_graph
+from deepnets.named import darts, vit
+from deepnets.sampling import SPLITS, sample_networks
+from deepnets.torchvision74 import TORCHVISION74
+
+EVALUATION_SPLITS = ("test", "wide", "deep", "dense", "bnfree")
+PREDEFINED = ("resnet50", "vit")
+"""The predefined networks of the DeepNets paper (section 3): ResNet-50 of torchvision, and a 12-layer ViT."""
+_ARCHITECTURES = {"vit": vit, "darts": darts}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to evaluate.
+
+    Args:
+        group: what it is one of.
+        index: its place in the group.
+        name: what it is called.
+    """
+
+    group: str
+    index: int
+    name: str
+
+    def build(self, image_size: int, num_classes: int) -> tuple[nn.Module, ArchGraph | None]:
+        """The network with PyTorch's random initialisation, and its graph unless it has to be traced."""
+        architecture = self.architecture(image_size)
+        if architecture is None:
+            return torchvision_network(self.name, image_size, num_classes), None
+        return architecture.build(num_classes, image_size), symbolic_graph(architecture, image_size, num_classes)
+
+    def architecture(self, image_size: int) -> Architecture | None:
+        """What the network is built from, with its evaluation width; None for networks of torchvision."""
+        if self.group in SPLITS:
+            networks = sample_networks(self.group, self.index, self.index + 1)
+            channels = networks.channels_32 if image_size == 32 else networks.channels_224
+            return replace(networks.table[0], channels=int(channels[0]))
+        return _ARCHITECTURES[self.name]() if self.name in _ARCHITECTURES else None
+
+
+def check_group(group: str) -> None:
+    """Raise ValueError if there are no such networks."""
+    known = (*SPLITS, "torchvision74", "predefined", *_ARCHITECTURES)
+    if group not in known and group not in TORCHVISION74:
+        raise ValueError(
+            f"there are no networks {group!r}; accepted: all, {', '.join(known)}, or one of PyTorch-74, e.g. resnet50"
+        )
+
+
+def subjects(group: str, num: int | None = None) -> list[Subject]:
+    """The networks of a group, or the first `num` of them.
+
+    Raises:
+        ValueError: an unknown group, or more networks than it has.
+    """
+    check_group(group)
+    names = _names(group)
+    if num is not None and not num >= 1:
+        raise ValueError(f"num is {num}; it must be 1 or more")
+    return [Subject(group, index, name) for index, name in enumerate(names[:num])]
+
+
+def _names(group: str) -> list[str]:
+    if group in SPLITS:
+        return [f"{group}/{index}" for index in range(SPLITS[group].size)]
+    return list({"torchvision74": TORCHVISION74, "predefined": PREDEFINED}.get(group, (group,)))
+
+
+def torchvision_network(name: str, image_size: int, num_classes: int) -> nn.Module:
+    """A network of torchvision; on images of 32 pixels its first layers keep the resolution.
+
+    As for ResNet-50 in the DeepNets paper (section 3), the first convolution of residual and dense networks, ConvNeXt
+    and Swin gets 3x3 kernels and stride 1, and a pooling layer right behind it goes. Vision Transformers get patches
+    of 4x4 pixels. Other families stay as they are.
+    """
+    import torchvision
+
+    factory = getattr(torchvision.models, name)
+    options: dict[str, Any] = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    if image_size == 32 and name.startswith("vit_"):
+        options |= {"image_size": 8 * int(name.rsplit("_")[-1])}  # 8x8 patches
+    network: nn.Module = factory(num_classes=num_classes, **options)
+    if image_size == 32:
+        _keep_resolution(network, name)
+    return network
+
+
+def _keep_resolution(network: Any, name: str) -> None:
+    if name.startswith(("resnet", "resnext", "wide_resnet")):
+        network.conv1, network.maxpool = _small(network.conv1), nn.Identity()
+    elif name.startswith("densenet"):
+        features = network.features
+        features.conv0, features.pool0 = _small(features.conv0), nn.Identity()
+    elif name.startswith(("convnext", "swin")):
+        network.features[0][0] = _small(network.features[0][0])
+    elif name.startswith("vit"):
+        network.image_size, network.patch_size = 32, 4
+        network.conv_proj = nn.Conv2d(3, network.hidden_dim, 4, stride=4)
+
+
+def _small(convolution: nn.Conv2d) -> nn.Conv2d:
+    """A convolution of the same width that sees 3x3 pixels and keeps the resolution."""
+    return nn.Conv2d(convolution.in_channels, convolution.out_channels, 3, padding=1, bias=convolution.bias is not None)

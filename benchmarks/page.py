@@ -1,0 +1,71 @@
+"""The leaderboards as one HTML page, which needs nothing else: no server, no network."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.protocols import PROTOCOLS
+from benchmarks.record import Record, frame
+from benchmarks.tables import Line, columns
+
+
+def page(boards: Mapping[str, Sequence[Line]], records: Sequence[tuple[Record, bytes]]) -> str:
+    """The page with all leaderboards, and the accuracy of every network of the records.
+
+    Args:
+        boards: rows by protocol.
+        records: all records and their tables.
+    """
+    content = {
+        "protocols": [_board(name, lines) for name, lines in boards.items()],
+        "runs": {record["run_id"]: _run(record, table) for record, table in records},
+    }
+    data = json.dumps(content, separators=(",", ":"), sort_keys=True).replace("<", "\\u003c")
+    return (Path(__file__).parent / "page.html").read_text().replace("{{DATA}}", data)
+
+
+def _board(name: str, lines: Sequence[Line]) -> dict[str, Any]:
+    rows = [
+        {
+            "model": line.model,
+            "dataset": line.dataset,
+            "setting": line.setting,
+            "metric": line.metric,
+            "values": {
+                g: [round(mean, 2), None if sem is None else round(sem, 2)] for g, (mean, sem) in line.values.items()
+            },
+            "networks": line.networks,
+            "failed": line.failed,
+            "status": line.status,
+            "source": line.source,
+            "date": line.date,
+        }
+        for line in lines
+    ]
+    return {"name": name, "about": PROTOCOLS[name].about, "groups": columns(lines), "lines": rows}
+
+
+def _run(record: Record, table: bytes) -> dict[str, Any]:
+    """What the page tells of a run: where it comes from, and the accuracies of its networks in percent."""
+    rows = frame(table)
+    rows = rows[rows["status"] == "ok"]
+    metrics = PROTOCOLS[record["protocol"]["name"]].metrics
+    points = {
+        metric: {
+            str(group): [round(100 * value, 1) for value in sorted(pd.to_numeric(part[metric]))]
+            for group, part in rows.groupby("group", sort=False)
+        }
+        for metric in metrics
+    }
+    about = {
+        "command": record["command"],
+        "commit": record["commit"] or "unknown",
+        "seed": str(record["seed"]),
+        "torch": str(record["environment"].get("torch", "")),
+        "weights": (record["model"]["weights_sha256"] or "none")[:16],
+        "test images": (record["dataset"]["sha256"]["test"] or "unknown")[:16],
+    }
+    return {"about": about, "points": points, "chance": 100 / record["dataset"]["classes"]}

@@ -1,0 +1,65 @@
+"""Accuracy after a short training that starts from the first parameters (GHN-3 paper, section 5.1)."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+from benchmarks.evaluation import accuracies
+from benchmarks.protocol import Case, Protocol, Result
+from benchmarks.sgd import fine_tune
+
+_EVALUATION_BATCH = 64
+_WEIGHT_DECAY = 3e-5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Fine-tuning.
+
+    Args:
+        epochs: how long; 0.1, 1 and 10 in the papers.
+        lrs: learning rates, of which each network gets the one with the best validation accuracy.
+        beta: strength of the noise on predicted weights, which makes equal channels different.
+    """
+
+    epochs: float = 1.0
+    lrs: tuple[float, ...] = (0.4, 0.1, 0.04, 0.01, 0.001)
+    beta: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if not (0 < self.epochs < float("inf") and self.lrs and min(self.lrs) > 0 and self.beta >= 0):
+            raise ValueError("epochs and learning rates must be above 0, beta 0 or more")
+
+
+def evaluate(case: Case, settings: Settings) -> Result:
+    """Test accuracy with the learning rate that is best on the validation images.
+
+    SGD with momentum 0.9, weight decay 3e-5 and batches of 128 images. Only the network that was chosen sees the test
+    images. Batch norm uses the statistics of batches of 64 images, as without fine-tuning.
+    """
+    evaluation_batch = min(_EVALUATION_BATCH, case.batch_size)
+    best: tuple[float, float] = (-1.0, 0.0)
+    for lr in settings.lrs:
+        model = deepcopy(case.model)
+        finite = fine_tune(
+            *(model, case.task.train, settings.epochs, case.batch_size, lr, _WEIGHT_DECAY),
+            *(case.seed, case.task.flip),
+        )
+        accuracy = accuracies(model, case.task.val.batches(evaluation_batch))[0] if finite else 0.0
+        if accuracy > best[0]:
+            best, chosen = (accuracy, lr), model
+    top1, top5 = accuracies(chosen, case.task.test.batches(evaluation_batch))
+    return {"lr": best[1], "val_top1": best[0], "top1": top1, "top5": top5}
+
+
+PROTOCOL = Protocol(
+    name="finetune",
+    version=1,
+    about="accuracy after a short training from there, 1 epoch by default",
+    settings=Settings,
+    setting=lambda settings: f"{settings.epochs:g} epoch{'s' * (settings.epochs > 1)}",
+    evaluate=evaluate,
+    columns=("lr", "val_top1"),
+    batch_size=128,
+    beta=lambda settings: settings.beta,
+    tolerance=0.04,
+)

@@ -1,0 +1,28 @@
+"""Accuracy with the first parameters, without any training (DeepNets paper, section 5.1)."""
+
+from dataclasses import dataclass
+
+from benchmarks.evaluation import accuracies
+from benchmarks.protocol import Case, Protocol, Result
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Nothing can be set."""
+
+
+def evaluate(case: Case, settings: Settings) -> Result:
+    """Test accuracy; batch norm uses the statistics of batches of 64 images."""
+    top1, top5 = accuracies(case.model, case.task.test.batches(case.batch_size))
+    return {"top1": top1, "top5": top5}
+
+
+PROTOCOL = Protocol(
+    name="no_finetune",
+    version=1,
+    about="accuracy of networks with predicted parameters as they are",
+    settings=Settings,
+    setting=lambda settings: "",
+    evaluate=evaluate,
+    needs_classifier=True,
+)

@@ -1,0 +1,98 @@
+"""Accuracy on a task with few labels, with a new classifier (DeepNets paper, section 5.3; GHN-3 paper, section 5.3)."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import product
+
+from torch import nn
+
+from benchmarks.evaluation import accuracies
+from benchmarks.protocol import Case, Protocol, Result
+from benchmarks.sgd import fine_tune
+from ghn_models.images import ImagePart
+
+_EVALUATION_BATCH = 64
+_HELD_OUT = 5  # every fifth label is for choosing learning rate and weight decay
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Transfer.
+
+    Args:
+        labels_per_class: training images of each class.
+        epochs: of training.
+        lrs: learning rates; each network gets the pair with a weight decay that is best on a fifth of the labels.
+        weight_decays: see there.
+        beta: strength of the noise on predicted weights, which makes equal channels different.
+    """
+
+    labels_per_class: int = 100
+    epochs: int = 50
+    lrs: tuple[float, ...] = (0.1, 0.03, 0.01)
+    weight_decays: tuple[float, ...] = (1e-4, 1e-2)
+    beta: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if not (self.labels_per_class >= _HELD_OUT and self.epochs >= 1 and self.beta >= 0):
+            raise ValueError(f"labels_per_class must be {_HELD_OUT} or more, epochs 1 or more, beta 0 or more")
+        if not (self.lrs and self.weight_decays and min(self.lrs) > 0 and min(self.weight_decays) >= 0):
+            raise ValueError("learning rates must be above 0 and weight decays 0 or more")
+
+
+def evaluate(case: Case, settings: Settings) -> Result:
+    """Test accuracy after training all of the network on few labels.
+
+    The classifier is a new one. SGD with momentum 0.9 and a cosine schedule; learning rate and weight decay are chosen
+    with a fifth of the labels held out, and the network is then trained on all of them. The labels depend on the seed.
+    """
+    new_classifier(case.model, case.task.num_classes)
+    count = settings.labels_per_class // _HELD_OUT
+    labels = case.task.train.few(settings.labels_per_class, case.seed)
+    part = case.task.train.few(settings.labels_per_class - count, case.seed)
+    held_out = case.task.train.few(count, case.seed, skip=settings.labels_per_class - count)
+    evaluation_batch = min(_EVALUATION_BATCH, case.batch_size)
+
+    def train(images: ImagePart, lr: float, weight_decay: float) -> tuple[nn.Module, bool]:
+        model = deepcopy(case.model)
+        finite = fine_tune(
+            *(model, images, settings.epochs, case.batch_size, lr, weight_decay, case.seed, case.task.flip), decay=True
+        )
+        return model, finite
+
+    tried = []
+    for lr, weight_decay in product(settings.lrs, settings.weight_decays):
+        model, finite = train(part, lr, weight_decay)
+        tried.append((accuracies(model, held_out.batches(evaluation_batch))[0] if finite else 0.0, lr, weight_decay))
+    accuracy, lr, weight_decay = max(tried, key=lambda pair: pair[0])
+    model, _ = train(labels, lr, weight_decay)
+    top1, top5 = accuracies(model, case.task.test.batches(evaluation_batch))
+    return {"lr": lr, "weight_decay": weight_decay, "val_top1": accuracy, "top1": top1, "top5": top5}
+
+
+def new_classifier(model: nn.Module, num_classes: int) -> None:
+    """Give the last layer with an output for each class its random initialisation.
+
+    Raises:
+        ValueError: there is none.
+    """
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d) and len(m.weight) == num_classes]
+    if not layers:
+        raise ValueError(f"the network has no layer with {num_classes} outputs")
+    layers[-1].reset_parameters()
+
+
+PROTOCOL = Protocol(
+    name="transfer",
+    version=1,
+    about="accuracy after training on few labels of another data set, 100 of each class by default",
+    settings=Settings,
+    setting=lambda settings: f"{settings.labels_per_class} labels per class, {settings.epochs} epochs",
+    evaluate=evaluate,
+    columns=("lr", "weight_decay", "val_top1"),
+    groups=("resnet50", "vit", "darts", "convnext_base", "swin_t"),
+    batch_size=96,
+    repeats=3,
+    beta=lambda settings: settings.beta,
+    tolerance=0.04,
+)

@@ -1,0 +1,185 @@
+"""The record of a run: what was measured on what, with the results of every network, so that anyone can check it.
+
+A record is `<run_id>.json` and, beside it, `<run_id>.csv.gz` with a line for each network. The numbers in the first are
+computed from the second. The run_id ends with a hash of all that decides the results, so equal runs have equal names.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.protocol import Protocol
+from benchmarks.runs import Context, Job, Plan, Row
+from deepnets import provenance
+
+FORMAT = 1
+STATUSES = ("self_reported", "verified", "dev")
+"""Of records: as handed in; measured again by a maintainer; not for a leaderboard."""
+KEY = ["group", "index", "repeat"]
+
+Record = dict[str, Any]
+
+
+class RecordError(ValueError):
+    """A record that cannot be used; the message is one sentence for the user."""
+
+
+def identity(plan: Plan, context: Context) -> dict[str, Any]:
+    """All that decides the results of a run."""
+    return {
+        "protocol": {
+            "name": plan.protocol,
+            "version": context.protocol.version,
+            "settings": json.loads(json.dumps(asdict(plan.settings))),
+        },
+        "dataset": {
+            "name": context.task.name,
+            "image_size": plan.image_size,
+            "classes": context.task.num_classes,
+            "sha256": context.task.hashes(),
+        },
+        "model": {
+            "name": context.initializer.name,
+            "weights_sha256": context.initializer.weights_sha256,
+            "orth_layer": plan.orth_layer,
+        },
+        "networks": {group: sum(job.group == group for job in plan.jobs()) // plan.repeats for group in plan.groups},
+        "seed": plan.seed,
+        "repeats": plan.repeats,
+    }
+
+
+def run_id(identity: dict[str, Any]) -> str:
+    """Name of a run: protocol, data, model and a hash of its identity."""
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    names = (identity["protocol"]["name"], identity["dataset"]["name"], identity["model"]["name"])
+    return "-".join((*names, digest[:8]))
+
+
+def make(plan: Plan, context: Context, rows: Sequence[Row], command: Sequence[str]) -> tuple[Record, bytes]:
+    """The record of a finished run and its table of networks."""
+    content = identity(plan, context)
+    table = table_of(rows, context.protocol)
+    record = {
+        "format": FORMAT,
+        "run_id": run_id(content),
+        "status": "dev" if plan.random_weights else "self_reported",
+        **content,
+        "results": aggregate(pd.read_csv(io.BytesIO(table), keep_default_na=False), context.protocol),
+        "rows_sha256": hashlib.sha256(table).hexdigest(),
+        "environment": {**provenance.versions(), **provenance.machine(plan.device)},
+        "commit": provenance.commit(),
+        "command": shlex.join(command),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+    }
+    return record, table
+
+
+def table_of(rows: Sequence[Row], protocol: Protocol) -> bytes:
+    """Lines of results as CSV; what a failed network has no value for is empty."""
+    columns = [*KEY, "name", "params", "status", "reason", "batch_size", *protocol.columns, *protocol.metrics]
+    frame = pd.DataFrame([{column: row.get(column, "") for column in columns} for row in rows], columns=columns)
+    return frame.to_csv(index=False, lineterminator="\n").encode()
+
+
+def aggregate(table: pd.DataFrame, protocol: Protocol) -> dict[str, Any]:
+    """Accuracies by group and metric, 0 to 1.
+
+    A network that failed has accuracy 0. Repetitions of a network are averaged; std, sem and max are over networks, or
+    over the repetitions if there is only one network; without these std and sem are None. As in the published tables
+    the variance is divided by n, not n - 1, and sem is std / sqrt(n).
+    """
+    results = {}
+    for group, part in table.groupby("group", sort=False):
+        result: dict[str, Any] = {
+            "networks": int(part["index"].nunique()),
+            "failed": int((part["status"] == "failed").sum()),
+        }
+        for metric in protocol.metrics:
+            values = pd.to_numeric(part[metric], errors="coerce").where(part["status"] == "ok", 0.0)
+            means = values.groupby(part["index"]).mean()
+            units = (means if len(means) > 1 else values).to_numpy()
+            std = float(np.std(units)) if len(units) > 1 else None
+            result[metric] = {
+                "mean": float(np.mean(units)),
+                "std": std,
+                "sem": None if std is None else std / len(units) ** 0.5,
+                "max": float(np.max(units)),
+            }
+        results[str(group)] = result
+    return results
+
+
+def write(folder: Path, record: Record, table: bytes) -> Path:
+    """Writes a record and its table; the record comes last, so an incomplete one is none.
+
+    Returns:
+        The record's file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{record['run_id']}.json"
+    packed = gzip.compress(table, mtime=0)
+    for file, content in ((_table_path(path), packed), (path, (json.dumps(record, indent=1) + "\n").encode())):
+        partial = file.with_name(file.name + ".partial")
+        partial.write_bytes(content)
+        os.replace(partial, file)
+    return path
+
+
+def _table_path(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(".json") + ".csv.gz")
+
+
+def read(path: Path) -> tuple[Record, bytes]:
+    """A record and its table.
+
+    Raises:
+        RecordError: a file is missing or damaged.
+    """
+    try:
+        record = json.loads(path.read_text(), parse_constant=_not_finite)
+        with gzip.open(_table_path(path)) as file:
+            table = file.read()
+    except (OSError, EOFError, ValueError, RecursionError) as error:
+        raise RecordError(f"{path.name} cannot be read ({' '.join(str(error).split())[:200]})") from None
+    if not isinstance(record, dict):
+        raise RecordError(f"{path.name} is no record")
+    return record, table
+
+
+def _not_finite(value: str) -> float:
+    raise ValueError(f"it has the number {value}")
+
+
+def frame(table: bytes) -> pd.DataFrame:
+    """The table of a record.
+
+    Raises:
+        RecordError: it is no table.
+    """
+    try:
+        return pd.read_csv(io.BytesIO(table), keep_default_na=False)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise RecordError(f"its table cannot be read ({error})") from None
+
+
+def plan_jobs(record: Record) -> list[Job]:
+    """The lines that the table of a record must have."""
+    return [
+        Job(group, index, repeat)
+        for group, count in record["networks"].items()
+        for index in range(count)
+        for repeat in range(record["repeats"])
+    ]

@@ -1,0 +1,180 @@
+"""Evaluates a model on networks that it has never seen, and writes a record that can be put on a leaderboard.
+
+    python -m benchmarks.run --model ghn3_t                                    shipped weights, their data set
+    python -m benchmarks.run --model randinit --protocol finetune --split test --num 20 --repeats 3
+    python -m benchmarks.run --model runs/my_ghn/best --dataset cifar10 --data-dir data
+    python -m benchmarks.run --model ghn3_t --protocol transfer --dataset cifar10-jpg --data-dir data --split resnet50
+
+Results of each network are stored at once: the same command goes on where an interrupted one stopped. At the end the
+record and a summary are in the folder results/RUN_ID; `python -m benchmarks.leaderboard submit FOLDER` puts it on the
+leaderboard.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, make_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+
+from benchmarks import record
+from benchmarks.networks import check_group
+from benchmarks.plots import plot_run
+from benchmarks.protocols import PROTOCOLS, protocol
+from benchmarks.record import Record
+from benchmarks.runs import Plan, RunFolder, compute, context
+from benchmarks.tables import summary
+from deepnets.storage import FileError
+from ghn_models import checkpoints, list_models
+
+
+@dataclass(frozen=True)
+class Run:
+    """What to evaluate.
+
+    Args:
+        model: randinit, orth, a GHN (ghn3_t, ghn3_t.digits, a folder with a checkpoint), or NAME_orth of a GHN.
+        protocol: what is measured; all for every protocol, one after the other.
+        dataset: digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet or folder; by default what the GHN was
+            trained on, or digits.
+        data_dir: folder of the images; digits need none.
+        image_size: 32 or 224; by default 224 for imagenet, else 32.
+        split: networks: splits of DeepNets-1M (test, wide, ...), all for those of the protocol, torchvision74,
+            predefined, or single ones such as resnet50, darts, vit.
+        num: the first so many networks of each split; by default all.
+        repeats: how often each network is evaluated, with other random numbers; by default as in the protocol.
+        seed: of everything random.
+        orth_layer: the first layer that NAME_orth makes orthogonal.
+        random_weights: evaluate the GHN untrained, to try things out; not for leaderboards.
+        device: cpu, cuda or cuda:N; by default a GPU if there is one.
+        workers: processes on the CPU; by default one for each core.
+        scheduler: address of a Dask scheduler, whose workers evaluate.
+        out: folder of the run; by default results/RUN_ID.
+        plot: draw the distribution of accuracies.
+    """
+
+    model: str
+    protocol: str = "no_finetune"
+    dataset: str | None = None
+    data_dir: Path | None = None
+    image_size: Literal[32, 224] | None = None
+    split: tuple[str, ...] = ("all",)
+    num: int | None = None
+    repeats: int | None = None
+    seed: int = 0
+    orth_layer: int = 0
+    random_weights: bool = False
+    device: str | None = None
+    workers: int | None = None
+    scheduler: str | None = None
+    out: Path | None = None
+    plot: bool = False
+
+
+def run(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, Record]:
+    """Evaluates a model, and returns the file of the record and the record.
+
+    Args:
+        options: what to evaluate.
+        settings: options of the protocol.
+        command: what the user typed, for the record.
+
+    Raises:
+        ValueError: an option that cannot be used, weights or images that are missing.
+    """
+    plan = plan_of(options, settings)
+    here = context(plan)
+    content = record.identity(plan, here)
+    out = options.out or Path("results") / record.run_id(content)
+    rows = compute(plan, RunFolder(out, content), options.scheduler, options.workers)
+    made, table = record.make(plan, here, rows, command)
+    path = out / f"{made['run_id']}.json"
+    if not path.exists():
+        record.write(out, made, table)
+    if options.plot:
+        plot_run(out, made, table)
+    return path, made
+
+
+def plan_of(options: Run, settings: Any) -> Plan:
+    """What is evaluated on what, with the defaults that depend on model and protocol.
+
+    Raises:
+        ValueError: an option that cannot be used.
+    """
+    kind = protocol(options.protocol)
+    groups = tuple(dict.fromkeys(g for name in options.split for g in (kind.groups if name == "all" else (name,))))
+    for group in groups:
+        check_group(group)
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device is {device!r}, but there is no CUDA GPU; accepted: cpu")
+    for name, value in (("num", options.num), ("repeats", options.repeats), ("workers", options.workers)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}; it must be 1 or more")
+    for name, value in (("seed", options.seed), ("orth_layer", options.orth_layer)):
+        if value < 0:
+            raise ValueError(f"{name} is {value}; it must be 0 or more")
+    dataset = options.dataset or _trained_on(options)
+    size = options.image_size or (224 if dataset == "imagenet" else 32)
+    return Plan(
+        protocol=options.protocol,
+        settings=settings,
+        model=options.model,
+        dataset=dataset,
+        groups=groups,
+        data_dir=None if options.data_dir is None else str(options.data_dir.resolve()),
+        image_size=size,
+        num=options.num,
+        seed=options.seed,
+        repeats=options.repeats or kind.repeats,
+        orth_layer=options.orth_layer,
+        random_weights=options.random_weights,
+        device=device,
+    )
+
+
+def _trained_on(options: Run) -> str:
+    """The data set that a GHN was trained on; digits for those that were not trained."""
+    base = options.model.removesuffix("_orth")
+    known = (Path(base) / checkpoints.CONFIG).is_file() or base in (*list_models(), *list_models(weights=True))
+    if options.random_weights or not known:
+        return "digits"
+    from benchmarks.initializers import find_weights
+
+    return str(checkpoints.about(find_weights(base)).get("dataset", "digits"))
+
+
+def options_class() -> type:
+    """`Run` with the options of every protocol: --finetune.epochs and so on."""
+    groups = [
+        (name, Annotated[kind.settings, tyro.conf.arg(help=kind.about)], field(default_factory=kind.settings))
+        for name, kind in PROTOCOLS.items()
+        if fields(kind.settings)
+    ]
+    return make_dataclass("Run", groups, bases=(Run,), frozen=True, namespace={"__doc__": Run.__doc__})
+
+
+def main() -> int:
+    """The command; 2 if it was given something it cannot use."""
+    kinds = "\n".join(f"    {name:<12}  {kind.about}" for name, kind in PROTOCOLS.items())
+    options: Any = tyro.cli(options_class(), description=f"{__doc__}\nProtocols:\n\n{kinds}\n")
+    try:
+        for name in PROTOCOLS if options.protocol == "all" else (options.protocol,):
+            settings = getattr(options, name, None) or protocol(name).settings()
+            path, made = run(
+                replace(options, protocol=name), settings, ["python", "-m", "benchmarks.run", *sys.argv[1:]]
+            )
+            print(f"{summary(made)}\nrecord: {path}")
+            if made["status"] != "dev":
+                print(f"to put it on the leaderboard: python -m benchmarks.leaderboard submit {path.parent}")
+    except (ValueError, FileError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

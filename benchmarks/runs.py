@@ -1,0 +1,297 @@
+"""A run: a model, a protocol and networks; its results are lines that are stored as soon as they exist."""
+
+import fcntl
+import json
+import os
+import time
+import warnings
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from benchmarks.initializers import Initializer, Untrained, initializer
+from benchmarks.networks import Subject, subjects
+from benchmarks.protocol import Case, Protocol
+from benchmarks.protocols import protocol
+from deepnets.executors import workers
+from deepnets.storage import FileError
+from ghn_models.images import ImageTask, load_images
+from ghn_models.training.step import is_out_of_memory
+
+_SMALLEST_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Job:
+    """One line of results to be: a network and which repetition it is."""
+
+    group: str
+    index: int
+    repeat: int
+
+
+Row = dict[str, Any]
+"""One line of results."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is evaluated on what, and how; equal plans give equal results.
+
+    Args:
+        protocol: its name.
+        settings: its options.
+        model: name of an initializer, see `benchmarks.initializers`.
+        dataset, data_dir, image_size: images, as for `load_images`.
+        groups: networks, see `benchmarks.networks`.
+        num: the first networks of each group, or all.
+        seed: of the run.
+        repeats: how often each network is evaluated, with other seeds.
+        orth_layer: the first layer that NAME_orth makes orthogonal.
+        random_weights: the GHN is not trained.
+        device: where networks run.
+    """
+
+    protocol: str
+    settings: Any
+    model: str
+    dataset: str
+    groups: tuple[str, ...]
+    data_dir: str | None = None
+    image_size: int = 32
+    num: int | None = None
+    seed: int = 0
+    repeats: int = 1
+    orth_layer: int = 0
+    random_weights: bool = False
+    device: str = "cpu"
+
+    def jobs(self) -> list[Job]:
+        """All lines of results, in their order."""
+        return [
+            Job(group, subject.index, repeat)
+            for group in self.groups
+            for subject in subjects(group, self._count(group))
+            for repeat in range(self.repeats)
+        ]
+
+    def _count(self, group: str) -> int | None:
+        return None if self.num is None else min(self.num, len(subjects(group)))
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a worker keeps from one line of results to the next."""
+
+    protocol: Protocol
+    task: ImageTask
+    initializer: Initializer
+
+
+@lru_cache(1)
+def context(plan: Plan) -> Context:
+    """Images and model of a run.
+
+    Raises:
+        ValueError: an unknown name, images or weights that are not there, or a classifier for other classes.
+    """
+    task = load_images(plan.dataset, plan.data_dir, plan.image_size).to(plan.device)
+    untrained = Untrained(task.num_classes, plan.image_size, plan.seed) if plan.random_weights else None
+    init = initializer(plan.model, plan.device, plan.orth_layer, untrained)
+    kind = protocol(plan.protocol)
+    if kind.needs_classifier and init.num_classes not in (None, task.num_classes):
+        raise ValueError(
+            f"{init.name} predicts classifiers of {init.num_classes} classes, and {task.name} has {task.num_classes}; "
+            f"{kind.name} needs a data set with as many, protocols that train accept any"
+        )
+    return Context(kind, task, init)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A network with its first parameters."""
+
+    subject: Subject
+    model: nn.Module
+    seed: int
+    params: int
+
+
+def prepare(plan: Plan, job: Job) -> Prepared:
+    """Build the network of a job and give it its parameters."""
+    subject = subjects(job.group)[job.index]
+    words = [plan.seed, zlib.crc32(job.group.encode()), job.index, job.repeat]
+    seed = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
+    # Only the generator of the CPU: on a GPU the last network may still be in training.
+    generator = torch.default_generator.manual_seed(seed)
+    here = context(plan)
+    model, graph = subject.build(plan.image_size, here.task.num_classes)
+    params = sum(p.numel() for p in model.parameters())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # parameters that are not predicted keep their initialisation
+        here.initializer.apply(model, graph, plan.image_size, here.protocol.beta(plan.settings), generator)
+    return Prepared(subject, model.to(plan.device), seed % 2**31, params)
+
+
+def evaluate(plan: Plan, job: Job, prepared: "Prepared | Exception | None" = None) -> Row:
+    """The results of a job. What a network cannot do is a result too: it failed, with the reason.
+
+    A network that does not fit into memory is tried again with half the batch.
+
+    Args:
+        plan: of the run.
+        job: which network.
+        prepared: the network, if it was built before, or what happened.
+    """
+    if plan.device == "cpu":
+        torch.set_num_threads(1)  # the same sums for any number of workers; cores work on networks of their own
+    here = context(plan)
+    row: Row = {
+        "group": job.group,
+        "index": job.index,
+        "repeat": job.repeat,
+        "name": subjects(job.group)[job.index].name,
+    }
+    batch_size, start = here.protocol.batch_size, time.perf_counter()
+    while True:
+        try:
+            if isinstance(prepared, Exception):
+                raise prepared
+            prepared = prepare(plan, job) if prepared is None else prepared
+            row["params"] = prepared.params
+            result = here.protocol.evaluate(Case(prepared.model, here.task, batch_size, prepared.seed), plan.settings)
+            done: Row = {"status": "ok", "reason": "", **result}
+        except Exception as error:
+            if is_out_of_memory(error) and batch_size // 2 >= _SMALLEST_BATCH:
+                batch_size, prepared = batch_size // 2, None
+                continue
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            done = {"status": "failed", "reason": reason}
+        seconds = time.perf_counter() - start
+        return {"params": 0, **row, "batch_size": batch_size, "seconds": seconds, **done}
+
+
+class RunFolder:
+    """The folder of a run: its plan and the lines of results that exist.
+
+    Args:
+        path: the folder; made if it is missing.
+        identity: what the run is; a folder with another one is refused.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        self.path, self.identity = path, identity
+        self._rows = path / "rows.jsonl"
+
+    @contextmanager
+    def open(self) -> Iterator[dict[Job, Row]]:
+        """The lines of results that exist; no other process can work on the run meanwhile.
+
+        Raises:
+            FileError: another run is in the folder, or another process works on this one.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / "lock", "w") as lock:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                raise FileError(f"another process works on {self.path}; wait for it or choose another --out") from None
+            self._check_identity()
+            yield self._read()
+
+    def _check_identity(self) -> None:
+        path = self.path / "identity.json"
+        wanted = json.loads(json.dumps(self.identity))
+        if path.exists():
+            found = json.loads(path.read_text())
+            changed = next((key for key in wanted if found.get(key) != wanted[key]), None)
+            if changed is not None:
+                raise FileError(
+                    f"{self.path} has a run with {changed} {found.get(changed)!r} instead of {wanted[changed]!r}; "
+                    "choose another --out"
+                )
+            return
+        partial_file = path.with_suffix(".partial")
+        partial_file.write_text(json.dumps(wanted, indent=1) + "\n")
+        os.replace(partial_file, path)
+
+    def _read(self) -> dict[Job, Row]:
+        """Lines by job; one that was cut off by a kill is none."""
+        rows = {}
+        for line in self._rows.read_text().splitlines() if self._rows.exists() else []:
+            try:
+                row = json.loads(line)
+                rows[Job(row["group"], row["index"], row["repeat"])] = row
+            except (ValueError, KeyError, TypeError):
+                continue
+        return rows
+
+    def append(self, row: Row) -> None:
+        """Store a line of results for good."""
+        with open(self._rows, "a") as file:
+            # The newline comes first too: a kill may have cut off the line before.
+            file.write(f"\n{json.dumps(row)}\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def compute(plan: Plan, folder: RunFolder, scheduler: str | None, processes: int | None) -> list[Row]:
+    """All results of a run, in the order of its jobs; those that exist are not computed again.
+
+    Args:
+        plan: of the run.
+        folder: where results are stored.
+        scheduler: address of a Dask scheduler, whose workers evaluate; images and weights have to be where they are
+            here.
+        processes: local ones on the CPU, by default one for each core.
+
+    Raises:
+        ValueError: no scheduler answers.
+        FileError: the folder cannot be used, or workers were killed.
+    """
+    jobs = plan.jobs()
+    with folder.open() as rows:
+        missing = [job for job in jobs if job not in rows]
+        with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit=" networks", smoothing=0.05) as bar:
+            for job, row in _results(plan, missing, scheduler, processes):
+                folder.append(row)
+                rows[job] = row
+                bar.update()
+                bar.set_postfix(failed=sum(r["status"] == "failed" for r in rows.values()))
+        return [rows[job] for job in jobs]
+
+
+def _results(plan: Plan, jobs: list[Job], scheduler: str | None, processes: int | None) -> Iterator[tuple[Job, Row]]:
+    if scheduler is None and plan.device != "cpu":
+        yield from _one_ahead(plan, jobs)
+        return
+    with workers(scheduler, processes, len(jobs), start="spawn") as those:
+        yield from those.compute(partial(evaluate, plan), jobs)
+
+
+def _one_ahead(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
+    """A network is built and predicted by another thread while the one before it is evaluated."""
+
+    def attempt(job: Job) -> "Prepared | Exception":
+        try:
+            return prepare(plan, job)
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(1) as pool:
+        following = [pool.submit(attempt, job) for job in jobs[:1]]
+        for i, job in enumerate(jobs):
+            prepared = following.pop().result()
+            if i + 1 < len(jobs):
+                following.append(pool.submit(attempt, jobs[i + 1]))
+            yield job, evaluate(plan, job, prepared)

@@ -1,0 +1,63 @@
+"""Training of single networks with stochastic gradient descent."""
+
+from collections.abc import Iterator
+from math import cos, pi
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ghn_models.images import ImagePart
+
+_MOMENTUM = 0.9
+_CROP = 4
+
+
+def fine_tune(
+    model: nn.Module,
+    images: ImagePart,
+    epochs: float,
+    batch_size: int,
+    lr: float,
+    weight_decay: float,
+    seed: int,
+    flip: bool,
+    decay: bool = False,
+) -> bool:
+    """Train a network in place: SGD with momentum 0.9, images shifted by up to 4 pixels and mirrored.
+
+    Args:
+        model: the network.
+        images: to train on.
+        epochs: how long; also a part of one, but one step at least.
+        batch_size, lr, weight_decay: of SGD.
+        seed: of the order of images, their augmentation and dropout.
+        flip: mirrored images are of the same class.
+        decay: the learning rate decays to 0 as a cosine; else it is constant.
+
+    Returns:
+        Whether all losses were finite; training ends with the first that is not.
+    """
+    steps = max(1, round(epochs * images.steps(batch_size)))
+    torch.manual_seed(int(np.random.SeedSequence([seed, 0]).generate_state(1)[0]))
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=_MOMENTUM, weight_decay=weight_decay)
+    model.to(memory_format=torch.channels_last).train()
+    for step, (x, y) in zip(range(steps), _batches(images, batch_size, seed, flip), strict=False):
+        if decay:
+            optimizer.param_groups[0]["lr"] = lr * 0.5 * (1 + cos(pi * step / steps))
+        loss = F.cross_entropy(model(x.contiguous(memory_format=torch.channels_last)), y)
+        if not torch.isfinite(loss):
+            return False
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return True
+
+
+def _batches(images: ImagePart, batch_size: int, seed: int, flip: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of one epoch after the other."""
+    epoch = 0
+    while True:
+        yield from images.shuffled(batch_size, seed, epoch, 0, _CROP, flip)
+        epoch += 1

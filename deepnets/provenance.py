@@ -1,0 +1,46 @@
+"""Where results come from: versions, commit, machine."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+def commit() -> str | None:
+    """Commit of the toolkit if it runs from its repository, with "+changes" behind it if files were changed."""
+    here = Path(__file__).parent
+    if not (here.parent / ".git").exists():
+        return None
+    head = _git(here, "rev-parse", "HEAD")
+    return head and head + "+changes" * bool(_git(here, "status", "--porcelain", "--untracked-files=no"))
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        found = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    except OSError:  # no git
+        return None
+    return found.stdout.strip() or None
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that results depend on."""
+    found = {"python": platform.python_version()}
+    for name in ("deepnets", "torch", "torchvision", "numpy", "scikit-learn"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def machine(device: str) -> dict[str, str | int]:
+    """What the results were computed on."""
+    found: dict[str, str | int] = {"system": platform.system(), "processor": platform.machine(), "device": device}
+    found["cores"] = os.cpu_count() or 1
+    if device.startswith("cuda"):
+        import torch
+
+        found["gpu"] = torch.cuda.get_device_name(device)
+    return found
