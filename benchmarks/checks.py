@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -191,8 +190,7 @@ def _params(split: str, count: int, image_size: int, num_classes: int) -> np.nda
     """(count,) parameters of the first networks of a split."""
     networks = sample_networks(split, 0, count)
     channels = networks.channels_32 if image_size == 32 else networks.channels_224
-    table = replace(networks.table, channels=channels.astype(networks.table.channels.dtype))
-    return count_parameters(table, image_size, num_classes)
+    return count_parameters(networks.table.with_channels(channels), image_size, num_classes)
 
 
 def clashes(records: list[Record]) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 
 @torch.no_grad()
@@ -73,5 +74,4 @@ def correlation_spread(weight: Tensor) -> Tensor:
 
 def _weights(model: nn.Module) -> list[Tensor]:
     """Weights of convolutions and linear layers in order, without the classifier's."""
-    weights = [getattr(module, "weight", None) for module in model.modules()]
-    return [weight for weight in weights if isinstance(weight, Tensor) and weight.dim() >= 2][:-1]
+    return [module.weight for module in model.modules() if isinstance(module, _ConvNd | nn.Linear)][:-1]
