@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from deepnets import ArchGraph
-from ghn_models import GHN, add_noise, checkpoints, create, list_models, load, orthogonalize
+from ghn_models import GHN, CheckpointError, add_noise, checkpoints, create, list_models, load, orthogonalize
 
 _SUFFIX = "_orth"
 
@@ -117,13 +117,18 @@ def find_weights(name: str) -> Path:
     Raises:
         ValueError: an unknown name, or weights that are not at hand; says how to get them.
     """
-    if name in list_models() and not any(weights.split(".")[0] == name for weights in list_models(weights=True)):
-        raise ValueError(
-            f"there are no weights of {name}: train it (python -m ghn_models.train --model {name}) and give the folder "
-            "of its checkpoint as --model, or try it with --random-weights"
-        )
-    if name in list_models(weights=True) or name in list_models() or (Path(name) / checkpoints.CONFIG).is_file():
-        return checkpoints.find(name, list_models())
+    if (Path(name) / checkpoints.CONFIG).is_file():
+        return Path(name)
+    if name in (*list_models(), *list_models(weights=True)):
+        try:
+            return checkpoints.find(name, list_models())
+        except CheckpointError as error:
+            model = name.split(".")[0]
+            reason = str(error).split("; ghn_models.create")[0]
+            raise ValueError(
+                f"{reason}; {'or ' if 'convert' in reason else ''}train it (python -m ghn_models.train --model {model}), "
+                "or try it with --random-weights"
+            ) from None
     raise ValueError(
         f"there is no model {name!r}; accepted: {', '.join(_RANDOM)}, weights of a GHN "
         f"({', '.join(list_models(weights=True)[:4])}, ...), or the folder of a checkpoint; and NAME_orth of a GHN"

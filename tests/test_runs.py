@@ -1,0 +1,278 @@
+"""Runs: resumed, repeated and spread they give the same results; what fails is counted; bad input is one sentence."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import record as records
+from benchmarks import run as command
+from benchmarks import runs
+from benchmarks.networks import Subject
+from benchmarks.protocol import Case, Protocol
+from benchmarks.protocols import PROTOCOLS
+from benchmarks.protocols.no_finetune import Settings
+from benchmarks.run import Run, plan_of
+from benchmarks.runs import Job, Plan, Row, RunFolder, compute, context
+from deepnets.storage import FileError
+from ghn_models import checkpoints, create
+
+PLAN = Plan("no_finetune", Settings(), "randinit", "digits", ("test", "bnfree"), num=2, seed=3)
+
+
+@pytest.fixture(autouse=True)
+def _forget_models() -> None:
+    context.cache_clear()
+
+
+@pytest.fixture
+def ghn_folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path / "ghn"
+    checkpoints.save_folder(create("ghn2", 10, 32), folder, {"model": "ghn2", "dataset": "digits"})
+    return folder
+
+
+def same_twice(a: list[Row], b: list[Row]) -> bool:
+    return [{**row, "seconds": 0} for row in a] == [{**row, "seconds": 0} for row in b]
+
+
+def folder(path: Path, plan: Plan = PLAN) -> RunFolder:
+    return RunFolder(path, records.identity(plan, context(plan)))
+
+
+def scored(row: Callable[[Case], dict[str, float]], monkeypatch: pytest.MonkeyPatch, batch_size: int = 64) -> None:
+    """Replace what the protocol measures by something quick."""
+    context.cache_clear()
+    kind: Protocol = replace(PROTOCOLS["no_finetune"], evaluate=lambda case, settings: row(case), batch_size=batch_size)
+    monkeypatch.setitem(PROTOCOLS, "no_finetune", kind)
+
+
+def test_parameters_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each network and repetition has random numbers of its own, which depend on the seed of the run."""
+    scored(lambda case: {"top1": float(next(case.model.parameters()).sum()) + case.seed, "top5": 0.0}, monkeypatch)
+    jobs = [Job("test", 0, 0), Job("test", 1, 0), Job("test", 0, 1), Job("bnfree", 0, 0)]
+    plans = [PLAN, replace(PLAN, seed=4)]
+    values = [runs.evaluate(plan, job)["top1"] for plan in plans for job in jobs]
+    assert len(set(values)) == len(values)
+    assert [runs.evaluate(plan, job)["top1"] for plan in plans for job in jobs] == values
+
+
+def test_workers_and_restarts_change_nothing(tmp_path: Path, ghn_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(PLAN, model=str(ghn_folder), groups=("test",))
+    whole = compute(plan, folder(tmp_path / "a", plan), None, 1)
+    append = RunFolder.append
+
+    def stop(self: RunFolder, row: Row) -> None:
+        append(self, row)
+        with open(self.path / "rows.jsonl", "a") as file:
+            file.write('{"group": "te')  # a line that a kill cut off
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "append", stop)
+    with pytest.raises(KeyboardInterrupt):
+        compute(plan, folder(tmp_path / "b", plan), None, 1)
+    monkeypatch.setattr(RunFolder, "append", append)
+    done = []
+    evaluate = runs.evaluate
+    monkeypatch.setattr(runs, "evaluate", lambda plan, job: done.append(job) or evaluate(plan, job))
+    resumed = compute(plan, folder(tmp_path / "b", plan), None, 1)
+    assert done == [Job("test", 1, 0)]
+    assert same_twice(resumed, whole)
+    monkeypatch.setattr(runs, "evaluate", evaluate)
+    assert same_twice(compute(plan, folder(tmp_path / "c", plan), None, 2), whole)
+
+
+def test_dask_gives_the_same(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    plan = replace(PLAN, groups=("test",))
+    alone = compute(plan, folder(tmp_path / "a", plan), None, 1)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        spread = compute(plan, folder(tmp_path / "b", plan), cluster.scheduler_address, None)
+    assert same_twice(alone, spread)
+
+
+def test_one_network_ahead_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: a thread builds the next network."""
+    scored(lambda case: {"top1": float(next(case.model.parameters()).sum()), "top5": 0.0}, monkeypatch)
+    jobs = PLAN.jobs()
+    ahead = [row for _, row in runs._one_ahead(PLAN, jobs)]
+    assert same_twice(ahead, [runs.evaluate(PLAN, job) for job in jobs])
+
+
+def test_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored(lambda case: {"top1": 0.5, "top5": 1.0}, monkeypatch)
+    build = Subject.build
+
+    def fragile(self: Subject, image_size: int, num_classes: int) -> tuple[nn.Module, Any]:
+        if self.name == "test/1":
+            raise RuntimeError("no such\nlayer")
+        return build(self, image_size, num_classes)
+
+    monkeypatch.setattr(Subject, "build", fragile)
+    for rows in (
+        compute(PLAN, folder(tmp_path / "a"), None, 1),
+        [row for _, row in runs._one_ahead(PLAN, PLAN.jobs())],
+    ):
+        assert [row["status"] for row in rows] == ["ok", "failed", "ok", "ok"]
+        assert rows[1]["reason"] == "RuntimeError: no such layer"
+    made, table = records.make(PLAN, context(PLAN), rows, ["run"])
+    test = made["results"]["test"]
+    assert (test["networks"], test["failed"]) == (2, 1)
+    assert (test["top1"]["mean"], test["top1"]["max"], test["top5"]["mean"]) == (0.25, 0.5, 0.5)
+    assert b"no such layer" in table
+
+
+def test_short_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def hungry(case: Case) -> dict[str, float]:
+        sizes.append(case.batch_size)
+        if case.batch_size > 16:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return {"top1": 0.1, "top5": 0.5}
+
+    scored(hungry, monkeypatch)
+    row = runs.evaluate(PLAN, Job("test", 0, 0))
+    assert (row["status"], row["batch_size"], sizes) == ("ok", 16, [64, 32, 16])
+    scored(lambda case: hungry(replace(case, batch_size=99)), monkeypatch)
+    row = runs.evaluate(PLAN, Job("test", 0, 0))
+    assert (row["status"], row["batch_size"]) == ("failed", 8)
+    assert "out of memory" in row["reason"]
+
+
+def test_a_folder_is_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored(lambda case: {"top1": 0.5, "top5": 1.0}, monkeypatch)
+    compute(PLAN, folder(tmp_path / "a"), None, 1)
+    with pytest.raises(FileError, match="has a run with seed 3 instead of 4"):
+        compute(PLAN, folder(tmp_path / "a", replace(PLAN, seed=4)), None, 1)
+    with folder(tmp_path / "a").open() as rows:
+        assert len(rows) == 4
+        locked = [sys.executable, "-c", f"""if True:
+            from benchmarks.runs import RunFolder
+            from pathlib import Path
+            with RunFolder(Path({str(tmp_path / "a")!r}), {{}}).open():
+                pass"""]  # fmt: skip
+        assert "another process works on" in subprocess.run(locked, capture_output=True, text=True).stderr
+
+
+def test_record_holds_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = Run("randinit", split=("test",), num=1, repeats=2, workers=1)
+    path, made = command.run(options, Settings(), ["python", "-m", "benchmarks.run", "--model", "randinit"])
+    assert path.parent.name == made["run_id"] == path.stem
+    assert made["dataset"]["sha256"] == context(plan_of(options, Settings())).task.hashes()
+    assert (made["networks"], made["repeats"], made["status"]) == ({"test": 1}, 2, "self_reported")
+    assert records.read(path)[0] == made
+    rows = pd.read_csv(path.with_suffix(".csv.gz"))
+    assert made["results"]["test"]["top1"]["mean"] == pytest.approx(rows["top1"].mean())
+    assert made["results"]["test"]["top1"]["std"] == pytest.approx(rows["top1"].std(ddof=0))
+    again = command.run(replace(options, out=Path("again"), plot=True), Settings(), ["x"])[1]
+    changing = ("date", "seconds", "command", "commit")
+    assert {k: v for k, v in again.items() if k not in changing} == {k: v for k, v in made.items() if k not in changing}
+    assert (Path("again") / f"{made['run_id']}.png").stat().st_size > 10_000
+
+
+def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
+    plan = plan_of(Run(str(ghn_folder)), Settings())
+    assert (plan.dataset, plan.image_size, plan.groups) == ("digits", 32, ("test", "wide", "deep", "dense", "bnfree"))
+    named = replace(PLAN, model=str(ghn_folder))
+    sha256 = checkpoints.about(ghn_folder)["weights_sha256"]
+    assert context(named).initializer.name == f"ghn2.digits-{sha256[:6]}"
+    assert context(replace(named, model=f"{ghn_folder}_orth")).initializer.name == f"ghn2.digits-{sha256[:6]}_orth"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--model ghn4", "there is no model 'ghn4'; accepted: randinit, orth, weights of a GHN"),
+        ("--model ghn2_t5", "there are no weights of ghn2_t5; train it (python -m ghn_models.train --model ghn2_t5)"),
+        ("--model ghn3_l_orth", "file ghn3lm8.pt from"),
+        ("--model ghn3_l_orth", "or train it (python -m ghn_models.train --model ghn3_l), or try it with --random-w"),
+        ("--model ghn3_xl.imagenet_m16", "python -m ghn_models.convert ghn3_xl.imagenet_m16"),
+        (
+            "--model randinit --protocol speed",
+            "there is no protocol 'speed'; accepted: finetune, no_finetune, transfer",
+        ),
+        ("--model randinit --split tests", "there are no networks 'tests'; accepted: all, train"),
+        ("--model randinit --num 0", "num is 0; it must be 1 or more"),
+        ("--model randinit --seed -1", "seed is -1; it must be 0 or more"),
+        ("--model randinit --dataset mnist", "there is no image data set 'mnist'"),
+        ("--model randinit --dataset cifar10", "the images of cifar10 need the folder that they are in (--data-dir)"),
+        ("--model randinit --device cuda:9", "there is no CUDA GPU"),
+        ("--model randinit --num 1 --scheduler tcp://127.0.0.1:1", "no Dask scheduler answers"),
+        ("--model randinit --protocol finetune --finetune.epochs 0", "epochs and learning rates must be above 0"),
+        ("--model GHN --dataset fashion_mnist --data-dir x", "x is no folder"),
+        ("--model GHN100", "predicts classifiers of 100 classes, and digits has 10"),
+    ],
+)
+def test_bad_input(
+    arguments: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    monkeypatch.setattr("deepnets.executors._CONNECT_SECONDS", 1)
+    monkeypatch.chdir(tmp_path)
+    for name, classes in (("GHN", 10), ("GHN100", 100)):
+        if name in arguments.split():
+            checkpoints.save_folder(create("mlp", classes, 32), tmp_path / name, {"dataset": "digits"})
+    monkeypatch.setattr(sys, "argv", ["run", *arguments.split()])
+    try:
+        code = command.main()
+    except SystemExit as stopped:  # refused by the parser
+        code = stopped.code
+    output = capsys.readouterr()
+    assert code == 2
+    assert message in " ".join((output.err + output.out).replace("│", " ").split())
+    assert "Traceback" not in output.err
+
+
+def test_random_weights_run_but_are_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = "--model ghn2 --random-weights --split test --num 1 --workers 1 --out here"
+    monkeypatch.setattr(sys, "argv", ["run", *arguments.split()])
+    assert command.main() == 0
+    assert "leaderboard" not in capsys.readouterr().out
+    (path,) = (path for path in Path("here").glob("*.json") if path.name.startswith("no_finetune"))
+    assert json.loads(path.read_text())["status"] == "dev"
+    assert json.loads(path.read_text())["model"]["name"] == "ghn2.random"
+
+
+@pytest.mark.slow
+def test_killed_runs_are_resumed(tmp_path: Path) -> None:
+    """kill -9, five times; the whole group of processes, or the parent alone."""
+    arguments = [sys.executable, "-m", "benchmarks.run", "--model", "randinit", "--split", "test", "--num", "24"]
+    rng, kills = random.Random(0), 0
+    while kills < 5:
+        process = subprocess.Popen(
+            [*arguments, "--out", tmp_path / "killed"], start_new_session=True, stderr=subprocess.DEVNULL
+        )
+        time.sleep(8 + 4 * rng.random())
+        assert process.poll() is None
+        (os.killpg if kills % 2 else os.kill)(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+        assert not list((tmp_path / "killed").glob("no_finetune*"))
+    for out in ("killed", "whole"):
+        subprocess.run([*arguments, "--out", tmp_path / out], check=True, capture_output=True)
+    killed, whole = (records.read(next((tmp_path / out).glob("no_finetune*.json"))) for out in ("killed", "whole"))
+    assert killed[1] == whole[1]
+    changing = ("date", "seconds", "command")
+    for record, _ in (killed, whole):
+        for name in ("date", "seconds", "command"):
+            record.pop(name)
+    assert killed[0] == whole[0]
