@@ -125,9 +125,9 @@ def find_weights(name: str) -> Path:
         except CheckpointError as error:
             model = name.split(".")[0]
             reason = str(error).split("; ghn_models.create")[0]
+            train = f"train it (python -m ghn_models.train --model {model})"
             raise ValueError(
-                f"{reason}; {'or ' if 'convert' in reason else ''}train it (python -m ghn_models.train --model {model}), "
-                "or try it with --random-weights"
+                f"{reason}; {'or ' if 'convert' in reason else ''}{train}, or try it with --random-weights"
             ) from None
     raise ValueError(
         f"there is no model {name!r}; accepted: {', '.join(_RANDOM)}, weights of a GHN "

@@ -271,7 +271,6 @@ def test_killed_runs_are_resumed(tmp_path: Path) -> None:
         subprocess.run([*arguments, "--out", tmp_path / out], check=True, capture_output=True)
     killed, whole = (records.read(next((tmp_path / out).glob("no_finetune*.json"))) for out in ("killed", "whole"))
     assert killed[1] == whole[1]
-    changing = ("date", "seconds", "command")
     for record, _ in (killed, whole):
         for name in ("date", "seconds", "command"):
             record.pop(name)
