@@ -1,0 +1,249 @@
+"""Evaluation of networks with repeated channels: what is equal is computed once.
+
+A GHN predicts weights for a limited number of channels and repeats them for wider layers (DeepNets paper, section 3.2).
+Then the maps of a network repeat too, through convolutions, batch norm, pooling, sums and concatenations: a network of
+512 channels computes 64 different ones. Here maps are kept as the distinct channels and an index, and a convolution
+adds up the weights of equal inputs. The results are those of the network itself but for the order of summation; nothing
+changes for weights that do not repeat.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_PERIODS = (32, 64, 128, 256, 384)  # channels that the decoders of the published variants have
+_CHANNELWISE = ("relu", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")
+
+
+@contextmanager
+def repeated_channels_once(network: nn.Module) -> Iterator[nn.Module]:
+    """Within it a network of DeepNets-1M computes equal channels once; its parameters must not change meanwhile."""
+    layers: list[_Convolution | _Linear] = []
+    for module in network.modules():
+        if type(module) is nn.Conv2d and module.padding_mode == "zeros":
+            layers.append(_Convolution(module))
+        elif type(module) is nn.Linear:
+            layers.append(_Linear(module))
+    used = [layer for layer in layers if isinstance(layer, _Convolution) or layer.pays()]
+    used = used if any(layer.repeats() for layer in used) else []
+    for layer in used:
+        layer.module.forward = layer
+    try:
+        yield network
+    finally:
+        for layer in used:
+            del layer.module.forward
+
+
+class Channels:
+    """Maps of which some channels are equal; behaves like the tensor of all of them.
+
+    Args:
+        distinct: (B, D, H, W) channels.
+        index: (C,) which of them each channel is.
+    """
+
+    def __init__(self, distinct: Tensor, index: Tensor) -> None:
+        self.distinct, self.index = distinct, index
+
+    def full(self) -> Tensor:
+        """(B, C, H, W)."""
+        last, index = self.distinct.permute(0, 2, 3, 1), self.index  # (B, H, W, D)
+        if torch.equal(index, torch.arange(len(index), device=index.device) % last.shape[-1]):
+            return _repeat(last, len(index)).permute(0, 3, 1, 2)
+        return last.index_select(3, index).permute(0, 3, 1, 2)
+
+    def like(self, distinct: Tensor) -> "Channels":
+        """Other maps with the same channels equal."""
+        return Channels(distinct, self.index)
+
+    def pick(self, values: Tensor) -> Tensor | None:
+        """One of the values of equal channels; None if these have different values.
+
+        Shapes:
+            (C,) -> (D,)
+        """
+        picked = values.new_empty(self.distinct.shape[1]).index_copy_(0, self.index, values)
+        return picked if torch.equal(picked[self.index], values) else None
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of all channels."""
+        batch, _, *size = self.distinct.shape
+        return torch.Size((batch, len(self.index), *size))
+
+    def dim(self) -> int:
+        """Number of dimensions."""
+        return 4
+
+    def mean(self, dim: tuple[int, int]) -> Tensor:
+        """(B, C) over height and width."""
+        assert dim == (2, 3)
+        return self.distinct.mean(dim)[:, self.index]
+
+    def __getitem__(self, slices: tuple[slice, ...]) -> "Channels":
+        assert slices[:2] == (slice(None), slice(None))
+        return self.like(self.distinct[slices])
+
+    def __add__(self, other: "Channels | Tensor") -> "Channels | Tensor":
+        if isinstance(other, Channels) and torch.equal(self.index, other.index):
+            return self.like(self.distinct + other.distinct)
+        return self.full() + _whole(other)
+
+    def __radd__(self, other: Tensor | int) -> "Channels | Tensor":
+        return self if isinstance(other, int) and other == 0 else other + self.full()
+
+    def __mul__(self, other: Tensor) -> Tensor:
+        return self.full() * other
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.full(), name)
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: object, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = func.__name__
+        if name in _CHANNELWISE:
+            return args[0].like(func(args[0].distinct, *args[1:], **kwargs))
+        if name == "batch_norm":
+            return _batch_norm(*args, **kwargs)
+        if name == "cat" and kwargs.get("dim", args[1] if len(args) > 1 else 0) == 1:
+            return _cat(args[0])
+        return func(*_whole(args), **_whole(kwargs))
+
+
+def _whole(value: Any) -> Any:
+    """The same with tensors of all channels."""
+    if isinstance(value, Channels):
+        return value.full()
+    if isinstance(value, list | tuple):
+        return type(value)(map(_whole, value))
+    return {key: _whole(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _batch_norm(
+    x: Channels, mean: Tensor | None, var: Tensor | None, weight: Tensor, bias: Tensor, *rest: Any, **options: Any
+) -> Any:
+    gamma, beta = x.pick(weight), x.pick(bias)
+    if mean is not None or var is not None or gamma is None or beta is None:
+        return F.batch_norm(x.full(), mean, var, weight, bias, *rest, **options)
+    return x.like(F.batch_norm(x.distinct, None, None, gamma, beta, *rest, **options))
+
+
+def _cat(parts: Sequence[Channels | Tensor]) -> Channels:
+    known = [part if isinstance(part, Channels) else Channels(part, _range(part)) for part in parts]
+    sizes = [part.distinct.shape[1] for part in known]
+    index = torch.cat([part.index + sum(sizes[:i]) for i, part in enumerate(known)])
+    return Channels(torch.cat([part.distinct for part in known], 1), index)
+
+
+def _range(x: Tensor) -> Tensor:
+    return torch.arange(x.shape[1], device=x.device)
+
+
+class _Convolution:
+    """What a convolution does, for inputs and weights with equal channels."""
+
+    def __init__(self, module: nn.Conv2d) -> None:
+        self.module: Any = module
+        self.outputs, self.inputs = _distinct(module.weight)
+
+    def repeats(self) -> bool:
+        """Whether some channels are equal."""
+        return (self.outputs, self.inputs) != tuple(self.module.weight.shape[:2])
+
+    def __call__(self, x: "Channels | Tensor") -> "Channels | Tensor":
+        module, outputs, inputs = self.module, self.outputs, self.inputs
+        options = {"stride": module.stride, "padding": module.padding, "dilation": module.dilation}
+        if module.groups > 1:
+            return self._depthwise(x, options)
+        weight = module.weight[:outputs]
+        if isinstance(x, Channels):  # equal inputs get the sum of their weights
+            maps = x.distinct
+            weight = weight.new_zeros(outputs, maps.shape[1], *weight.shape[2:]).index_add_(1, x.index, weight)
+        else:
+            maps, weight = _folded(x, inputs), weight[:, :inputs]
+        y = F.conv2d(maps, weight.contiguous(memory_format=torch.channels_last), None, **options)
+        return self._repeated(y)
+
+    def _depthwise(self, x: "Channels | Tensor", options: dict[str, Any]) -> "Channels | Tensor":
+        module = self.module
+        if isinstance(x, Channels) and module.groups == len(module.weight) == len(x.index):
+            first = torch.empty_like(x.index[: x.distinct.shape[1]])
+            first[x.index] = torch.arange(len(x.index), device=x.index.device)
+            weight = module.weight[first]  # of one of the channels that are equal
+            if module.bias is None and torch.equal(weight[x.index], module.weight):
+                return x.like(F.conv2d(x.distinct, weight, None, **options, groups=len(weight)))
+        return F.conv2d(_whole(x), module.weight, module.bias, **options, groups=module.groups)
+
+    def _repeated(self, y: Tensor) -> "Channels | Tensor":
+        """All output channels, of which `y` has the first, without bias."""
+        channels, bias = self.module.out_channels, self.module.bias
+        if y.shape[1] == channels:
+            return y if bias is None else y + bias[:, None, None]
+        result = Channels(y, torch.arange(channels, device=y.device) % y.shape[1])
+        if bias is None:
+            return result
+        picked = result.pick(bias)
+        return result.full() + bias[:, None, None] if picked is None else result.like(y + picked[:, None, None])
+
+
+class _Linear:
+    """What a linear layer does, for weights with equal channels."""
+
+    def __init__(self, module: nn.Linear) -> None:
+        self.module: Any = module
+        self.outputs, self.inputs = _distinct(module.weight)
+        if module.bias is not None and _period(module.bias, 0) > self.outputs:
+            self.outputs = module.out_features
+
+    def repeats(self) -> bool:
+        """Whether some channels are equal."""
+        return (self.outputs, self.inputs) != tuple(self.module.weight.shape)
+
+    def pays(self) -> bool:
+        """Whether so much less is multiplied that sums and copies are worth it (measured on a CPU core)."""
+        return 8 * self.outputs * self.inputs <= self.module.weight.numel()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        weight, bias = self.module.weight[: self.outputs, : self.inputs], self.module.bias
+        y = F.linear(_folded(x, self.inputs, -1), weight, None if bias is None else bias[: self.outputs])
+        return _repeat(y, self.module.out_features)
+
+
+def _repeat(y: Tensor, channels: int) -> Tensor:
+    """(..., D) repeated to (..., channels)."""
+    times = -(-channels // y.shape[-1])
+    return y if times == 1 else y.repeat(*[1] * (y.dim() - 1), times)[..., :channels]
+
+
+def _distinct(weight: Tensor) -> tuple[int, int]:
+    """Number of distinct channels of a weight (out, in, ...), of which the others are repetitions."""
+    return _period(weight, 0), _period(weight, 1)
+
+
+def _period(weight: Tensor, dim: int) -> int:
+    channels = weight.shape[dim]
+    for period in _PERIODS:
+        rest = channels - period
+        if rest > 0 and torch.equal(weight.narrow(dim, period, rest), weight.narrow(dim, 0, rest)):
+            return period
+    return channels
+
+
+def _folded(x: Tensor, channels: int, dim: int = 1) -> Tensor:
+    """Sums of the channels that are a multiple of `channels` apart."""
+    if x.shape[dim] == channels:
+        return x
+    last = x.movedim(dim, -1)  # (..., C), contiguous for channels last
+    whole = last.shape[-1] // channels * channels
+    folded = last[..., :whole].unflatten(-1, (-1, channels)).sum(-2)
+    if whole < x.shape[dim]:
+        folded[..., : x.shape[dim] - whole] += last[..., whole:]
+    return folded.movedim(-1, dim)
