@@ -1,137 +1,127 @@
-"""Results that the papers print, as rows of leaderboards.
+"""Published results of single networks, measured by the authors of the GHN papers on the published DeepNets-1M.
 
-    ppuda2021      Knyazev et al., 2021: Parameter Prediction for Unseen Deep Architectures (DeepNets-1M, GHN-2)
-    ghn3_2023      Knyazev et al., 2023: Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?
-    ghnorth_2022   Knyazev, 2022: Pretraining a Neural Network before Knowing Its Architecture (GHN-orth)
+    load("cifar10")                    1,402 networks: trained for 50 epochs, or predicted by MLP, GHN-1, GHN-2
+    load("cifar10_epochs")             the same after 1, 5, 10, 20, 30, 40, 50 epochs
+    load("cifar10_curves")             training loss and accuracy of each epoch
+    load("cifar10_properties")         parameters, speed of inference and of convergence, other hardware for some splits
+    load("imagenet")                   top-5: trained for 1 epoch, or predicted by GHN-1, GHN-2
+    load("torchvision74")              ImageNet top-1 of PyTorch-74: GHN-2, GHN-3, random, trained weights
+    query("test", 210)                 what is known of one network
 
-`data/paper_tables.csv.gz` has one line for each printed number, parsed from the texts of the papers. Only numbers of
-the kind that a protocol measures become rows: averages over a whole split, or results of a single network.
+The data come from the result files of facebookresearch/ppuda and SamsungSAILMontreal/ghn3 (MIT licenses). Columns and
+known defects are described in `data/README.md`. Accuracies are in percent.
 """
 
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
-DATA = Path(__file__).parent / "data"
+from benchmarks.networks import EVALUATION_SPLITS
+from benchmarks.paper_tables import DATA
 
-_GROUPS = {
-    **{f"deepnets1m/{split}": split for split in ("val", "test", "wide", "deep", "dense", "bnfree", "all")},
-    "pytorch74": "torchvision74",
-    "ResNet-50": "resnet50",
-    "ViT": "vit",
-    "DARTS": "darts",
-    "ConvNeXt-B": "convnext_base",
-    "Swin-T": "swin_t",
+_FILES = {
+    "cifar10": "per_architecture_cifar10",
+    "cifar10_epochs": "per_architecture_cifar10_extended",
+    "cifar10_curves": "training_curves_cifar10",
+    "cifar10_properties": "arch_properties_cifar10_extended",
+    "imagenet": "per_architecture_imagenet",
+    "torchvision74": "per_architecture_torchvision74",
 }
-SINGLE = ("resnet50", "vit", "darts", "convnext_base", "swin_t")
-_KINDS = {
-    "no_finetune": ("no_finetune", ""),
-    "sgd_1k_steps": ("finetune", "0.1 epoch"),
-    "sgd_1ep": ("finetune", "1 epoch"),
-    "sgd_10ep": ("finetune", "10 epochs"),
-    "transfer": ("transfer", "100 labels per class"),
-}
-# Tables with results of whole splits, and what of them is new; others are subsets (top 10) or try other settings.
-_TABLES = {
-    ("no_finetune", "ppuda2021", "3"): "",
-    ("no_finetune", "ppuda2021", "4"): "",
-    ("no_finetune", "ppuda2021", "8"): "",
-    ("no_finetune", "ghn3_2023", "11"): "",
-    ("no_finetune", "ghn3_2023", "12"): "pytorch74",
-    ("finetune", "ppuda2021", "3"): "",
-    ("finetune", "ppuda2021", "4"): "",
-    ("finetune", "ghn3_2023", "11"): "",
-    ("finetune", "ghn3_2023", "12"): "pytorch74",
-    ("transfer", "ppuda2021", "6"): "",
-    ("transfer", "ghn3_2023", "7"): "",
-    ("transfer", "ghnorth_2022", "1"): "",
-}
-_METRICS = {"top1_acc_mean": "top1", "top1_acc": "top1", "top5_acc_mean": "top5", "top5_acc": "top5"}
-_DATASETS = {"cifar10_1000labels": "cifar10", "cifar100_1000labels": "cifar100"}
-_NAMES = {
-    "He's": "RandInit",
-    "ORTH": "Orth",
-    "GHN-3/m8 (OUR IMPLEM. AND HYPERPARAMS AND EQ.(10))": "GHN-2/m8, trained as GHN-3",
-    "GHN-3/m8 (d = 32, DECODER OUTPUT: 2d x 2d x 16 x 16)": "GHN-3/m8, d = 32, decoder 2d",
-    "GHN-3-T/m8-NO CENTR. EMBED. (EQ. 7)": "GHN-3-T/m8, no centrality embeddings",
-    "GHN-3-T/m8-NO INPUT DIST. EMBED. (SECTION A.1)": "GHN-3-T/m8, no input distance embeddings",
-    "GHN-3-T/m8, NO FW/BW EMBED. IN EQ. (9)": "GHN-3-T/m8, no edge embeddings",
-    "GHN-3-T/m8, NO FW/BW/CENTR/INPUT DIST. EMBED": "GHN-3-T/m8, no embeddings",
-    "GHN-2/m8 (d=128) (OUR IMPLEM. AND HYPERPARAMS)": "GHN-2/m8, d = 128, trained as GHN-3",
-    "GHN-3-T/m8 (DECODER OUTPUT: 4d x 4d x 16 x 16)": "GHN-3-T/m8, decoder 4d",
-}
+KEY = ["split", "arch_index"]
 
 
-@dataclass(frozen=True)
-class PublishedRow:
-    """A row of a paper's table.
+def load(name: str) -> pd.DataFrame:
+    """A table of published results, a line for each network and method.
 
-    Args:
-        protocol, setting: how it was measured.
-        model, dataset, metric: what.
-        values: mean and standard error or None, in percent, by group of networks.
-        source: paper and table.
+    Raises:
+        ValueError: an unknown name.
     """
-
-    protocol: str
-    setting: str
-    model: str
-    dataset: str
-    metric: str
-    values: dict[str, tuple[float, float | None]]
-    source: str
+    if name not in _FILES:
+        raise ValueError(f"there are no published results {name!r}; accepted: {', '.join(_FILES)}")
+    return _read(name).copy()
 
 
 @cache
-def paper_tables() -> pd.DataFrame:
-    """One line for each printed number: source, table, model, protocol, metric, value and so on."""
-    return pd.read_csv(DATA / "paper_tables.csv.gz", dtype={"table": str}, keep_default_na=True)
+def _read(name: str) -> pd.DataFrame:
+    return pd.read_csv(DATA / f"{_FILES[name]}.csv.gz")
 
 
-def published_rows(protocol: str) -> list[PublishedRow]:
-    """The rows of a leaderboard that come from papers."""
-    rows: dict[tuple[str, ...], PublishedRow] = {}
-    for line in paper_tables().itertuples():
-        kind, setting = _KINDS.get(line.protocol, ("", ""))
-        group, metric = _GROUPS.get(line.split_or_arch), _METRICS.get(line.metric)
-        only = _TABLES.get((kind, line.source, line.table))
-        if kind != protocol or only is None or group is None or metric is None or only not in ("", line.split_or_arch):
-            continue
-        if line.metric.endswith("_mean") == (group in SINGLE):  # a single network of a split, or the reverse
-            continue
-        model = _model(line)
-        if line.table == "8" and model in ("GHN-1", "GHN-2", "GHN-2, no GatedGNN (MLP)"):  # of Table 3
-            continue
-        dataset = _DATASETS.get(line.dataset, line.dataset)
-        source = f"{line.source}, Table {line.table}"
-        key = (setting, model, dataset, metric, source)
-        row = rows.setdefault(key, PublishedRow(kind, setting, model, dataset, metric, {}, source))
-        row.values[group] = (float(line.value), _standard_error(line))
-    return list(rows.values())
+def query(split: str, index: int, dataset: str = "cifar10") -> pd.DataFrame:
+    """All published results of one network.
+
+    Args:
+        split: val, test, wide, deep, dense, bnfree, predefined; pytorch74 for torchvision74.
+        index: of the network in the split of the published DeepNets-1M.
+        dataset: which table.
+
+    Raises:
+        ValueError: an unknown table, split or index.
+    """
+    table = load(dataset)
+    found = table[(table["split"] == split) & (table["arch_index"] == index)]
+    if found.empty:
+        known = table.groupby("split", sort=False)["arch_index"].max() + 1
+        accepted = ", ".join(f"{name} 0 to {count - 1}" for name, count in known.items())
+        raise ValueError(f"there are no results of {split} {index} in {dataset}; accepted: {accepted}")
+    return found.reset_index(drop=True)
 
 
-def _model(line: Any) -> str:
-    printed = line.init_method.replace("\u00d7", "x")
-    name = _NAMES.get(printed, printed.replace("RANDINIT", "RandInit"))
-    if name == line.model or not isinstance(line.model, str) or name.startswith(("GHN", "RandInit")):
-        return name
-    # The lower half of Table 8 is about GHN-2 without meta-batches.
-    base = line.model + ", no meta-batch" * ("meta_batch8=no" in str(line.note))
-    if name.startswith("No Meta-batch"):
-        return base
-    name = name.removeprefix("+")
-    return f"{base}, {name if name[1].isupper() or name[1] == ' ' else name[0].lower() + name[1:]}"
+def values(dataset: str, column: str, method: str | None = None, **conditions: object) -> pd.Series:
+    """One value for each network, where it is known.
+
+    Args:
+        dataset: which table.
+        column: which of its columns.
+        method: RANDINIT, GHN-2 and so on.
+        conditions: what other columns have to be, such as protocol="sgd_50ep" or epoch=1.
+
+    Returns:
+        Values by split and index.
+
+    Raises:
+        ValueError: an unknown table or column, or nothing that fulfils the conditions.
+    """
+    table = load(dataset)
+    wanted = {**({} if method is None else {"method": method}), **conditions}
+    for name in (column, *wanted):
+        if name not in table:
+            raise ValueError(f"{dataset} has no column {name!r}; accepted: {', '.join(table)}")
+    for name, value in wanted.items():
+        known = table[name].unique()
+        table = table[table[name] == value]
+        if table.empty:
+            raise ValueError(f"{dataset} has no {name} {value!r} here; accepted: {', '.join(map(str, known))}")
+    return table.drop_duplicates(KEY).set_index(KEY)[column].dropna()
 
 
-def _standard_error(line: Any) -> float | None:
-    """Standard error of a mean: over networks, or over runs for a single network."""
-    std, kind = line.std, str(line.std_kind)
-    if pd.isna(std):
-        return None
-    if kind == "sem over nets":
-        return float(std)
-    count = line.runs if "runs" in kind else line.n
-    return None if pd.isna(count) else float(std) / float(count) ** 0.5
+def accuracy(dataset: str, method: str, **conditions: object) -> pd.Series:
+    """Accuracy on test images by split and index; as the papers do, networks of val are left out on CIFAR-10."""
+    column = {"cifar10": "test_top1", "cifar10_epochs": "test_top1", "imagenet": "test_top5"}.get(dataset, "top1")
+    return values(dataset, column, method, **conditions)
+
+
+def by_split(scores: pd.Series) -> pd.DataFrame:
+    """Number, mean, std, sem and max for each split, and over all evaluation splits and those out of distribution.
+
+    As in the papers std is divided by n and sem is std / sqrt(n).
+    """
+    splits = scores.index.get_level_values("split")
+    parts = {str(split): scores[splits == split] for split in dict.fromkeys(splits)}
+    known = [split for split in EVALUATION_SPLITS if split in parts]
+    for name, members in (("all", known), ("ood", [split for split in known if split != "test"])):
+        if len(members) > 1:
+            parts[name] = scores[splits.isin(members)]
+    rows = {name: _summary(part.to_numpy()) for name, part in parts.items()}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _summary(part: np.ndarray) -> dict[str, float]:
+    std = float(np.std(part))
+    return {"n": len(part), "mean": part.mean(), "std": std, "sem": std / len(part) ** 0.5, "max": part.max()}
+
+
+def compare(scores: pd.Series, baseline: pd.Series) -> dict[str, float]:
+    """How often scores are above a baseline (percent), and by how much on average where they are and where not."""
+    gain = (scores - baseline).dropna()
+    return {"wins": 100 * (gain > 0).mean(), "gain": gain[gain > 0].mean(), "loss": gain[gain <= 0].mean()}

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.networks import EVALUATION_SPLITS
+from benchmarks.paper_tables import published_rows
 from benchmarks.protocols import PROTOCOLS
-from benchmarks.published import published_rows
 from benchmarks.record import Record
 
 _FIRST = (*EVALUATION_SPLITS, "all", "val", "torchvision74", "resnet50", "vit", "darts", "convnext_base", "swin_t")
