@@ -1,0 +1,245 @@
+"""Zero-cost proxies: guesses of how good a network will be, from its initialisation and one mini-batch.
+
+The set of the GHN-3 paper (section A.4), which is that of Abdelfattah et al., 2021, and NWOT. Networks are in
+evaluation mode but for batch norm, which uses the statistics of the mini-batch, and stay as they were. "Weights" are
+those of convolutions, linear layers and attention.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from ghn_models import batch_statistics
+
+_JACOBIAN_EPSILON = 1e-5
+
+Proxy = Callable[[nn.Module, Tensor, Tensor], Tensor | float]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a proxy says of a network: a value, or NaN and the reason."""
+
+    value: float
+    reason: str = ""
+
+
+PROXIES: dict[str, Proxy] = {}
+
+
+def _proxy(function: Proxy) -> Proxy:
+    PROXIES[function.__name__] = function
+    return function
+
+
+def score(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> Score:
+    """What a proxy says of a network.
+
+    Args:
+        name: one of `PROXIES`.
+        model: the network, which stays as it is.
+        images: (B, 3, H, W) a mini-batch, on the device of the network.
+        labels: (B,) classes.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name not in PROXIES:
+        raise ValueError(f"there is no proxy {name!r}; accepted: {', '.join(PROXIES)}")
+    try:
+        # Attention in its fused form cannot be differentiated twice.
+        with batch_statistics(model), sdpa_kernel(SDPBackend.MATH):
+            value = float(PROXIES[name](model, images, labels))
+    except Exception as error:
+        return Score(math.nan, " ".join(f"{type(error).__name__}: {error}".split())[:200])
+    return Score(value) if math.isfinite(value) else Score(math.nan, f"its value is {value}")
+
+
+@_proxy
+def gradnorm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Sum of the L2 norms of the weights' gradients (Abdelfattah et al., 2021)."""
+    _, gradients = _loss_gradients(model, images, labels)
+    return sum((g.norm() for g in gradients), torch.zeros(()))
+
+
+@_proxy
+def snip(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Sum of |w dL/dw| (Lee et al., 2019)."""
+    weights, gradients = _loss_gradients(model, images, labels)
+    return _sum((w * g).abs() for w, g in zip(weights, gradients, strict=True))
+
+
+@_proxy
+def plain(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Sum of w dL/dw (Mozer and Smolensky, 1988, as in Abdelfattah et al., 2021)."""
+    weights, gradients = _loss_gradients(model, images, labels)
+    return _sum(w * g for w, g in zip(weights, gradients, strict=True))
+
+
+@_proxy
+def grasp(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Sum of -w (H g), with the Hessian H and the gradient g of the loss (Wang et al., 2020)."""
+    weights, gradients = _loss_gradients(model, images, labels, create_graph=True)
+    product = _sum(g.detach() * g for g in gradients)
+    curved = torch.autograd.grad(product, weights, allow_unused=True, materialize_grads=True)
+    return _sum(-w * h for w, h in zip(weights, curved, strict=True))
+
+
+@_proxy
+def fisher(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Sum over channels of the mean of (sum over positions of a dL/da)^2 / 2 (Turner et al., 2020; Theis et al., 2018).
+
+    a are the outputs of convolutions and linear layers.
+    """
+    outputs: list[tuple[Tensor, int]] = []
+
+    def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        outputs.append((output, 1 if isinstance(module, _ConvNd) else output.dim() - 1))
+
+    layers = [module for module in model.modules() if isinstance(module, _ConvNd | nn.Linear)]
+    handles = [module.register_forward_hook(keep) for module in layers]
+    try:
+        loss, _ = _loss(model, images, labels)
+    finally:
+        for handle in handles:
+            handle.remove()
+    gradients = torch.autograd.grad(loss, [a for a, _ in outputs], allow_unused=True, materialize_grads=True)
+    total = torch.zeros(())
+    for (a, channel), g in zip(outputs, gradients, strict=True):
+        positions = [dim for dim in range(1, a.dim()) if dim != channel]
+        effect = (a * g).sum(positions) if positions else a * g  # (B, C)
+        total = total + effect.square().mean(0).sum() / 2
+    return total
+
+
+@_proxy
+def jacob_cov(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """-sum(log(v + k) + 1 / (v + k)) over the eigenvalues v of the correlations between the Jacobians of images, which
+    is high if these differ (Mellor et al., 2020, first version)."""
+    images = images.detach().clone().requires_grad_()
+    jacobians = torch.autograd.grad(model(images).sum(), images)[0].flatten(1)  # (B, 3 H W)
+    correlations = torch.corrcoef(jacobians.double())
+    if not correlations.isfinite().all():
+        raise ValueError("the Jacobian of an image is constant")
+    v = torch.linalg.eigvalsh(correlations) + _JACOBIAN_EPSILON
+    return -(v.log() + 1 / v).sum()
+
+
+@_proxy
+def synflow(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Sum of |w dR/dw|, R the sum of outputs for an image of ones and weights |w|, without batch norm
+    (Tanaka et al., 2020)."""
+    with _without_batch_norm(model):
+        return _flow(model, images)
+
+
+@_proxy
+def synflow_bn(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The same with batch norm (Abdelfattah et al., 2021)."""
+    return _flow(model, images)
+
+
+def _flow(model: nn.Module, images: Tensor) -> Tensor:
+    absolute = {name: p.detach().abs().double() for name, p in model.named_parameters()}
+    names = _weight_names(model)
+    weights = [absolute[name].requires_grad_() for name in names]
+    buffers = {name: b.double() if b.is_floating_point() else b for name, b in model.named_buffers()}
+    ones = torch.ones_like(images[:2], dtype=torch.double)  # batch norm of a single value is an error
+    flow = functional_call(model, (absolute, buffers), ones).sum() / len(ones)
+    gradients = torch.autograd.grad(flow, weights, allow_unused=True, materialize_grads=True)
+    return _sum((w * g).abs() for w, g in zip(weights, gradients, strict=True))
+
+
+@_proxy
+def nwot(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """log |det K|, K[i, j] the number of rectifiers that are on for both images, or off (Mellor et al., 2021)."""
+    with torch.no_grad(), _Rectifiers() as seen:
+        model(images)
+    if seen.kernel is None:
+        raise ValueError("the network has no ReLU")
+    return torch.linalg.slogdet(seen.kernel).logabsdet
+
+
+@_proxy
+def params(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Number of parameters."""
+    return float(sum(p.numel() for p in model.parameters()))
+
+
+@_proxy
+def flops(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Operations for one image: two for each multiplication that is added, as PyTorch counts them."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(images[:2])  # batch norm of a single value is an error
+    return counter.get_total_flops() / len(images[:2])
+
+
+class _Rectifiers(TorchFunctionMode):
+    """Adds up the kernel of NWOT over all ReLU, modules or functions."""
+
+    _NAMES = ("relu", "relu_", "relu6", "hardtanh")  # the last is what nn.ReLU6 calls
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel: Tensor | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in self._NAMES:
+            on = (args[0].flatten(1) > 0).double()  # (B, units)
+            agree = on @ on.T + (1 - on) @ (1 - on).T
+            self.kernel = agree if self.kernel is None else self.kernel + agree
+        return func(*args, **(kwargs or {}))
+
+
+def _weight_names(model: nn.Module) -> list[str]:
+    names = []
+    for prefix, module in model.named_modules():
+        local = {"weight"} if isinstance(module, _ConvNd | nn.Linear) else set()
+        local |= {"in_proj_weight"} if isinstance(module, nn.MultiheadAttention) else set()
+        names += [f"{prefix}.{name}".lstrip(".") for name, _ in module.named_parameters(recurse=False) if name in local]
+    known = dict(model.named_parameters())  # tied weights come once
+    return [name for name in names if name in known]
+
+
+def _loss(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Cross entropy, and copies of the weights that it depends on."""
+    copies = {name: p.detach().clone() for name, p in model.named_parameters()}
+    weights = [copies[name].requires_grad_() for name in _weight_names(model)]
+    return F.cross_entropy(functional_call(model, copies, images), labels), weights
+
+
+def _loss_gradients(
+    model: nn.Module, images: Tensor, labels: Tensor, create_graph: bool = False
+) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+    loss, weights = _loss(model, images, labels)
+    return weights, torch.autograd.grad(
+        loss, weights, create_graph=create_graph, allow_unused=True, materialize_grads=True
+    )
+
+
+def _sum(values: Iterator[Tensor]) -> Tensor:
+    return sum((value.double().sum() for value in values), torch.zeros((), dtype=torch.double))
+
+
+@contextmanager
+def _without_batch_norm(model: nn.Module) -> Iterator[None]:
+    norms: list[Any] = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    for norm in norms:
+        norm.forward = lambda x: x
+    try:
+        yield
+    finally:
+        for norm in norms:
+            del norm.forward
