@@ -23,7 +23,7 @@ def page(boards: Mapping[str, Sequence[Line]], records: Sequence[tuple[Record, b
         "protocols": [_board(name, lines) for name, lines in boards.items()],
         "runs": {record["run_id"]: _run(record, table) for record, table in records},
     }
-    data = json.dumps(content, separators=(",", ":"), sort_keys=True).replace("<", "\\u003c")
+    data = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
     return (Path(__file__).parent / "page.html").read_text().replace("{{DATA}}", data)
 
 
