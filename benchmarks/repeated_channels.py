@@ -28,8 +28,7 @@ def repeated_channels_once(network: nn.Module) -> Iterator[nn.Module]:
             layers.append(_Convolution(module))
         elif type(module) is nn.Linear:
             layers.append(_Linear(module))
-    used = [layer for layer in layers if isinstance(layer, _Convolution) or layer.pays()]
-    used = used if any(layer.repeats() for layer in used) else []
+    used = layers if any(layer.repeats() for layer in layers) else []
     for layer in used:
         layer.module.forward = layer
     try:
@@ -67,7 +66,7 @@ class Channels:
         Shapes:
             (C,) -> (D,)
         """
-        picked = values.new_empty(self.distinct.shape[1]).index_copy_(0, self.index, values)
+        picked = values[self.first]
         return picked if torch.equal(picked[self.index], values) else None
 
     @property
@@ -97,8 +96,16 @@ class Channels:
     def __radd__(self, other: Tensor | int) -> "Channels | Tensor":
         return self if isinstance(other, int) and other == 0 else other + self.full()
 
-    def __mul__(self, other: Tensor) -> Tensor:
-        return self.full() * other
+    def __mul__(self, gate: Tensor) -> "Channels | Tensor":
+        """Times a number (B, C, 1, 1) for each image and channel."""
+        picked = gate[:, self.first]  # (B, D, 1, 1)
+        return self.like(self.distinct * picked) if torch.equal(picked[:, self.index], gate) else self.full() * gate
+
+    @property
+    def first(self) -> Tensor:
+        """(D,) one of the channels that are equal to each distinct one."""
+        channels = torch.arange(len(self.index), device=self.index.device)
+        return torch.empty_like(self.index[: self.distinct.shape[1]]).index_copy_(0, self.index, channels)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.full(), name)
@@ -175,9 +182,7 @@ class _Convolution:
     def _depthwise(self, x: "Channels | Tensor", options: dict[str, Any]) -> "Channels | Tensor":
         module = self.module
         if isinstance(x, Channels) and module.groups == len(module.weight) == len(x.index):
-            first = torch.empty_like(x.index[: x.distinct.shape[1]])
-            first[x.index] = torch.arange(len(x.index), device=x.index.device)
-            weight = module.weight[first]  # of one of the channels that are equal
+            weight = module.weight[x.first]
             if module.bias is None and torch.equal(weight[x.index], module.weight):
                 return x.like(F.conv2d(x.distinct, weight, None, **options, groups=len(weight)))
         return F.conv2d(_whole(x), module.weight, module.bias, **options, groups=module.groups)
@@ -207,11 +212,10 @@ class _Linear:
         """Whether some channels are equal."""
         return (self.outputs, self.inputs) != tuple(self.module.weight.shape)
 
-    def pays(self) -> bool:
-        """Whether so much less is multiplied that sums and copies are worth it (measured on a CPU core)."""
-        return 8 * self.outputs * self.inputs <= self.module.weight.numel()
-
     def __call__(self, x: Tensor) -> Tensor:
+        # For many tokens, much less has to be multiplied to be worth sums and copies (measured on a CPU core).
+        if x.dim() > 2 and 8 * self.outputs * self.inputs > self.module.weight.numel():
+            return F.linear(x, self.module.weight, self.module.bias)
         weight, bias = self.module.weight[: self.outputs, : self.inputs], self.module.bias
         y = F.linear(_folded(x, self.inputs, -1), weight, None if bias is None else bias[: self.outputs])
         return _repeat(y, self.module.out_features)

@@ -5,6 +5,7 @@ not need exist too, but are not run. Build under `torch.device("meta")` for a ne
 call it with predicted parameters.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -137,6 +138,15 @@ def plan_cells(architecture: Architecture, stem_width: int) -> list[CellPlan]:
     return plans
 
 
+def live_cells(plans: Sequence[CellPlan], outputs: Collection[int]) -> frozenset[int]:
+    """The cells that the outputs depend on; with few edges left, some cells are skipped by all that follow."""
+    live = set(outputs)
+    for number in reversed(range(len(plans))):
+        if number in live:
+            live |= {number - 2 + state for state in plans[number].inputs_read}
+    return frozenset(number for number in live if number >= 0)
+
+
 class Cell(nn.Module):
     """A normal or reduction cell (DARTS): states are sums of operations on earlier states, the output concatenates.
 
@@ -233,6 +243,8 @@ class Network(nn.Module):
         plans = plan_cells(architecture, self._add_stem(image_size))
         self.cells = nn.ModuleList(Cell(plan, architecture.norm, self.drop_path) for plan in plans)
         self.auxiliary_cell = 2 * architecture.n_cells // 3 if auxiliary else None
+        read = {len(plans) - 1} | ({self.auxiliary_cell} if self.auxiliary_cell is not None else set())
+        self.live_cells = live_cells(plans, read)
         if self.auxiliary_cell is not None:
             plan = plans[self.auxiliary_cell]
             if not plan.output_present:
@@ -273,10 +285,12 @@ class Network(nn.Module):
         return before, self.stem1(before)
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        before: Tensor | None
+        previous: Tensor | None
         before, previous = self._stems(images)
         auxiliary_logits = None
         for number, cell in enumerate(self.cells):
-            before, previous = previous, cell(before, previous)
+            before, previous = previous, cell(before, previous) if number in self.live_cells else None
             if self.training and number == self.auxiliary_cell:
                 auxiliary_logits = self.auxiliary_head(previous)
         logits = self.classifier(self.global_pooling(previous).flatten(1))

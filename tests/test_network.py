@@ -315,3 +315,22 @@ def test_errors() -> None:
         Network(dataclasses.replace(named_architecture("resnet18"), channels=16, C_mult=2))
     with pytest.raises(ValueError, match="unknown architecture 'alexnet'; choose from darts, vit"):
         named_architecture("alexnet")
+
+
+def test_cells_that_nothing_reads_are_skipped() -> None:
+    """Their parameters have no gradient, and the output does not change when they do."""
+    architecture = sample_networks("wide", 71, 72).table[0]
+    network = dataclasses.replace(architecture, channels=32).build(10, 32).eval()
+    assert network.live_cells < set(range(architecture.n_cells))
+    images = torch.randn(2, 3, 32, 32)
+    calls: list[int] = []
+    for number, cell in enumerate(network.cells):
+        cell.register_forward_hook(lambda *_, number=number: calls.append(number))
+    network(images).sum().backward()
+    read = set(calls)
+    assert read == network.live_cells
+    everything = network(images)
+    network.live_cells = frozenset(range(architecture.n_cells))
+    assert torch.equal(network(images), everything)
+    for number, cell in enumerate(network.cells):
+        assert (number in read) == any(p.grad is not None for p in cell.parameters())

@@ -106,6 +106,9 @@ def test_channels_are_like_the_tensor_of_all() -> None:
     assert torch.equal(x.flatten(1), x.full().flatten(1))
     gate = torch.randn(2, 8, 1, 1)
     assert torch.equal(whole(x * gate), x.full() * gate)
+    gate[:, 5:] = gate[:, :3]
+    assert isinstance(x * gate, Channels)
+    assert torch.equal(whole(x * gate), x.full() * gate)
     for values in (torch.tensor([1.0, 2, 3, 4, 5, 1, 2, 3]), torch.arange(8.0)):
         norm = nn.BatchNorm2d(8, track_running_stats=False)
         norm.weight.data, norm.bias.data = values, -values
