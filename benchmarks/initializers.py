@@ -87,7 +87,8 @@ def initializer(
         folder = find_weights(base)
         ghn, about = load(folder), checkpoints.about(folder)
         sha256 = checkpoints.sha256(folder / checkpoints.WEIGHTS)
-        called = folder.name if folder.name in list_models(weights=True) else _called(about, sha256)
+        known = folder.resolve().parent in (checkpoints.SHIPPED.resolve(), checkpoints.cache().resolve())
+        called = folder.name if known else _called(about, sha256)
     apply = _predicting(ghn.to(device).eval(), orth_layer if orthogonal else None)
     return Initializer(called + _SUFFIX * orthogonal, apply, sha256, about, ghn.config.num_classes)
 

@@ -26,6 +26,7 @@ from benchmarks.protocols import PROTOCOLS, protocol
 from benchmarks.record import Record
 from benchmarks.runs import Plan, RunFolder, compute, context
 from benchmarks.tables import summary
+from deepnets import provenance
 from deepnets.storage import FileError
 from ghn_models import checkpoints, list_models
 
@@ -88,7 +89,9 @@ def run(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, Reco
     here = context(plan)
     content = record.identity(plan, here)
     out = options.out or Path("results") / record.run_id(content)
-    rows = compute(plan, RunFolder(out, content), options.scheduler, options.workers)
+    # Results of one run come from one kind of machine and one version of the code.
+    where = {"device": plan.device, "versions": provenance.versions(), "commit": provenance.commit()}
+    rows = compute(plan, RunFolder(out, {**content, **where}), options.scheduler, options.workers)
     made, table = record.make(plan, here, rows, command)
     path = out / f"{made['run_id']}.json"
     if not path.exists():
@@ -109,8 +112,7 @@ def plan_of(options: Run, settings: Any) -> Plan:
     for group in groups:
         check_group(group)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device is {device!r}, but there is no CUDA GPU; accepted: cpu")
+    check_device(device)
     for name, value in (("num", options.num), ("repeats", options.repeats), ("workers", options.workers)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}; it must be 1 or more")
@@ -134,6 +136,15 @@ def plan_of(options: Run, settings: Any) -> Plan:
         random_weights=options.random_weights,
         device=device,
     )
+
+
+def check_device(device: str) -> None:
+    """Raise ValueError if there is no such device."""
+    gpus = torch.cuda.device_count()
+    accepted = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{i}" for i in range(gpus))]
+    if device not in accepted:
+        what = "" if gpus else " (there is no CUDA GPU)"
+        raise ValueError(f"there is no device {device!r}{what}; accepted: {', '.join(accepted)}")
 
 
 def _trained_on(options: Run) -> str:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import threading
 import time
 import warnings
 import zlib
@@ -25,10 +26,11 @@ from benchmarks.protocol import Case, Protocol
 from benchmarks.protocols import protocol
 from deepnets.executors import workers
 from deepnets.storage import FileError
-from ghn_models.images import ImageTask, load_images
+from ghn_models.images import ImageError, ImageTask, load_images
 from ghn_models.training.step import is_out_of_memory
 
 _SMALLEST_BATCH = 8
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -129,12 +131,17 @@ class Prepared:
 
 def prepare(plan: Plan, job: Job) -> Prepared:
     """Build the network of a job and give it its parameters."""
+    with _ONE_AT_A_TIME:  # the generator is that of the process
+        return _prepare(plan, job)
+
+
+def _prepare(plan: Plan, job: Job) -> Prepared:
+    here = context(plan)
     subject = subjects(job.group)[job.index]
     words = [plan.seed, zlib.crc32(job.group.encode()), job.index, job.repeat]
     seed = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
     # Only the generator of the CPU: on a GPU the last network may still be in training.
     generator = torch.default_generator.manual_seed(seed)
-    here = context(plan)
     model, graph = subject.build(plan.image_size, here.task.num_classes)
     params = sum(p.numel() for p in model.parameters())
     with warnings.catch_warnings():
@@ -171,6 +178,8 @@ def evaluate(plan: Plan, job: Job, prepared: "Prepared | Exception | None" = Non
             row["params"] = prepared.params
             result = here.protocol.evaluate(Case(prepared.model, here.task, batch_size, prepared.seed), plan.settings)
             done: Row = {"status": "ok", "reason": "", **result}
+        except (ImageError, OSError):  # of no network in particular
+            raise
         except Exception as error:
             if is_out_of_memory(error) and batch_size // 2 >= _SMALLEST_BATCH:
                 batch_size, prepared = batch_size // 2, None
@@ -276,7 +285,13 @@ def _results(plan: Plan, jobs: list[Job], scheduler: str | None, processes: int 
         yield from _one_ahead(plan, jobs)
         return
     with workers(scheduler, processes, len(jobs), start="spawn") as those:
-        yield from those.compute(partial(evaluate, plan), jobs)
+        yield from those.compute(partial(_evaluate_alone, plan), jobs)
+
+
+def _evaluate_alone(plan: Plan, job: Job) -> Row:
+    """Workers of a cluster may have several threads, but random numbers belong to the process."""
+    with _ONE_AT_A_TIME:
+        return evaluate(plan, job)
 
 
 def _one_ahead(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
@@ -285,7 +300,7 @@ def _one_ahead(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
     def attempt(job: Job) -> "Prepared | Exception":
         try:
             return prepare(plan, job)
-        except Exception as error:
+        except Exception as error:  # raised again where it is counted
             return error
 
     with ThreadPoolExecutor(1) as pool:

@@ -40,19 +40,35 @@ def fine_tune(
         Whether all losses were finite; training ends with the first that is not.
     """
     steps = max(1, round(epochs * images.steps(batch_size)))
-    torch.manual_seed(int(np.random.SeedSequence([seed, 0]).generate_state(1)[0]))
+    seed_device(model, seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=_MOMENTUM, weight_decay=weight_decay)
     model.to(memory_format=torch.channels_last).train()
     for step, (x, y) in zip(range(steps), _batches(images, batch_size, seed, flip), strict=False):
         if decay:
             optimizer.param_groups[0]["lr"] = lr * 0.5 * (1 + cos(pi * step / steps))
-        loss = F.cross_entropy(model(x.contiguous(memory_format=torch.channels_last)), y)
+        output = model(x.contiguous(memory_format=torch.channels_last))
+        logits = output if isinstance(output, Tensor) else output[0]  # GoogLeNet and Inception add auxiliary ones
+        loss = F.cross_entropy(logits, y)
         if not torch.isfinite(loss):
             return False
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     return True
+
+
+def seed_device(model: nn.Module, seed: int) -> None:
+    """Seed the random numbers of the device that a network is on, and of no other.
+
+    While a network trains on a GPU, the next one is made with random numbers of the CPU.
+    """
+    state = int(np.random.SeedSequence([seed, 0]).generate_state(1)[0])
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(state)
+    else:
+        torch.default_generator.manual_seed(state)
 
 
 def _batches(images: ImagePart, batch_size: int, seed: int, flip: bool) -> Iterator[tuple[Tensor, Tensor]]:

@@ -26,7 +26,8 @@ class Settings:
     beta: float = 1e-5
 
     def __post_init__(self) -> None:
-        if not (0 < self.epochs < float("inf") and self.lrs and min(self.lrs) > 0 and self.beta >= 0):
+        finite = all(0 < value < float("inf") for value in (self.epochs, *self.lrs))
+        if not (finite and self.lrs and 0 <= self.beta < float("inf")):
             raise ValueError("epochs and learning rates must be above 0, beta 0 or more")
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmarks.evaluation import accuracies
 from benchmarks.protocol import Case, Protocol, Result
-from benchmarks.sgd import fine_tune
+from benchmarks.sgd import fine_tune, seed_device
 from ghn_models.images import ImagePart
 
 _EVALUATION_BATCH = 64
@@ -34,10 +34,11 @@ class Settings:
     beta: float = 1e-5
 
     def __post_init__(self) -> None:
-        if not (self.labels_per_class >= _HELD_OUT and self.epochs >= 1 and self.beta >= 0):
+        if not (self.labels_per_class >= _HELD_OUT and self.epochs >= 1 and 0 <= self.beta < float("inf")):
             raise ValueError(f"labels_per_class must be {_HELD_OUT} or more, epochs 1 or more, beta 0 or more")
-        if not (self.lrs and self.weight_decays and min(self.lrs) > 0 and min(self.weight_decays) >= 0):
-            raise ValueError("learning rates must be above 0 and weight decays 0 or more")
+        finite = all(0 < lr < float("inf") for lr in self.lrs) and all(0 <= w < 1 for w in self.weight_decays)
+        if not (finite and self.lrs and self.weight_decays):
+            raise ValueError("learning rates must be above 0 and weight decays from 0 to 1")
 
 
 def evaluate(case: Case, settings: Settings) -> Result:
@@ -46,6 +47,7 @@ def evaluate(case: Case, settings: Settings) -> Result:
     The classifier is a new one. SGD with momentum 0.9 and a cosine schedule; learning rate and weight decay are chosen
     with a fifth of the labels held out, and the network is then trained on all of them. The labels depend on the seed.
     """
+    seed_device(case.model, case.seed)
     new_classifier(case.model, case.task.num_classes)
     count = settings.labels_per_class // _HELD_OUT
     labels = case.task.train.few(settings.labels_per_class, case.seed)

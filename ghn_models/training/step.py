@@ -15,6 +15,9 @@ Batch = tuple[Tensor, Tensor]
 """Images (B, 3, H, W) and labels (B,)."""
 
 
+_SHORT = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # of PyTorch, CUDA and its libraries
+
+
 @dataclass(frozen=True)
 class Objective:
     """What a GHN minimizes for each network (GHN-3 paper, Eq. 10).
@@ -93,7 +96,7 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether memory was short, on the GPU or the CPU; frees what PyTorch keeps of it."""
     if isinstance(error, torch.OutOfMemoryError):
         torch.cuda.empty_cache()
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in _SHORT)
 
 
 def _accumulate(
