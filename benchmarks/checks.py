@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 
+from benchmarks.initializers import initializers
 from benchmarks.networks import subjects
 from benchmarks.protocols import PROTOCOLS
-from benchmarks.record import KEY, Record, aggregate, frame, plan_jobs, run_id
+from benchmarks.record import KEY, Record, RecordError, aggregate, frame, plan_jobs, run_id
 from deepnets.sampling import SPLITS, sample_networks
 from deepnets.symbolic import count_parameters
 from ghn_models import checkpoints
@@ -44,15 +46,28 @@ def problems(record: Record, table: bytes, datasets: dict[str, Any]) -> list[str
         lambda: _networks(record, frame(table)),
     ]
     for check in checks:
-        found = list(check())
+        try:
+            found = list(check())
+        except (RecordError, csv.Error, OverflowError) as error:
+            found = [f"its table or a number cannot be read ({' '.join(str(error).split())[:200]})"]
         if found:
             return found
     return []
 
 
+def _is_integer(checker: Any, value: Any) -> bool:
+    """JSON Schema takes 4.0 for an integer; hashes and ranges do not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_Validator = validators.extend(
+    Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+)
+
+
 def _form(record: Record) -> Problems:
     schema = json.loads((Path(__file__).parent / "schema.json").read_text())
-    for error in Draft202012Validator(schema).iter_errors(record):
+    for error in _Validator(schema).iter_errors(record):
         yield f"{'.'.join(map(str, error.absolute_path)) or 'the record'}: {error.message[:200]}"
 
 
@@ -90,6 +105,9 @@ def _hashes(record: Record, table: bytes, datasets: dict[str, Any]) -> Problems:
     known = datasets.get(data["name"], {}).get(str(data["image_size"]))
     if known is not None and known != data["sha256"]:
         yield f"its data have other sha256 than {data['name']} with {data['image_size']} pixels has"
+    random, has_weights = record["model"]["name"] in initializers(), record["model"]["weights_sha256"] is not None
+    if random == has_weights:
+        yield f"{record['model']['name']} {'has no' if random else 'needs a'} weights_sha256"
     shipped = _shipped().get(record["model"]["name"].removesuffix("_orth"))
     if shipped is not None and shipped != record["model"]["weights_sha256"]:
         yield f"its weights have another sha256 than the shipped {record['model']['name']}"
@@ -105,9 +123,12 @@ def _shipped() -> dict[str, str]:
 def _rows(record: Record, table: bytes) -> Problems:
     kind = PROTOCOLS[record["protocol"]["name"]]
     columns = [*KEY, "name", "params", "status", "reason", "batch_size", *kind.columns, *kind.metrics]
-    lines = list(csv.reader(io.StringIO(table.decode(errors="replace"))))
+    lines = list(csv.reader(io.StringIO(_text(table))))
     if not lines or lines[0] != columns or any(len(line) != len(columns) for line in lines):
         yield f"its table has other columns than {', '.join(columns)}"
+        return
+    if len(lines) - 1 != sum(record["networks"].values()) * record["repeats"]:
+        yield f"its table has {len(lines) - 1} lines instead of one for each network and repetition"
         return
     found = [tuple(line[:3]) for line in lines[1:]]
     wanted = [(job.group, str(job.index), str(job.repeat)) for job in plan_jobs(record)]
@@ -140,11 +161,21 @@ def _line(line: dict[str, str], kind: Any) -> Problems:
         yield "top1 is above top5"
 
 
-def _number(text: str) -> float:
+def _text(table: bytes) -> str:
+    """A table as text.
+
+    Raises:
+        RecordError: it is none.
+    """
     try:
-        return float(text)
-    except ValueError:
-        return float("nan")
+        return table.decode()
+    except UnicodeDecodeError:
+        raise RecordError("it is no text in UTF-8") from None
+
+
+def _number(text: str) -> float:
+    """Of the forms that Python writes, and no other, since not all readers take the same."""
+    return float(text) if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?", text) else float("nan")
 
 
 def _results(record: Record, table: bytes) -> Problems:

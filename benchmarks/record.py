@@ -24,8 +24,6 @@ from benchmarks.runs import Context, Job, Plan, Row
 from deepnets import provenance
 
 FORMAT = 1
-STATUSES = ("self_reported", "verified", "dev")
-"""Of records: as handed in; measured again by a maintainer; not for a leaderboard."""
 KEY = ["group", "index", "repeat"]
 
 Record = dict[str, Any]
@@ -131,7 +129,10 @@ def write(folder: Path, record: Record, table: bytes) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{record['run_id']}.json"
     packed = gzip.compress(table, mtime=0)
-    for file, content in ((_table_path(path), packed), (path, (json.dumps(record, indent=1) + "\n").encode())):
+    for file, content in (
+        (_table_path(path), packed),
+        (path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()),
+    ):
         partial = file.with_name(file.name + ".partial")
         partial.write_bytes(content)
         os.replace(partial, file)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import leaderboard, record
+from benchmarks import checks, leaderboard, record
 from benchmarks.leaderboard import Board, Check, Render, Submit, Verify
 from benchmarks.networks import EVALUATION_SPLITS
 from benchmarks.paper_tables import paper_tables, published_rows
@@ -199,7 +199,7 @@ def wrong_type(r: Record, lines: Any) -> None:
     ("change", "message"),
     [
         (mean, "top1 of test is"),
-        (dropped_failure, "no line for test 2 0"),
+        (dropped_failure, "its table has 11 lines"),
         (hidden_failure, "failed of test is 1, but its table gives 0"),
         (failure_with_results, "it failed and has results"),
         (failure_without_reason, "it failed without a reason"),
@@ -253,12 +253,56 @@ def test_duplicates_are_found(board: Path) -> None:
 
 
 def test_same_name_other_weights(board: Path) -> None:
-    other = replace(PLAN, seed=1)
-    again, table = record.make(other, context(other), rows_of(other, 1), ["run"])
-    again["model"]["weights_sha256"] = "a" * 64
-    again["run_id"] = record.run_id({k: again[k] for k in record.identity(PLAN, context(PLAN))})
-    record.write(board / "runs", again, table)
-    assert any("which are called randinit too" in problem for problem in Board(board).problems())
+    for seed, sha256 in ((1, "a" * 64), (2, "b" * 64)):
+        other = replace(PLAN, seed=seed)
+        again, table = record.make(other, context(other), rows_of(other, seed), ["run"])
+        again["model"] |= {"name": "mine", "weights_sha256": sha256}
+        again["run_id"] = record.run_id({k: again[k] for k in record.identity(PLAN, context(PLAN))})
+        record.write(board / "runs", again, table)
+    assert any("which are called mine too" in problem for problem in Board(board).problems())
+
+
+def test_weights_need_a_hash() -> None:
+    record_, table = made()
+    for name, sha256, message in (("mine", None, "needs a weights_sha256"), ("randinit", "a" * 64, "has no weights")):
+        record_["model"] |= {"name": name, "weights_sha256": sha256}
+        record_["run_id"] = record.run_id({k: record_[k] for k in record.identity(PLAN, context(PLAN))})
+        assert any(message in problem for problem in checks.problems(record_, table, {}))
+
+
+def test_nobody_verifies_their_own_records(board: Path, tmp_path: Path) -> None:
+    record_, table = made()
+    record_["status"] = "verified"
+    assert any("status" in problem for problem in checks.problems(record_, table, {}))
+    (board / "verified.json").write_text(json.dumps({record_["run_id"]: "0" * 64}))
+    assert any("verified.json has" in problem for problem in Board(board).problems())
+
+
+@pytest.mark.parametrize("place", [("networks", "test"), ("repeats",), ("seed",), ("dataset", "image_size")])
+def test_integers_are_integers(place: tuple[str, ...]) -> None:
+    record_, table = made()
+    inner = record_
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = float(inner[place[-1]])
+    assert any("is not of type 'integer'" in p or "is not one of" in p for p in checks.problems(record_, table, {}))
+
+
+@pytest.mark.parametrize("field", sorted(made()[0]))
+def test_every_field_is_needed(field: str, board: Path, tmp_path: Path) -> None:
+    record_, table = made()
+    path = record.write(tmp_path / "bad", record_, table)
+    del record_[field]
+    path.write_text(json.dumps(record_))
+    with pytest.raises(RecordError, match=f"'{field}' is a required property|is on the leaderboard already"):
+        Submit(tmp_path / "bad", board).run()
+    assert any(f"'{field}' is a required property" in problem for problem in checks.problems(record_, table, {}))
+
+
+def test_numbers_that_readers_understand_differently_are_refused() -> None:
+    for text in ("0.0_1", " 0.5", "1e400", "\u0660.5", "inf"):
+        record_, table = changed(lambda r, lines, text=text: lines[0].update(top1=text))
+        assert any("which is no accuracy" in problem for problem in checks.problems(record_, table, {}))
 
 
 def test_edited_tables_and_stray_files_are_found(board: Path) -> None:
@@ -293,13 +337,13 @@ def test_verify_measures_again(board: Path, tmp_path: Path, capsys: pytest.Captu
     path = record.write(board / "runs", *honest)
     assert Verify(path.stem, board, mark=True).run() == 0
     assert "2 of 2 networks agree" in capsys.readouterr().out
-    assert json.loads(path.read_text())["status"] == "verified"
+    assert "verified" in (board / "no_finetune.csv").read_text()
     assert list(Board(board).problems()) == []
     moved = [row | {"top1": row["top1"] - 0.05, "top5": row["top5"]} for row in rows]
     record.write(board / "runs", *record.make(plan, context(plan), moved, ["run"]))
     assert Verify(path.stem, board, num=1, mark=True).run() == 1
     assert "DIFFERS" in capsys.readouterr().out
-    assert json.loads(path.read_text())["status"] == "self_reported"
+    assert any("verified.json has" in problem for problem in Board(board).problems())
     with pytest.raises(RecordError, match="cannot be read"):
         Verify("nothing", board).run()
 
