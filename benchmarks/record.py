@@ -8,7 +8,6 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,6 +21,7 @@ import pandas as pd
 from benchmarks.protocol import Protocol
 from benchmarks.runs import Context, Job, Plan, Row
 from deepnets import provenance
+from deepnets.files import replace_content
 
 FORMAT = 1
 KEY = ["group", "index", "repeat"]
@@ -133,9 +133,7 @@ def write(folder: Path, record: Record, table: bytes) -> Path:
         (_table_path(path), packed),
         (path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()),
     ):
-        partial = file.with_name(file.name + ".partial")
-        partial.write_bytes(content)
-        os.replace(partial, file)
+        replace_content(file, content)
     return path
 
 

@@ -1,8 +1,6 @@
 """A run: a model, a protocol and networks; its results are lines that are stored as soon as they exist."""
 
-import fcntl
 import json
-import os
 import threading
 import time
 import warnings
@@ -25,6 +23,7 @@ from benchmarks.networks import Subject, subjects
 from benchmarks.protocol import Case, Protocol
 from benchmarks.protocols import protocol
 from deepnets.executors import workers
+from deepnets.files import Locked, append_line, exclusive, replace_content
 from deepnets.storage import FileError
 from ghn_models.images import ImageError, ImageTask, load_images
 from ghn_models.training.step import is_out_of_memory
@@ -210,13 +209,12 @@ class RunFolder:
             FileError: another run is in the folder, or another process works on this one.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / "lock", "w") as lock:
-            try:
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                raise FileError(f"another process works on {self.path}; wait for it or choose another --out") from None
-            self._check_identity()
-            yield self._read()
+        try:
+            with exclusive(self.path / "lock"):
+                self._check_identity()
+                yield self._read()
+        except Locked:
+            raise FileError(f"another process works on {self.path}; wait for it or choose another --out") from None
 
     def _check_identity(self) -> None:
         path = self.path / "identity.json"
@@ -230,9 +228,7 @@ class RunFolder:
                     "choose another --out"
                 )
             return
-        partial_file = path.with_suffix(".partial")
-        partial_file.write_text(json.dumps(wanted, indent=1) + "\n")
-        os.replace(partial_file, path)
+        replace_content(path, json.dumps(wanted, indent=1) + "\n")
 
     def _read(self) -> dict[Job, Row]:
         """Lines by job; one that was cut off by a kill is none."""
@@ -247,11 +243,7 @@ class RunFolder:
 
     def append(self, row: Row) -> None:
         """Store a line of results for good."""
-        with open(self._rows, "a") as file:
-            # The newline comes first too: a kill may have cut off the line before.
-            file.write(f"\n{json.dumps(row)}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self._rows, row)
 
 
 def compute(plan: Plan, folder: RunFolder, scheduler: str | None, processes: int | None) -> list[Row]:

@@ -5,7 +5,6 @@ when complete, and then listed in a manifest; at the end the shards are merged i
 the folder `<file>.partial`, which a later run with the same settings continues and a finished run removes.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from tqdm import tqdm
 import deepnets
 from deepnets import executors
 from deepnets.executors import Workers
+from deepnets.files import Locked, append_line, exclusive, replace_content
 from deepnets.network_file import network_columns
 from deepnets.sampling import TRACED, Networks, check_split, sample_networks, split_rules
 from deepnets.storage import (
@@ -176,14 +176,13 @@ class _PartialRun:
         """Start or continue a run; no other process can work on it meanwhile."""
         run = cls(path, plan)
         run.folder.mkdir(exist_ok=True)
-        with open(run.folder / "lock", "w") as lock:
-            try:
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock not inherited by workers
-            except (BlockingIOError, PermissionError):
-                raise FileError(f"another process is generating {path}; wait for it or choose another path") from None
-            run._check_plan(overwrite)
-            run._read_manifest()
-            yield run
+        try:
+            with exclusive(run.folder / "lock"):
+                run._check_plan(overwrite)
+                run._read_manifest()
+                yield run
+        except Locked:
+            raise FileError(f"another process is generating {path}; wait for it or choose another path") from None
 
     def _check_plan(self, overwrite: bool) -> None:
         recorded = self.folder / "plan.json"
@@ -202,9 +201,7 @@ class _PartialRun:
                 )
         for old in [*self.folder.glob("*.hdf5"), self.manifest]:
             old.unlink(missing_ok=True)
-        temporary = recorded.with_suffix(".tmp")
-        temporary.write_text(json.dumps(wanted))
-        os.replace(temporary, recorded)
+        replace_content(recorded, json.dumps(wanted))
 
     def _read_manifest(self) -> None:
         """Shards that the manifest lists and that can be opened; a line cut off by a kill is ignored."""
@@ -229,12 +226,7 @@ class _PartialRun:
         path = self._shard_path(shard)
         path.unlink(missing_ok=True)  # written, but not listed, before a kill
         content = write_columns(path, self.plan.split, self.plan.seed, self.plan.toolkit_version, columns)
-        line = json.dumps({"start": shard[0], "stop": shard[1], "content_sha256": content})
-        with open(self.manifest, "a") as manifest:
-            # The newline comes first too: a kill may have cut off the line before.
-            manifest.write(f"\n{line}\n")
-            manifest.flush()
-            os.fsync(manifest.fileno())
+        append_line(self.manifest, {"start": shard[0], "stop": shard[1], "content_sha256": content})
         self.finished[shard] = path
 
     def merge(self, overwrite: bool) -> None:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from deepnets.files import replace_content
 from ghn_models.config import GHNConfig
 from ghn_models.hypernetwork import GHN
 from ghn_models.published import PUBLISHED
@@ -88,9 +89,7 @@ def save_folder(ghn: GHN, folder: Path, about: dict[str, Any], half: bool = Fals
     except (SafetensorError, RuntimeError) as error:  # a full disk, or weights that share memory
         raise CheckpointError(f"{folder / WEIGHTS} cannot be written ({reason(error)})") from None
     content = {"config": asdict(ghn.config), "weights_sha256": sha256(folder / WEIGHTS), **about}
-    partial = folder / (CONFIG + ".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(folder / CONFIG)
+    replace_content(folder / CONFIG, json.dumps(content, indent=1) + "\n")
 
 
 def about(folder: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from deepnets.files import replace_content
 from deepnets.sampling import sample_networks
 from ghn_models import checkpoints
 from ghn_models.hypernetwork import GHN
@@ -258,9 +259,7 @@ class Trainer:
             "counts": self.counts,
             "bad_steps": self.bad_steps,
         }
-        partial = self.folder / (LATEST + ".partial")
-        partial.write_text(json.dumps(content) + "\n")
-        partial.replace(self.folder / LATEST)
+        replace_content(self.folder / LATEST, json.dumps(content) + "\n")
         for old in self.folder.glob("step_*"):
             if old.name not in (folder.name, best):
                 shutil.rmtree(old)
