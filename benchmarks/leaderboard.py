@@ -247,12 +247,11 @@ class Verify:
 
     def _plan(self, record: Record) -> Plan:
         kind = PROTOCOLS[record["protocol"]["name"]]
-        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in record["protocol"]["settings"].items()}
         name = record["model"]["name"]
         own = None if self.weights is None else str(self.weights) + "_orth" * name.endswith("_orth")
         plan = Plan(
             protocol=kind.name,
-            settings=kind.settings(**settings),
+            settings=kind.read_settings(record["protocol"]["settings"]),
             model=own or name,
             dataset=record["dataset"]["name"],
             groups=tuple(record["networks"]),

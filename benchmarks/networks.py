@@ -1,6 +1,7 @@
 """The networks that models are evaluated on, in groups: splits of DeepNets-1M, PyTorch-74, single networks by name."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from torch import nn
@@ -55,6 +56,12 @@ def check_group(group: str) -> None:
         )
 
 
+def subject(group: str, index: int) -> Subject:
+    """One network of a group."""
+    check_group(group)
+    return Subject(group, index, _names(group)[index])
+
+
 def subjects(group: str, num: int | None = None) -> list[Subject]:
     """The networks of a group, or the first `num` of them.
 
@@ -62,16 +69,16 @@ def subjects(group: str, num: int | None = None) -> list[Subject]:
         ValueError: an unknown group, or more networks than it has.
     """
     check_group(group)
-    names = _names(group)
     if num is not None and not num >= 1:
         raise ValueError(f"num is {num}; it must be 1 or more")
-    return [Subject(group, index, name) for index, name in enumerate(names[:num])]
+    return [Subject(group, index, name) for index, name in enumerate(_names(group)[:num])]
 
 
-def _names(group: str) -> list[str]:
+@cache
+def _names(group: str) -> tuple[str, ...]:
     if group in SPLITS:
-        return [f"{group}/{index}" for index in range(SPLITS[group].size)]
-    return list({"torchvision74": TORCHVISION74, "predefined": PREDEFINED}.get(group, (group,)))
+        return tuple(f"{group}/{index}" for index in range(SPLITS[group].size))
+    return tuple({"torchvision74": TORCHVISION74, "predefined": PREDEFINED}.get(group, (group,)))
 
 
 def torchvision_network(name: str, image_size: int, num_classes: int) -> nn.Module:

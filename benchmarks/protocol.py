@@ -65,3 +65,7 @@ class Protocol:
     needs_classifier: bool = False
     beta: Callable[[Any], float] = lambda settings: 0.0
     tolerance: float = 0.01
+
+    def read_settings(self, recorded: dict[str, Any]) -> Any:
+        """Settings as a record has them, where tuples are lists."""
+        return self.settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in recorded.items()})

@@ -19,7 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from benchmarks.initializers import Initializer, Untrained, initializer
-from benchmarks.networks import Subject, subjects
+from benchmarks.networks import Subject, subject, subjects
 from benchmarks.protocol import Case, Protocol
 from benchmarks.protocols import protocol
 from deepnets.executors import workers
@@ -136,17 +136,17 @@ def prepare(plan: Plan, job: Job) -> Prepared:
 
 def _prepare(plan: Plan, job: Job) -> Prepared:
     here = context(plan)
-    subject = subjects(job.group)[job.index]
+    network = subject(job.group, job.index)
     words = [plan.seed, zlib.crc32(job.group.encode()), job.index, job.repeat]
     seed = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
     # Only the generator of the CPU: on a GPU the last network may still be in training.
     generator = torch.default_generator.manual_seed(seed)
-    model, graph = subject.build(plan.image_size, here.task.num_classes)
+    model, graph = network.build(plan.image_size, here.task.num_classes)
     params = sum(p.numel() for p in model.parameters())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # parameters that are not predicted keep their initialisation
         here.initializer.apply(model, graph, plan.image_size, here.protocol.beta(plan.settings), generator)
-    return Prepared(subject, model.to(plan.device), seed % 2**31, params)
+    return Prepared(network, model.to(plan.device), seed % 2**31, params)
 
 
 def evaluate(plan: Plan, job: Job, prepared: "Prepared | Exception | None" = None) -> Row:
@@ -166,7 +166,7 @@ def evaluate(plan: Plan, job: Job, prepared: "Prepared | Exception | None" = Non
         "group": job.group,
         "index": job.index,
         "repeat": job.repeat,
-        "name": subjects(job.group)[job.index].name,
+        "name": subject(job.group, job.index).name,
     }
     batch_size, start = here.protocol.batch_size, time.perf_counter()
     while True:

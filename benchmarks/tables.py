@@ -11,7 +11,6 @@ from benchmarks.protocols import PROTOCOLS
 from benchmarks.record import Record
 
 _FIRST = (*EVALUATION_SPLITS, "all", "val", "torchvision74", "resnet50", "vit", "darts", "convnext_base", "swin_t")
-_BEST = ("val", *_FIRST)  # what rows are ranked by: the first of these that a table has
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def lines_of(record: Record) -> list[Line]:
     """The rows of a record, one for each metric."""
     kind = PROTOCOLS[record["protocol"]["name"]]
     results = record["results"]
-    setting = kind.setting(kind.settings(**_tuples(record["protocol"]["settings"])))
+    setting = kind.setting(kind.read_settings(record["protocol"]["settings"]))
     lines = []
     for metric in kind.metrics:
         values = {g: (100 * r[metric]["mean"], _percent(r[metric]["sem"])) for g, r in results.items()}
@@ -85,10 +84,6 @@ def lines_of(record: Record) -> list[Line]:
 
 def _percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
-
-
-def _tuples(settings: dict[str, object]) -> dict[str, object]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
 
 
 def _pooled(results: dict[str, dict], metric: str) -> tuple[float, float]:
