@@ -1,9 +1,9 @@
 """Evaluation of networks with repeated channels: what is equal is computed once.
 
 A GHN predicts weights for a limited number of channels and repeats them for wider layers (DeepNets paper, section 3.2).
-Then the maps of a network repeat too, through convolutions, batch norm, pooling, sums and concatenations: a network of
-512 channels computes 64 different ones. Here maps are kept as the distinct channels and an index, and a convolution
-adds up the weights of equal inputs. The results are those of the network itself but for the order of summation; nothing
+Then the maps of a network repeat too, through convolutions, batch norm, pooling, sums, concatenations and transformer
+blocks, of which whole heads can be equal: a network of 512 channels computes 64 different ones. Here maps are kept as the
+distinct channels and an index, and a convolution adds up the weights of equal inputs. The results are those of the network itself but for the order of summation; nothing
 changes for weights that do not repeat.
 """
 
@@ -15,19 +15,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepnets.layers import ATTENTION_HEADS, MultiHeadSelfAttention
+
 _PERIODS = (32, 64, 128, 256, 384)  # channels that the decoders of the published variants have
-_CHANNELWISE = ("relu", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")
+_CHANNELWISE = ("relu", "gelu", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")
 
 
 @contextmanager
 def repeated_channels_once(network: nn.Module) -> Iterator[nn.Module]:
     """Within it a network of DeepNets-1M computes equal channels once; its parameters must not change meanwhile."""
-    layers: list[_Convolution | _Linear] = []
+    layers: list[_Convolution | _Linear | _Attention] = []
     for module in network.modules():
         if type(module) is nn.Conv2d and module.padding_mode == "zeros":
             layers.append(_Convolution(module))
         elif type(module) is nn.Linear:
             layers.append(_Linear(module))
+        elif type(module) is MultiHeadSelfAttention:
+            layers.append(_Attention(module))
     used = layers if any(layer.repeats() for layer in layers) else []
     for layer in used:
         layer.module.forward = layer
@@ -143,8 +147,12 @@ def _batch_norm(
     return x.like(F.batch_norm(x.distinct, None, None, gamma, beta, *rest, **options))
 
 
+def _channels(x: Channels | Tensor) -> Channels:
+    return x if isinstance(x, Channels) else Channels(x, _range(x))
+
+
 def _cat(parts: Sequence[Channels | Tensor]) -> Channels:
-    known = [part if isinstance(part, Channels) else Channels(part, _range(part)) for part in parts]
+    known = [_channels(part) for part in parts]
     sizes = [part.distinct.shape[1] for part in known]
     index = torch.cat([part.index + sum(sizes[:i]) for i, part in enumerate(known)])
     return Channels(torch.cat([part.distinct for part in known], 1), index)
@@ -212,13 +220,69 @@ class _Linear:
         """Whether some channels are equal."""
         return (self.outputs, self.inputs) != tuple(self.module.weight.shape)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Channels | Tensor) -> Channels | Tensor:
+        if isinstance(x, Channels):
+            return self._pointwise(x)
         # For many tokens, much less has to be multiplied to be worth sums and copies (measured on a CPU core).
         if x.dim() > 2 and 8 * self.outputs * self.inputs > self.module.weight.numel():
             return F.linear(x, self.module.weight, self.module.bias)
         weight, bias = self.module.weight[: self.outputs, : self.inputs], self.module.bias
         y = F.linear(_folded(x, self.inputs, -1), weight, None if bias is None else bias[: self.outputs])
         return _repeat(y, self.module.out_features)
+
+    def _pointwise(self, x: Channels) -> Channels:
+        """The layer applied to each pixel."""
+        maps, weight, bias = x.distinct, self.module.weight[: self.outputs], self.module.bias
+        weight = weight.new_zeros(self.outputs, maps.shape[1]).index_add_(1, x.index, weight)
+        y = F.linear(maps.permute(0, 2, 3, 1), weight, None if bias is None else bias[: self.outputs])  # (B, H, W, D)
+        return Channels(y.permute(0, 3, 1, 2), torch.arange(self.module.out_features, device=y.device) % self.outputs)
+
+
+class _Attention:
+    """What a transformer block does, for inputs with equal channels: heads of equal channels are computed once."""
+
+    def __init__(self, module: MultiHeadSelfAttention) -> None:
+        self.module: Any = module
+
+    def repeats(self) -> bool:
+        """Its linear layers tell."""
+        return False
+
+    def __call__(self, x: "Channels | Tensor") -> "Channels | Tensor":
+        module = self.module
+        if not isinstance(x, Channels):
+            return type(module).forward(module, x)
+        x = _channels(x + module.to_out(_attend(module.to_qkv(_layer_norm(x, module.ln1)))))
+        return x + module.ff(_layer_norm(x, module.ln2))
+
+
+def _layer_norm(x: Channels, norm: nn.LayerNorm) -> Channels:
+    gamma, beta = x.pick(norm.weight), x.pick(norm.bias)
+    if gamma is None or beta is None:
+        return _layer_norm(Channels(x.full(), torch.arange(len(x.index), device=x.index.device)), norm)
+    maps = x.distinct.permute(0, 2, 3, 1)  # (B, H, W, D)
+    share = torch.bincount(x.index, minlength=maps.shape[-1]).to(maps) / len(x.index)  # (D,)
+    centered = maps - (maps @ share)[..., None]
+    scale = (centered.square() @ share + norm.eps).rsqrt()  # (B, H, W)
+    return x.like((centered * scale[..., None] * gamma + beta).permute(0, 3, 1, 2))
+
+
+def _attend(qkv: Channels) -> Channels:
+    """Attention of queries, keys and values (B, 3C, H, W)."""
+    heads = qkv.index.view(3, ATTENTION_HEADS, -1).transpose(0, 1)  # (h, 3, C / h) which channels each one has
+    distinct, of = heads.unique(dim=0, return_inverse=True)  # (u, 3, C / h), (h,)
+    tokens = qkv.distinct.permute(0, 2, 3, 1).flatten(1, 2)  # (B, T, D)
+    query, key, value = _gathered(tokens, distinct.unbind(1))  # 3 x (B, u, T, C / h)
+    attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)  # (B, T, u C / h)
+    maps = attended.transpose(1, 2).unflatten(2, qkv.distinct.shape[2:])  # (B, u C / h, H, W)
+    inside = torch.arange(heads.shape[2], device=of.device)  # (C / h,)
+    return Channels(maps, (of[:, None] * len(inside) + inside).flatten())
+
+
+def _gathered(tokens: Tensor, parts: Sequence[Tensor]) -> list[Tensor]:
+    """Heads (B, u, T, C / h) of each of the parts (u, C / h); equal parts, which are usual, are the same tensor."""
+    first = tokens[..., parts[0]].transpose(1, 2)
+    return [first if torch.equal(part, parts[0]) else tokens[..., part].transpose(1, 2) for part in parts]
 
 
 def _repeat(y: Tensor, channels: int) -> Tensor:
