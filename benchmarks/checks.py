@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator, validators
 from benchmarks.initializers import initializers
 from benchmarks.networks import subjects
 from benchmarks.protocols import PROTOCOLS
-from benchmarks.record import KEY, Record, RecordError, aggregate, frame, plan_jobs, run_id
+from benchmarks.record import Record, RecordError, aggregate, frame, plan_jobs, run_id
 from deepnets.sampling import SPLITS, sample_networks
 from deepnets.symbolic import count_parameters
 from ghn_models import checkpoints
@@ -122,7 +122,7 @@ def _shipped() -> dict[str, str]:
 
 def _rows(record: Record, table: bytes) -> Problems:
     kind = PROTOCOLS[record["protocol"]["name"]]
-    columns = [*KEY, "name", "params", "status", "reason", "batch_size", *kind.columns, *kind.metrics]
+    columns = list(kind.row_columns)
     lines = list(csv.reader(io.StringIO(_text(table))))
     if not lines or lines[0] != columns or any(len(line) != len(columns) for line in lines):
         yield f"its table has other columns than {', '.join(columns)}"
@@ -147,17 +147,16 @@ def _line(line: dict[str, str], kind: Any) -> Problems:
     if line["status"] == "failed":
         if not line["reason"]:
             yield "it failed without a reason"
-        if any(line[metric] for metric in kind.metrics):
+        if any(line[name] for name in (*kind.columns, *kind.accuracies)):
             yield "it failed and has results"
         return
     if line["status"] != "ok":
         yield f"its status is {line['status']!r}; accepted: ok, failed"
-    for name in ("batch_size", *kind.columns, *kind.metrics):
+    for name in ("params", "batch_size", *kind.columns, *kind.accuracies):
         value = _number(line[name])
-        if not np.isfinite(value) or (name in kind.metrics and not 0 <= value <= 1):
-            yield f"{name} is {line[name]!r}, which is no {'accuracy' if name in kind.metrics else 'number'}"
-    values = [_number(line[metric]) for metric in kind.metrics]
-    if kind.metrics == ("top1", "top5") and values[0] > values[1]:
+        if not np.isfinite(value) or (name in kind.accuracies and not 0 <= value <= 1):
+            yield f"{name} is {line[name]!r}, which is no {'accuracy' if name in kind.accuracies else 'number'}"
+    if kind.accuracies == ("top1", "top5") and _number(line["top1"]) > _number(line["top5"]):
         yield "top1 is above top5"
 
 

@@ -80,9 +80,9 @@ class Board:
         found = self.records()
         boards = {name: leaderboard(name, [record for record, _ in found]) for name in PROTOCOLS}
         guide = (Path(__file__).parent / "guide.md").read_text()
-        tables = [f"## {name}: {PROTOCOLS[name].about}\n\n{to_markdown(lines)}" for name, lines in boards.items()]
+        tables = [f"## {name}: {PROTOCOLS[name].about}\n\n{to_markdown(name, lines)}" for name, lines in boards.items()]
         return {
-            **{f"{name}.csv": to_csv(lines) for name, lines in boards.items()},
+            **{f"{name}.csv": to_csv(name, lines) for name, lines in boards.items()},
             "README.md": "\n".join([guide, *tables]),
             "index.html": page(boards, found),
         }
@@ -270,15 +270,19 @@ class Verify:
         return plan
 
     def _differences(self, plan: Plan, job: Job, recorded: dict[str, Any]) -> list[float]:
-        """By how much each metric is off; 1 if the network failed in one of the two measurements only."""
+        """By how much each result is off; 1 if the network failed in one of the two measurements only.
+
+        Scores that are no accuracies may be large: those above 1 are compared relatively.
+        """
         row, kind = evaluate(plan, job), PROTOCOLS[plan.protocol]
         failed = [r["status"] == "failed" for r in (recorded, row)]
         if any(failed):
-            differences = [float(failed[0] != failed[1])] * len(kind.metrics)
+            differences = [float(failed[0] != failed[1])] * len(kind.compared)
             texts = ["failed" if f else "ok" for f in failed]
         else:
-            differences = [row[metric] - float(recorded[metric]) for metric in kind.metrics]
-            texts = [", ".join(f"{m} {100 * float(r[m]):.2f}" for m in kind.metrics) for r in (recorded, row)]
+            pairs = [(float(row[name]), float(recorded[name])) for name in kind.compared]
+            differences = [(new - old) / max(1.0, abs(old)) for new, old in pairs]
+            texts = [", ".join(f"{name} {float(r[name]):.4g}" for name in kind.compared) for r in (recorded, row)]
         wrong = max(map(abs, differences)) > kind.tolerance
         print(f"{row['name']:<12} recorded {texts[0]}; measured {texts[1]}{'  DIFFERS' if wrong else ''}")
         return differences

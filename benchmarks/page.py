@@ -28,6 +28,8 @@ def page(boards: Mapping[str, Sequence[Line]], records: Sequence[tuple[Record, b
 
 
 def _board(name: str, lines: Sequence[Line]) -> dict[str, Any]:
+    kind = PROTOCOLS[name]
+    digits = kind.summary.digits + 1
     rows = [
         {
             "model": line.model,
@@ -35,7 +37,7 @@ def _board(name: str, lines: Sequence[Line]) -> dict[str, Any]:
             "setting": line.setting,
             "metric": line.metric,
             "values": {
-                g: [round(mean, 2), None if sem is None else round(sem, 2)] for g, (mean, sem) in line.values.items()
+                g: [None if n is None else round(n, digits) for n in numbers] for g, numbers in line.values.items()
             },
             "networks": line.networks,
             "failed": line.failed,
@@ -45,21 +47,20 @@ def _board(name: str, lines: Sequence[Line]) -> dict[str, Any]:
         }
         for line in lines
     ]
-    return {"name": name, "about": PROTOCOLS[name].about, "groups": columns(lines), "lines": rows}
+    return {
+        "name": name,
+        "about": kind.about,
+        "groups": columns(lines),
+        "lines": rows,
+        "digits": kind.summary.digits,
+        "bar": 100 / kind.summary.scale,
+    }
 
 
 def _run(record: Record, table: bytes) -> dict[str, Any]:
     """What the page tells of a run: where it comes from, and the accuracies of its networks in percent."""
-    rows = frame(table)
+    rows, kind = frame(table), PROTOCOLS[record["protocol"]["name"]]
     rows = rows[rows["status"] == "ok"]
-    metrics = PROTOCOLS[record["protocol"]["name"]].metrics
-    points = {
-        metric: {
-            str(group): [round(100 * value, 1) for value in sorted(pd.to_numeric(part[metric]))]
-            for group, part in rows.groupby("group", sort=False)
-        }
-        for metric in metrics
-    }
     about = {
         "command": record["command"],
         "commit": record["commit"] or "unknown",
@@ -68,4 +69,20 @@ def _run(record: Record, table: bytes) -> dict[str, Any]:
         "weights": (record["model"]["weights_sha256"] or "none")[:16],
         "test images": (record["dataset"]["sha256"]["test"] or "unknown")[:16],
     }
-    return {"about": about, "points": points, "chance": 100 / record["dataset"]["classes"]}
+    points = {metric: _accuracies(rows, metric) for metric in kind.accuracies}
+    pairs = {} if kind.accuracies else _pairs(rows)
+    return {"about": about, "points": points, "pairs": pairs, "chance": 100 / record["dataset"]["classes"]}
+
+
+def _accuracies(rows: pd.DataFrame, metric: str) -> dict[str, list[float]]:
+    """Of the networks of each group, in percent."""
+    return {
+        str(group): [round(100 * value, 1) for value in sorted(pd.to_numeric(part[metric]))]
+        for group, part in rows.groupby("group", sort=False)
+    }
+
+
+def _pairs(rows: pd.DataFrame) -> dict[str, list[list[float]]]:
+    """Ranks, 0 to 1, of the score and the truth of each network; large scores would hide the others."""
+    ranks = rows[["score", "truth"]].apply(pd.to_numeric).rank(pct=True).round(3)
+    return {str(group): ranks.loc[part.index].to_numpy().tolist() for group, part in rows.groupby("group", sort=False)}

@@ -19,7 +19,9 @@ DATA = Path(__file__).parent / "data"
 
 _GROUPS = {
     **{f"deepnets1m/{split}": split for split in ("val", "test", "wide", "deep", "dense", "bnfree", "all")},
+    "deepnets1m-top10": "top10",
     "pytorch74": "torchvision74",
+    "pytorch-top10": "torchvision74_top10",
     "ResNet-50": "resnet50",
     "ViT": "vit",
     "DARTS": "darts",
@@ -34,15 +36,17 @@ _KINDS = {
     "sgd_10ep": ("finetune", "10 epochs"),
     "transfer": ("transfer", "100 labels per class"),
 }
-# Tables with results of whole splits, and what of them is new; others are subsets (top 10) or try other settings.
+# Tables with results of whole splits, and what of them is new; others are subsets or try other settings.
 _TABLES = {
     ("no_finetune", "ppuda2021", "3"): "",
     ("no_finetune", "ppuda2021", "4"): "",
     ("no_finetune", "ppuda2021", "8"): "",
+    ("no_finetune", "ghn3_2023", "2"): "",
     ("no_finetune", "ghn3_2023", "11"): "",
     ("no_finetune", "ghn3_2023", "12"): "pytorch74",
     ("finetune", "ppuda2021", "3"): "",
     ("finetune", "ppuda2021", "4"): "",
+    ("finetune", "ghn3_2023", "2"): "",
     ("finetune", "ghn3_2023", "11"): "",
     ("finetune", "ghn3_2023", "12"): "pytorch74",
     ("transfer", "ppuda2021", "6"): "",
@@ -72,7 +76,7 @@ class PublishedRow:
     Args:
         protocol, setting: how it was measured.
         model, dataset, metric: what.
-        values: mean and standard error or None, in percent, by group of networks.
+        values: by group of networks; of accuracies mean and standard error or None, in percent.
         source: paper and table.
     """
 
@@ -81,7 +85,7 @@ class PublishedRow:
     model: str
     dataset: str
     metric: str
-    values: dict[str, tuple[float, float | None]]
+    values: dict[str, tuple[float | None, ...]]
     source: str
 
 

@@ -1,16 +1,20 @@
 """What a protocol is: how a network with its first parameters becomes a line of results."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import nn
 
 from benchmarks.networks import EVALUATION_SPLITS
+from benchmarks.summaries import ACCURACY, Summary
 from ghn_models.images import ImageTask
 
 Result = dict[str, float | str]
 """Values by column."""
+
+EVALUATION_BATCH = 64
+ROW_COLUMNS = ("group", "index", "repeat", "name", "params", "status", "reason", "batch_size")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +33,11 @@ class Case:
     batch_size: int
     seed: int
 
+    @property
+    def evaluation_batch(self) -> int:
+        """Images whose statistics batch norm uses, the same in all protocols."""
+        return min(EVALUATION_BATCH, self.batch_size)
+
 
 @dataclass(frozen=True, eq=False)
 class Protocol:
@@ -39,10 +48,11 @@ class Protocol:
         version: to be raised with every change of what is measured; records of another version are refused.
         about: one sentence for people.
         settings: dataclass of options, all with defaults.
-        setting: what the table says of the options.
+        setting: what the table says of the options, see `described`.
         evaluate: results of a network.
-        metrics: accuracies, 0 to 1, that are averaged; the first one ranks.
-        columns: other values that `evaluate` returns.
+        metrics: what is said of a group of networks; the first one ranks.
+        columns: values that `evaluate` returns besides.
+        summary: how metrics come from results; usually they are accuracies, 0 to 1, that are averaged.
         groups: networks that are evaluated by default.
         batch_size: of the case.
         repeats: seeds for each network by default.
@@ -59,13 +69,39 @@ class Protocol:
     evaluate: Callable[[Case, Any], Result]
     metrics: tuple[str, ...] = ("top1", "top5")
     columns: tuple[str, ...] = ()
+    summary: Summary = ACCURACY
     groups: tuple[str, ...] = EVALUATION_SPLITS
-    batch_size: int = 64
+    batch_size: int = EVALUATION_BATCH
     repeats: int = 1
     needs_classifier: bool = False
     beta: Callable[[Any], float] = lambda settings: 0.0
     tolerance: float = 0.01
 
+    @property
+    def accuracies(self) -> tuple[str, ...]:
+        """Metrics that every network has, 0 to 1."""
+        return self.metrics if self.summary.per_network else ()
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Columns that are compared when a network is evaluated again."""
+        return self.accuracies or self.columns
+
+    @property
+    def row_columns(self) -> tuple[str, ...]:
+        """Columns of the table of networks."""
+        return (*ROW_COLUMNS, *self.columns, *self.accuracies)
+
     def read_settings(self, recorded: dict[str, Any]) -> Any:
         """Settings as a record has them, where tuples are lists."""
         return self.settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in recorded.items()})
+
+
+def described(text: str, settings: Any, *told: str) -> str:
+    """What a table says of settings: a text, and all but the `told` ones that are not as usual."""
+    others = [f for f in fields(settings) if f.name not in told and getattr(settings, f.name) != f.default]
+    return ", ".join(filter(None, [text, *(f"{f.name} {_plain(getattr(settings, f.name))}" for f in others)]))
+
+
+def _plain(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

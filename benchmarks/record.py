@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from benchmarks.protocol import Protocol
@@ -24,7 +23,6 @@ from deepnets import provenance
 from deepnets.files import replace_content
 
 FORMAT = 1
-KEY = ["group", "index", "repeat"]
 
 Record = dict[str, Any]
 
@@ -87,37 +85,24 @@ def make(plan: Plan, context: Context, rows: Sequence[Row], command: Sequence[st
 
 def table_of(rows: Sequence[Row], protocol: Protocol) -> bytes:
     """Lines of results as CSV; what a failed network has no value for is empty."""
-    columns = [*KEY, "name", "params", "status", "reason", "batch_size", *protocol.columns, *protocol.metrics]
-    frame = pd.DataFrame([{column: row.get(column, "") for column in columns} for row in rows], columns=columns)
+    columns = protocol.row_columns
+    frame = pd.DataFrame([{column: row.get(column, "") for column in columns} for row in rows], columns=list(columns))
     return frame.to_csv(index=False, lineterminator="\n").encode()
 
 
 def aggregate(table: pd.DataFrame, protocol: Protocol) -> dict[str, Any]:
-    """Accuracies by group and metric, 0 to 1.
-
-    A network that failed has accuracy 0. Repetitions of a network are averaged; std, sem and max are over networks, or
-    over the repetitions if there is only one network; without these std and sem are None. As in the published tables
-    the variance is divided by n, not n - 1, and sem is std / sqrt(n).
-    """
-    results = {}
-    for group, part in table.groupby("group", sort=False):
-        result: dict[str, Any] = {
-            "networks": int(part["index"].nunique()),
+    """What is said of each group of networks, and of "all" of them if there are several groups."""
+    parts = {str(group): part for group, part in table.groupby("group", sort=False)}
+    if len(parts) > 1:
+        parts["all"] = table
+    return {
+        group: {
+            "networks": len(part[["group", "index"]].drop_duplicates()),
             "failed": int((part["status"] == "failed").sum()),
+            **{metric: protocol.summary.statistics(part, metric) for metric in protocol.metrics},
         }
-        for metric in protocol.metrics:
-            values = pd.to_numeric(part[metric], errors="coerce").where(part["status"] == "ok", 0.0)
-            means = values.groupby(part["index"]).mean()
-            units = (means if len(means) > 1 else values).to_numpy()
-            std = float(np.std(units)) if len(units) > 1 else None
-            result[metric] = {
-                "mean": float(np.mean(units)),
-                "std": std,
-                "sem": None if std is None else std / len(units) ** 0.5,
-                "max": float(np.max(units)),
-            }
-        results[str(group)] = result
-    return results
+        for group, part in parts.items()
+    }
 
 
 def write(folder: Path, record: Record, table: bytes) -> Path:

@@ -2,9 +2,9 @@
 
 A GHN predicts weights for a limited number of channels and repeats them for wider layers (DeepNets paper, section 3.2).
 Then the maps of a network repeat too, through convolutions, batch norm, pooling, sums, concatenations and transformer
-blocks, of which whole heads can be equal: a network of 512 channels computes 64 different ones. Here maps are kept as the
-distinct channels and an index, and a convolution adds up the weights of equal inputs. The results are those of the network itself but for the order of summation; nothing
-changes for weights that do not repeat.
+blocks, of which whole heads can be equal: a network of 512 channels computes 64 different ones. Here maps are kept as
+the distinct channels and an index, and a convolution adds up the weights of equal inputs. The results are those of the
+network itself but for the order of summation; nothing changes for weights that do not repeat.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -29,6 +29,7 @@ from benchmarks.tables import summary
 from deepnets import provenance
 from deepnets.storage import FileError
 from ghn_models import checkpoints, list_models
+from ghn_models.images import usual_image_size
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,6 @@ def plan_of(options: Run, settings: Any) -> Plan:
         if value < 0:
             raise ValueError(f"{name} is {value}; it must be 0 or more")
     dataset = options.dataset or _trained_on(options)
-    size = options.image_size or (224 if dataset == "imagenet" else 32)
     return Plan(
         protocol=options.protocol,
         settings=settings,
@@ -128,7 +128,7 @@ def plan_of(options: Run, settings: Any) -> Plan:
         dataset=dataset,
         groups=groups,
         data_dir=None if options.data_dir is None else str(options.data_dir.resolve()),
-        image_size=size,
+        image_size=options.image_size or usual_image_size(dataset),
         num=options.num,
         seed=options.seed,
         repeats=options.repeats or kind.repeats,

@@ -6,11 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.networks import EVALUATION_SPLITS
-from benchmarks.paper_tables import published_rows
+from benchmarks.paper_tables import SINGLE, published_rows
+from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.record import Record
+from ghn_models.images import usual_image_size
 
-_FIRST = (*EVALUATION_SPLITS, "all", "val", "torchvision74", "resnet50", "vit", "darts", "convnext_base", "swin_t")
+# Columns with the ten best networks of a group.
+TOP = {"all": "top10", "torchvision74": "torchvision74_top10"}
+_FIRST = (*EVALUATION_SPLITS, "all", "top10", "val", "torchvision74", "torchvision74_top10", *SINGLE)
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Line:
 
     Args:
         model, dataset, setting, metric: what was measured.
-        values: mean and standard error, or None, in percent, by group of networks.
+        values: by group of networks, what the protocol's summary shows: mean and standard error in percent.
         networks, failed: how many, and how many of them failed; None in published rows.
         status: published, self_reported or verified.
         source: paper and table, or the run.
@@ -30,7 +34,7 @@ class Line:
     dataset: str
     setting: str
     metric: str
-    values: dict[str, tuple[float, float | None]]
+    values: dict[str, tuple[float | None, ...]]
     networks: int | None
     failed: int | None
     status: str
@@ -50,7 +54,7 @@ def leaderboard(protocol: str, records: Iterable[Record]) -> list[Line]:
     groups = columns(lines)
 
     def rank(line: Line) -> tuple[object, ...]:
-        means = [-line.values[group][0] if group in line.values else 0.0 for group in groups]
+        means = [-(line.values.get(group, (0.0,))[0] or 0.0) for group in groups]
         return line.dataset, line.metric, line.setting, means, line.model, line.source
 
     return sorted(lines, key=rank)
@@ -60,20 +64,21 @@ def lines_of(record: Record) -> list[Line]:
     """The rows of a record, one for each metric."""
     kind = PROTOCOLS[record["protocol"]["name"]]
     results = record["results"]
-    setting = kind.setting(kind.read_settings(record["protocol"]["settings"]))
+    complete = all(group in results for group in EVALUATION_SPLITS)
     lines = []
     for metric in kind.metrics:
-        values = {g: (100 * r[metric]["mean"], _percent(r[metric]["sem"])) for g, r in results.items()}
-        if all(group in results for group in EVALUATION_SPLITS):
-            values["all"] = _pooled(results, metric)
+        values = {g: kind.summary.cell(r[metric]) for g, r in results.items() if g != "all" or complete}
+        if kind.summary.best:
+            best = {TOP[g]: kind.summary.cell(results[g][metric], kind.summary.best) for g in TOP if g in values}
+            values |= best
         line = Line(
             model=record["model"]["name"],
             dataset=record["dataset"]["name"],
-            setting=setting,
+            setting=_setting(record),
             metric=metric,
             values=values,
-            networks=sum(result["networks"] for result in results.values()),
-            failed=sum(result["failed"] for result in results.values()),
+            networks=sum(record["networks"].values()),
+            failed=sum(result["failed"] for group, result in results.items() if group != "all"),
             status=record["status"],
             source=record["run_id"],
             date=record["date"],
@@ -82,20 +87,19 @@ def lines_of(record: Record) -> list[Line]:
     return lines
 
 
-def _percent(value: float | None) -> float | None:
-    return None if value is None else 100 * value
-
-
-def _pooled(results: dict[str, dict], metric: str) -> tuple[float, float]:
-    """Mean and standard error over the networks of all evaluation splits."""
+def _setting(record: Record) -> str:
+    """All of how a run was made that its data set and protocol do not say."""
+    kind, size, layer = (
+        PROTOCOLS[record["protocol"]["name"]],
+        record["dataset"]["image_size"],
+        record["model"]["orth_layer"],
+    )
     parts = [
-        (results[g]["networks"], results[g][metric]["mean"], results[g][metric]["std"] or 0.0)
-        for g in EVALUATION_SPLITS
+        kind.setting(kind.read_settings(record["protocol"]["settings"])),
+        f"{size} pixels" if size != usual_image_size(record["dataset"]["name"]) else "",
+        f"orthogonal from layer {layer} on" if layer else "",
     ]
-    total = sum(n for n, *_ in parts)
-    mean = sum(n * m for n, m, _ in parts) / total
-    variance = sum(n * (s**2 + (m - mean) ** 2) for n, m, s in parts) / total
-    return 100 * mean, 100 * (variance / total) ** 0.5
+    return ", ".join(filter(None, parts))
 
 
 def columns(lines: Sequence[Line]) -> list[str]:
@@ -104,59 +108,63 @@ def columns(lines: Sequence[Line]) -> list[str]:
     return [group for group in _FIRST if group in found] + sorted(found.difference(_FIRST))
 
 
-def to_csv(lines: Sequence[Line]) -> str:
-    """Percent with two digits; empty where nothing was measured."""
-    groups = columns(lines)
+def to_csv(protocol: str, lines: Sequence[Line]) -> str:
+    """Accuracies in percent with two digits; empty where nothing was measured."""
+    groups, summary = columns(lines), PROTOCOLS[protocol].summary
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    measured = [name for group in groups for name in (group, f"{group}_sem")]
+    measured = [name for group in groups for name in (group, *(f"{group}_{error}" for error in summary.shown[1:]))]
+    nothing = (None,) * len(summary.shown)
     head = ("model", "dataset", "setting", "metric", *measured, "networks", "failed", "status", "source", "date")
     writer.writerow(head)
     for line in lines:
-        numbers = [number for group in groups for number in line.values.get(group, (None, None))]
-        cells = ["" if number is None else f"{number:.2f}" for number in numbers]
+        numbers = [number for group in groups for number in line.values.get(group, nothing)]
+        cells = ["" if number is None else f"{number:.{summary.digits + 1}f}" for number in numbers]
         counts = ["" if count is None else count for count in (line.networks, line.failed)]
         names = (line.model, line.dataset, line.setting, line.metric)
         writer.writerow([*names, *cells, *counts, line.status, line.source, line.date])
     return out.getvalue()
 
 
-def to_markdown(lines: Sequence[Line]) -> str:
-    """One table for each data set, metric and setting; mean and standard error in percent."""
+def to_markdown(protocol: str, lines: Sequence[Line]) -> str:
+    """One table for each data set, metric and setting; accuracies are mean and standard error in percent."""
     parts: dict[tuple[str, str, str], list[Line]] = {}
     for line in lines:
         parts.setdefault((line.dataset, line.metric, line.setting), []).append(line)
     texts = []
     for (dataset, metric, setting), rows in parts.items():
         groups = columns(rows)
-        head = ["model", *groups, "failed", "status", "source"]
+        head = ["model", *groups, "networks", "failed", "status", "source"]
         texts.append(f"### {dataset}, {metric}{', ' + setting if setting else ''}\n")
         texts.append(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
         for line in rows:
-            cells = [_cell(*line.values[group]) if group in line.values else "" for group in groups]
-            failed = "" if line.failed is None else str(line.failed)
-            texts.append(f"| {' | '.join([line.model, *cells, failed, line.status, line.source])} |")
+            cells = [PROTOCOLS[protocol].summary.text(line.values.get(group, (None,))) for group in groups]
+            counts = ["" if count is None else str(count) for count in (line.networks, line.failed)]
+            texts.append(f"| {' | '.join([line.model, *cells, *counts, line.status, line.source])} |")
         texts.append("")
     return "\n".join(texts)
-
-
-def _cell(mean: float, error: float | None) -> str:
-    return f"{mean:.1f}" + ("" if error is None else f" ± {error:.1f}")
 
 
 def summary(record: Record) -> str:
     """The results of a run, for the terminal."""
     kind = PROTOCOLS[record["protocol"]["name"]]
-    head = ("networks", "count", "failed", *(f"{m} mean ± sem" for m in kind.metrics), f"{kind.metrics[0]} max")
-    table = [head]
+    shown = [(metric, name, names) for metric in kind.metrics for name, names in _shown(kind).items()]
+    table = [("networks", "count", "failed", *(f"{metric} {name}" for metric, name, _ in shown))]
     for group, result in record["results"].items():
-        cells = [_cell(100 * result[m]["mean"], _percent(result[m]["sem"])) for m in kind.metrics]
-        best = f"{100 * result[kind.metrics[0]]['max']:.1f}"
-        table.append((group, str(result["networks"]), str(result["failed"]), *cells, best))
-    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
-    title = f"{record['model']['name']} on {record['dataset']['name']}: {kind.about}, percent"
+        cells = [kind.summary.text(kind.summary.cell(result[metric], names)) for metric, _, names in shown]
+        table.append((group, str(result["networks"]), str(result["failed"]), *cells))
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    unit = ", percent" if kind.accuracies else ""
+    title = f"{record['model']['name']} on {record['dataset']['name']}: {kind.about}{unit}"
     lines = [
         "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
         for row in table
     ]
     return "\n".join([title, "", *lines, ""])
+
+
+def _shown(kind: Protocol) -> dict[str, tuple[str, ...]]:
+    """Columns of a metric in the terminal: head and statistics."""
+    if kind.accuracies:
+        return {"mean ± sem": ("mean", "sem"), "best 10": ("top10",), "best": ("max",)}
+    return {"[95% interval]": kind.summary.shown}

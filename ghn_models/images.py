@@ -147,10 +147,15 @@ def load_images(
         raise ImageError(f"there is no image data set {name!r}; accepted: {', '.join(_READERS)}")
     if download and name not in _TORCHVISION:
         raise ImageError(f"{name} cannot be downloaded; accepted: {', '.join(_TORCHVISION)}")
-    size = image_size if image_size is not None else 224 if name == "imagenet" else 32
+    size = usual_image_size(name) if image_size is None else image_size
     if size < 8:
         raise ImageError(f"image_size is {size}; it must be 8 or more")
     return _READERS[name](_Request(name, None if data_dir is None else Path(data_dir), size, download, workers))
+
+
+def usual_image_size(name: str) -> int:
+    """Side of the images of a data set if nothing else is said."""
+    return 224 if name == "imagenet" else 32
 
 
 @_reader("digits")

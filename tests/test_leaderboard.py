@@ -376,10 +376,29 @@ def test_tables_say_what_records_say() -> None:
         part = scores[rows["group"] == group]
         assert top1.values[group] == (pytest.approx(100 * part.mean()), pytest.approx(100 * part.std(ddof=0) / 5**0.5))
     assert (top1.failed, top1.networks, top5.metric) == (1, 25, "top5")
-    read = pd.read_csv(io.StringIO(to_csv([top1, top5])))
+    read = pd.read_csv(io.StringIO(to_csv("no_finetune", [top1, top5])))
     assert read.loc[0, "wide"] == pytest.approx(top1.values["wide"][0], abs=0.005)
-    assert to_markdown([top1]).count(f"{top1.values['deep'][0]:.1f} ±") == 1
+    assert to_markdown("no_finetune", [top1]).count(f"{top1.values['deep'][0]:.1f} ±") == 1
     assert f"{100 * record_['results']['dense']['top1']['max']:.1f}" in summary(record_)
+
+
+def test_the_best_networks_have_a_column_of_their_own() -> None:
+    plan = replace(PLAN, groups=EVALUATION_SPLITS, num=5)
+    record_, table = made(plan)
+    scores = pd.read_csv(io.BytesIO(table))["top1"].fillna(0.0)
+    best = np.sort(scores.to_numpy())[-10:]
+    line = lines_of(record_)[0]
+    assert line.values["top10"] == (pytest.approx(100 * best.mean()), pytest.approx(100 * best.std() / 10**0.5))
+
+
+def test_settings_that_are_not_usual_are_told() -> None:
+    def setting(**changes: Any) -> str:
+        plan = Plan("finetune", finetune.Settings(**changes), "randinit", "digits", ("test",), num=1)
+        return lines_of(record.make(plan, context(plan), rows_of(plan), ["run"])[0])[0].setting
+
+    assert setting() == "1 epoch"
+    assert setting(epochs=10.0, lrs=(0.1, 0.2)) == "10 epochs, lrs 0.1 0.2"
+    assert setting(beta=0.0) == "1 epoch, beta 0.0"
 
 
 def test_repetitions_are_averaged() -> None:

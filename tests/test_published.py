@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from benchmarks.paper_tables import paper_tables
 from benchmarks.published import accuracy, by_split, compare, load, query, values
-from benchmarks.rank_correlation import correlations, kendall
+from benchmarks.rank_correlation import _resampled, correlations, kendall
 
 _FILE = Path(__file__).parent / "data" / "published_numbers.csv"
 NUMBERS = list(csv.DictReader(_FILE.read_text().splitlines()[1:]))
@@ -193,3 +195,11 @@ def test_correlations_pool_and_drop() -> None:
     assert table["tau"].round(6).to_dict() == {"test": -1, "wide": -1, "val": 1, "all": pytest.approx(0.0526, abs=0.1)}
     assert table["n"].to_dict() == {"test": 9, "wide": 10, "val": 10, "all": 19}
     assert np.isnan(kendall(np.ones(5), np.arange(5)))
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=3, max_size=12), st.integers(0, 99))
+def test_resampled_correlations_are_those_of_scipy(pairs: list[tuple[int, int]], seed: int) -> None:
+    values = np.array(pairs, float)
+    draws = np.random.default_rng(seed).integers(len(values), size=(5, len(values)))
+    expected = [kendalltau(*values[rows].T).statistic for rows in draws]
+    np.testing.assert_allclose(_resampled(values, draws), expected, rtol=1e-6, atol=1e-9)

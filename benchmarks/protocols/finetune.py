@@ -4,10 +4,9 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 from benchmarks.evaluation import accuracies
-from benchmarks.protocol import Case, Protocol, Result
+from benchmarks.protocol import Case, Protocol, Result, described
 from benchmarks.sgd import fine_tune
 
-_EVALUATION_BATCH = 64
 _WEIGHT_DECAY = 3e-5
 
 
@@ -37,7 +36,7 @@ def evaluate(case: Case, settings: Settings) -> Result:
     SGD with momentum 0.9, weight decay 3e-5 and batches of 128 images. Only the network that was chosen sees the test
     images. Batch norm uses the statistics of batches of 64 images, as without fine-tuning.
     """
-    evaluation_batch = min(_EVALUATION_BATCH, case.batch_size)
+    evaluation_batch = case.evaluation_batch
     best: tuple[float, float] = (-1.0, 0.0)
     for lr in settings.lrs:
         model = deepcopy(case.model)
@@ -57,7 +56,7 @@ PROTOCOL = Protocol(
     version=1,
     about="accuracy after a short training from there, 1 epoch by default",
     settings=Settings,
-    setting=lambda settings: f"{settings.epochs:g} epoch{'s' * (settings.epochs > 1)}",
+    setting=lambda settings: described(f"{settings.epochs:g} epoch{'s' * (settings.epochs > 1)}", settings, "epochs"),
     evaluate=evaluate,
     columns=("lr", "val_top1"),
     batch_size=128,

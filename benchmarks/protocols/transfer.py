@@ -7,11 +7,10 @@ from itertools import product
 from torch import nn
 
 from benchmarks.evaluation import accuracies
-from benchmarks.protocol import Case, Protocol, Result
+from benchmarks.protocol import Case, Protocol, Result, described
 from benchmarks.sgd import fine_tune, seed_device
 from ghn_models.images import ImagePart
 
-_EVALUATION_BATCH = 64
 _HELD_OUT = 5  # every fifth label is for choosing learning rate and weight decay
 
 
@@ -53,7 +52,6 @@ def evaluate(case: Case, settings: Settings) -> Result:
     labels = case.task.train.few(settings.labels_per_class, case.seed)
     part = case.task.train.few(settings.labels_per_class - count, case.seed)
     held_out = case.task.train.few(count, case.seed, skip=settings.labels_per_class - count)
-    evaluation_batch = min(_EVALUATION_BATCH, case.batch_size)
 
     def train(images: ImagePart, lr: float, weight_decay: float) -> tuple[nn.Module, bool]:
         model = deepcopy(case.model)
@@ -65,10 +63,12 @@ def evaluate(case: Case, settings: Settings) -> Result:
     tried = []
     for lr, weight_decay in product(settings.lrs, settings.weight_decays):
         model, finite = train(part, lr, weight_decay)
-        tried.append((accuracies(model, held_out.batches(evaluation_batch))[0] if finite else 0.0, lr, weight_decay))
+        tried.append(
+            (accuracies(model, held_out.batches(case.evaluation_batch))[0] if finite else 0.0, lr, weight_decay)
+        )
     accuracy, lr, weight_decay = max(tried, key=lambda pair: pair[0])
     model, _ = train(labels, lr, weight_decay)
-    top1, top5 = accuracies(model, case.task.test.batches(evaluation_batch))
+    top1, top5 = accuracies(model, case.task.test.batches(case.evaluation_batch))
     return {"lr": lr, "weight_decay": weight_decay, "val_top1": accuracy, "top1": top1, "top5": top5}
 
 
@@ -89,7 +89,7 @@ PROTOCOL = Protocol(
     version=1,
     about="accuracy after training on few labels of another data set, 100 of each class by default",
     settings=Settings,
-    setting=lambda settings: f"{settings.labels_per_class} labels per class, {settings.epochs} epochs",
+    setting=lambda settings: described(f"{settings.labels_per_class} labels per class", settings, "labels_per_class"),
     evaluate=evaluate,
     columns=("lr", "weight_decay", "val_top1"),
     groups=("resnet50", "vit", "darts", "convnext_base", "swin_t"),
