@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator, validators
 from benchmarks.initializers import initializers
 from benchmarks.networks import subjects
 from benchmarks.protocols import PROTOCOLS
+from benchmarks.proxies import PROXIES
 from benchmarks.record import Record, RecordError, aggregate, frame, plan_jobs, run_id
 from deepnets.sampling import SPLITS, sample_networks
 from deepnets.symbolic import count_parameters
@@ -105,7 +106,8 @@ def _hashes(record: Record, table: bytes, datasets: dict[str, Any]) -> Problems:
     known = datasets.get(data["name"], {}).get(str(data["image_size"]))
     if known is not None and known != data["sha256"]:
         yield f"its data have other sha256 than {data['name']} with {data['image_size']} pixels has"
-    random, has_weights = record["model"]["name"] in initializers(), record["model"]["weights_sha256"] is not None
+    nameable = (*initializers(), *(PROXIES if PROTOCOLS[record["protocol"]["name"]].scores else ()))
+    random, has_weights = record["model"]["name"] in nameable, record["model"]["weights_sha256"] is not None
     if random == has_weights:
         yield f"{record['model']['name']} {'has no' if random else 'needs a'} weights_sha256"
     shipped = _shipped().get(record["model"]["name"].removesuffix("_orth"))
@@ -188,6 +190,9 @@ def _results(record: Record, table: bytes) -> Problems:
             continue
         for name, value in result.items():
             found = record["results"][group][name]
+            if not isinstance(value, int) and found.keys() != value.keys():
+                yield f"{name} of {group} has {', '.join(found)} instead of {', '.join(value)}"
+                continue
             pairs = [(found, value)] if isinstance(value, int) else [(found[key], value[key]) for key in value]
             if not all(_same(a, b) for a, b in pairs):
                 yield f"{name} of {group} is {found}, but its table gives {value}"

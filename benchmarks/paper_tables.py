@@ -10,12 +10,12 @@ the kind that a protocol measures become rows: averages over a whole split, or r
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-DATA = Path(__file__).parent / "data"
+from benchmarks.published import DATA
+from benchmarks.published_correlations import correlation_rows
 
 _GROUPS = {
     **{f"deepnets1m/{split}": split for split in ("val", "test", "wide", "deep", "dense", "bnfree", "all")},
@@ -96,7 +96,12 @@ def paper_tables() -> pd.DataFrame:
 
 
 def published_rows(protocol: str) -> list[PublishedRow]:
-    """The rows of a leaderboard that come from papers."""
+    """The rows of a leaderboard that come from papers, or from their results of single networks."""
+    if protocol == "nas":
+        source = "ppuda2021, results of single networks"
+        return [
+            PublishedRow("nas", how, name, data, "tau", cells, source) for name, data, how, cells in correlation_rows()
+        ]
     rows: dict[tuple[str, ...], PublishedRow] = {}
     for line in paper_tables().itertuples():
         kind, setting = _KINDS.get(line.protocol, ("", ""))

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from benchmarks.networks import EVALUATION_SPLITS
+from benchmarks.networks import EVALUATION_SPLITS, Subject
 from benchmarks.summaries import ACCURACY, Summary
 from ghn_models.images import ImageTask
 
@@ -26,12 +26,16 @@ class Case:
         task: images.
         batch_size: of the protocol, or less if memory was short.
         seed: of everything random; depends on the run's seed, the network and the repetition.
+        subject: which network it is.
+        scorer: what scores it, if the protocol is about scores.
     """
 
     model: nn.Module
     task: ImageTask
     batch_size: int
     seed: int
+    subject: Subject
+    scorer: "Callable[[Case], float]"
 
     @property
     def evaluation_batch(self) -> int:
@@ -58,6 +62,8 @@ class Protocol:
         repeats: seeds for each network by default.
         needs_classifier: it uses predicted classifiers, so the data set must have the classes of the GHN.
         beta: strength of noise on predicted weights.
+        scores: models may be proxies or files of scores, too, see `benchmarks.scorers`.
+        recorded: checks settings, and makes them such as they are recorded.
         tolerance: by how much an accuracy may differ when it is measured again.
     """
 
@@ -75,6 +81,8 @@ class Protocol:
     repeats: int = 1
     needs_classifier: bool = False
     beta: Callable[[Any], float] = lambda settings: 0.0
+    scores: bool = False
+    recorded: Callable[[Any], Any] = lambda settings: settings
     tolerance: float = 0.01
 
     @property
@@ -95,6 +103,11 @@ class Protocol:
     def read_settings(self, recorded: dict[str, Any]) -> Any:
         """Settings as a record has them, where tuples are lists."""
         return self.settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in recorded.items()})
+
+
+def count(number: float, noun: str) -> str:
+    """0.1 epoch, 1 epoch, 10 epochs."""
+    return f"{number:g} {noun}{'s' * (number > 1)}"
 
 
 def described(text: str, settings: Any, *told: str) -> str:

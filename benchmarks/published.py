@@ -13,13 +13,14 @@ known defects are described in `data/README.md`. Accuracies are in percent.
 """
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.networks import EVALUATION_SPLITS
-from benchmarks.paper_tables import DATA
 
+DATA = Path(__file__).parent / "data"
 _FILES = {
     "cifar10": "per_architecture_cifar10",
     "cifar10_epochs": "per_architecture_cifar10_extended",

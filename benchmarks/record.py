@@ -37,7 +37,7 @@ def identity(plan: Plan, context: Context) -> dict[str, Any]:
         "protocol": {
             "name": plan.protocol,
             "version": context.protocol.version,
-            "settings": json.loads(json.dumps(asdict(plan.settings))),
+            "settings": json.loads(json.dumps(asdict(context.protocol.recorded(plan.settings)))),
         },
         "dataset": {
             "name": context.task.name,

@@ -1,6 +1,7 @@
 """A run: a model, a protocol and networks; its results are lines that are stored as soon as they exist."""
 
 import json
+import os
 import threading
 import time
 import warnings
@@ -22,6 +23,7 @@ from benchmarks.initializers import Initializer, Untrained, initializer
 from benchmarks.networks import Subject, subject, subjects
 from benchmarks.protocol import Case, Protocol
 from benchmarks.protocols import protocol
+from benchmarks.scorers import Scorer, by_accuracy, scorer
 from deepnets.executors import workers
 from deepnets.files import Locked, append_line, exclusive, replace_content
 from deepnets.storage import FileError
@@ -97,6 +99,7 @@ class Context:
     protocol: Protocol
     task: ImageTask
     initializer: Initializer
+    scorer: Scorer
 
 
 @lru_cache(1)
@@ -108,14 +111,17 @@ def context(plan: Plan) -> Context:
     """
     task = load_images(plan.dataset, plan.data_dir, plan.image_size).to(plan.device)
     untrained = Untrained(task.num_classes, plan.image_size, plan.seed) if plan.random_weights else None
-    init = initializer(plan.model, plan.device, plan.orth_layer, untrained)
     kind = protocol(plan.protocol)
+    init, scores = (scorer(plan.model) if kind.scores else None) or (
+        initializer(plan.model, plan.device, plan.orth_layer, untrained),
+        by_accuracy,
+    )
     if kind.needs_classifier and init.num_classes not in (None, task.num_classes):
         raise ValueError(
             f"{init.name} predicts classifiers of {init.num_classes} classes, and {task.name} has {task.num_classes}; "
             f"{kind.name} needs a data set with as many, protocols that train accept any"
         )
-    return Context(kind, task, init)
+    return Context(kind, task, init, scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +181,8 @@ def evaluate(plan: Plan, job: Job, prepared: "Prepared | Exception | None" = Non
                 raise prepared
             prepared = prepare(plan, job) if prepared is None else prepared
             row["params"] = prepared.params
-            result = here.protocol.evaluate(Case(prepared.model, here.task, batch_size, prepared.seed), plan.settings)
+            case = Case(prepared.model, here.task, batch_size, prepared.seed, prepared.subject, here.scorer)
+            result = here.protocol.evaluate(case, plan.settings)
             done: Row = {"status": "ok", "reason": "", **result}
         except (ImageError, OSError):  # of no network in particular
             raise
@@ -276,6 +283,7 @@ def _results(plan: Plan, jobs: list[Job], scheduler: str | None, processes: int 
     if scheduler is None and plan.device != "cpu":
         yield from _one_ahead(plan, jobs)
         return
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # PyTorch in new processes uses large pages, which saves faults
     with workers(scheduler, processes, len(jobs), start="spawn") as those:
         yield from those.compute(partial(_evaluate_alone, plan), jobs)
 
@@ -287,7 +295,10 @@ def _evaluate_alone(plan: Plan, job: Job) -> Row:
 
 
 def _one_ahead(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
-    """A network is built and predicted by another thread while the one before it is evaluated."""
+    """A network is built and predicted by another thread while the one before it is evaluated.
+
+    Where memory was short for that, the network is evaluated again with nothing else in memory.
+    """
 
     def attempt(job: Job) -> "Prepared | Exception":
         try:
@@ -295,10 +306,17 @@ def _one_ahead(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
         except Exception as error:  # raised again where it is counted
             return error
 
+    batch_size = context(plan).protocol.batch_size
     with ThreadPoolExecutor(1) as pool:
         following = [pool.submit(attempt, job) for job in jobs[:1]]
         for i, job in enumerate(jobs):
             prepared = following.pop().result()
             if i + 1 < len(jobs):
                 following.append(pool.submit(attempt, jobs[i + 1]))
-            yield job, evaluate(plan, job, prepared)
+            row = evaluate(plan, job, prepared)
+            if following and row["batch_size"] < batch_size:
+                following.pop().result()
+                del prepared
+                row = evaluate(plan, job)
+                following.append(pool.submit(attempt, jobs[i + 1]))
+            yield job, row

@@ -14,6 +14,7 @@ from benchmarks.initializers import Untrained, initializer
 from benchmarks.networks import Subject, check_group, subjects, torchvision_network
 from benchmarks.protocol import Case
 from benchmarks.protocols import PROTOCOLS, finetune, transfer
+from benchmarks.scorers import by_accuracy
 from deepnets.sampling import SPLITS
 from ghn_models.images import ImageTask, load_images
 
@@ -21,6 +22,10 @@ from ghn_models.images import ImageTask, load_images
 @pytest.fixture(scope="module")
 def digits() -> ImageTask:
     return load_images("digits")
+
+
+def case_of(model: nn.Module, task: ImageTask, batch_size: int, seed: int) -> Case:
+    return Case(model, task, batch_size, seed, Subject("test", 0, "test/0"), by_accuracy)
 
 
 def small_network(seed: int = 0, norm: bool = True) -> nn.Module:
@@ -95,7 +100,7 @@ def test_finetune_tests_the_choice_of_validation_once(digits: ImageTask, monkeyp
     monkeypatch.setattr(finetune, "fine_tune", training)
     monkeypatch.setattr(finetune, "accuracies", measured)
     monkeypatch.setattr(type(digits.val), "batches", lambda self, size: (len(self), size, self is digits.test))
-    case = Case(small_network(), digits, 128, 3)
+    case = case_of(small_network(), digits, 128, 3)
     result = finetune.evaluate(case, finetune.Settings(epochs=2, lrs=(0.1, 0.02, 0.5)))
     assert result == {"lr": 0.02, "val_top1": 0.8, "top1": 0.8, "top5": 1.0}
     assert trained == [(0.1, 2, 128), (0.02, 2, 128), (0.5, 2, 128)]
@@ -105,11 +110,11 @@ def test_finetune_tests_the_choice_of_validation_once(digits: ImageTask, monkeyp
 def test_finetune_and_transfer_learn(digits: ImageTask) -> None:
     before = accuracies(small_network(), digits.test.batches())[0]
     settings = finetune.Settings(epochs=1, lrs=(0.1, 0.01))
-    assert finetune.evaluate(Case(small_network(), digits, 128, 0), settings)["top1"] > before + 0.2
+    assert finetune.evaluate(case_of(small_network(), digits, 128, 0), settings)["top1"] > before + 0.2
     few = transfer.Settings(labels_per_class=10, epochs=5, lrs=(0.1,), weight_decays=(1e-4,))
     model = small_network()
     classifier = model[-1].weight.detach().clone()
-    result = transfer.evaluate(Case(model, digits, 16, 0), few)
+    result = transfer.evaluate(case_of(model, digits, 16, 0), few)
     assert result["top1"] > before + 0.2
     assert (result["lr"], result["weight_decay"]) == (0.1, 1e-4)
     assert not torch.equal(model[-1].weight, classifier)
@@ -123,7 +128,7 @@ def test_labels_for_choosing_are_not_trained_on(digits: ImageTask, monkeypatch: 
     monkeypatch.setattr(
         transfer, "accuracies", lambda model, batches: chosen.append(list(batches)) or real(model, chosen[-1])
     )
-    case = Case(small_network(), digits, 16, 5)
+    case = case_of(small_network(), digits, 16, 5)
     transfer.evaluate(case, transfer.Settings(labels_per_class=10, lrs=(0.1, 0.01), weight_decays=(0.0,)))
     part, _, everything = seen
 
@@ -151,12 +156,13 @@ def test_settings_are_checked() -> None:
 def test_every_protocol_names_what_it_returns(digits: ImageTask) -> None:
     few = {
         "finetune": {"epochs": 0.1, "lrs": (0.1,)},
+        "nas": {"epochs": 0.1},
         "transfer": {"epochs": 1, "lrs": (0.1,), "weight_decays": (0.0,)},
     }
     for name, kind in PROTOCOLS.items():
         settings = kind.settings(**few.get(name, {}))
-        result = kind.evaluate(Case(small_network(), digits, kind.batch_size, 0), settings)
-        assert set(result) == {*kind.metrics, *kind.columns}
+        result = kind.evaluate(case_of(small_network(), digits, kind.batch_size, 0), settings)
+        assert set(result) == {*kind.accuracies, *kind.columns}
         assert kind.setting(settings) == kind.setting(kind.settings(**few.get(name, {})))
         for group in kind.groups:
             check_group(group)

@@ -1,5 +1,6 @@
 """Runs: resumed, repeated and spread they give the same results; what fails is counted; bad input is one sentence."""
 
+import gc
 import json
 import os
 import random
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +114,27 @@ def test_one_network_ahead_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     assert same_twice(ahead, [runs.evaluate(PLAN, job) for job in jobs])
 
 
+def test_memory_that_the_next_network_takes_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+    build = Subject.build
+
+    def counted(self: Subject, image_size: int, num_classes: int) -> tuple[nn.Module, Any]:
+        model, graph = build(self, image_size, num_classes)
+        alive.add(model)
+        return model, graph
+
+    def full(case: Case) -> dict[str, float]:
+        gc.collect()
+        time.sleep(0.2)  # for the next network to be there
+        if case.batch_size == 64 and len(alive) > 1:
+            raise torch.OutOfMemoryError
+        return {"top1": 0.5, "top5": 0.5}
+
+    monkeypatch.setattr(Subject, "build", counted)
+    scored(full, monkeypatch)
+    assert [row["batch_size"] for _, row in runs._one_ahead(PLAN, PLAN.jobs())] == [64] * 4
+
+
 def test_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scored(lambda case: {"top1": 0.5, "top5": 1.0}, monkeypatch)
     build = Subject.build
@@ -204,7 +227,7 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
         ("--model ghn3_xl.imagenet_m16", "python -m ghn_models.convert ghn3_xl.imagenet_m16"),
         (
             "--model randinit --protocol speed",
-            "there is no protocol 'speed'; accepted: finetune, no_finetune, transfer",
+            "there is no protocol 'speed'; accepted: finetune, nas, no_finetune, transfer",
         ),
         ("--model randinit --split tests", "there are no networks 'tests'; accepted: all, train"),
         ("--model randinit --num 0", "num is 0; it must be 1 or more"),

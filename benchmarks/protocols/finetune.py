@@ -4,7 +4,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 from benchmarks.evaluation import accuracies
-from benchmarks.protocol import Case, Protocol, Result, described
+from benchmarks.protocol import Case, Protocol, Result, count, described
 from benchmarks.sgd import fine_tune
 
 _WEIGHT_DECAY = 3e-5
@@ -56,7 +56,7 @@ PROTOCOL = Protocol(
     version=1,
     about="accuracy after a short training from there, 1 epoch by default",
     settings=Settings,
-    setting=lambda settings: described(f"{settings.epochs:g} epoch{'s' * (settings.epochs > 1)}", settings, "epochs"),
+    setting=lambda settings: described(count(settings.epochs, "epoch"), settings, "epochs"),
     evaluate=evaluate,
     columns=("lr", "val_top1"),
     batch_size=128,

@@ -1,0 +1,111 @@
+"""How well a score ranks networks by their quality after training (GHN-3 paper, section A.4; DeepNets paper, 5.3).
+
+Kendall's tau between the score of each network and the truth: its accuracy after training from random initialisation,
+here or in a file. Within each group and over all of them: pooled correlations are mostly about differences between
+groups.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from benchmarks.evaluation import accuracies
+from benchmarks.protocol import Case, Protocol, Result, count, described
+from benchmarks.scorers import column_of
+from benchmarks.sgd import fine_tune
+from benchmarks.summaries import CORRELATION
+from ghn_models import checkpoints
+
+_TRAINING = "training"
+_BATCH = 128
+_WEIGHT_DECAY = 3e-5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the truth is.
+
+    Args:
+        truth: "training" trains each network here; or a CSV file with the columns group, index and truth (or top1, as
+            the tables of other runs have).
+        epochs: of training, if it is done here.
+        lr: learning rate of it.
+    """
+
+    truth: str = _TRAINING
+    epochs: float = 10.0
+    lr: float = 0.04
+
+    def __post_init__(self) -> None:
+        if not (0 < self.epochs < float("inf") and 0 < self.lr < float("inf")):
+            raise ValueError("epochs and lr must be above 0")
+
+
+def evaluate(case: Case, settings: Settings) -> Result:
+    """Score of a network with the parameters that it was given, and its truth.
+
+    Training is SGD with momentum 0.9, a cosine schedule, weight decay 3e-5 and batches of 128 images, from PyTorch's
+    initialisation; the truth is the accuracy on test images.
+    """
+    score = case.scorer(case)
+    if settings.truth == _TRAINING:
+        return {"score": score, "truth": _trained(case, settings)}
+    known = _read(settings.truth)
+    key = (case.subject.group, case.subject.index)
+    if key not in known.index:
+        raise ValueError(f"{Path(settings.truth).name} has no truth for it")
+    return {"score": score, "truth": float(known[key])}
+
+
+def _trained(case: Case, settings: Settings) -> float:
+    torch.default_generator.manual_seed(case.seed)
+    device = next(case.model.parameters()).device
+    model = case.subject.build(case.task.train.size, case.task.num_classes)[0].to(device)
+    options = (settings.lr, _WEIGHT_DECAY, case.seed, case.task.flip)
+    finite = fine_tune(model, case.task.train, settings.epochs, min(_BATCH, case.batch_size), *options, decay=True)
+    return accuracies(model, case.task.test.batches(case.evaluation_batch))[0] if finite else 0.0
+
+
+@cache
+def _read(path: str) -> pd.Series:
+    return column_of(Path(path), ("truth", "top1"))
+
+
+def check(settings: Settings) -> Settings:
+    """Settings for a record: a file is known by its name and hash, not by where it is.
+
+    Raises:
+        ValueError: the file cannot be used.
+    """
+    if settings.truth == _TRAINING:
+        return settings
+    _read(settings.truth)
+    path = Path(settings.truth)
+    return replace(settings, truth=f"{path.name} {checkpoints.sha256(path)[:16]}")
+
+
+def _setting(settings: Settings) -> str:
+    if settings.truth != _TRAINING:
+        return f"truth of {settings.truth}"
+    return described(f"trained for {count(settings.epochs, 'epoch')}", settings, "epochs")
+
+
+PROTOCOL = Protocol(
+    name="nas",
+    version=1,
+    about="rank correlation (Kendall's tau) between a score and accuracy after training",
+    settings=Settings,
+    setting=_setting,
+    evaluate=evaluate,
+    metrics=("tau",),
+    columns=("score", "truth"),
+    summary=CORRELATION,
+    batch_size=_BATCH,
+    needs_classifier=True,
+    scores=True,
+    recorded=check,
+    tolerance=0.04,
+)

@@ -1,0 +1,80 @@
+"""What predicts the quality of networks without training them, for the nas protocol.
+
+A GHN or an initialisation scores a network by the accuracy that its parameters give; zero-cost proxies and files of
+scores (CSV with the columns group, index and score) are models of that protocol too.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.evaluation import accuracies
+from benchmarks.initializers import Initializer, initializer
+from benchmarks.protocol import Case
+from benchmarks.proxies import PROXIES, score
+from ghn_models import checkpoints
+
+Scorer = Callable[[Case], float]
+
+
+def by_accuracy(case: Case) -> float:
+    """Accuracy on validation images with the parameters that the network has."""
+    return accuracies(case.model, case.task.val.batches(case.evaluation_batch))[0]
+
+
+def scorer(name: str) -> tuple[Initializer, Scorer] | None:
+    """What a proxy or a file of scores does, which initialises networks as PyTorch does; None for other models.
+
+    Raises:
+        ValueError: a file that cannot be used.
+    """
+    if name in PROXIES:
+        return replace(initializer("randinit"), name=name), _proxy(name)
+    if not name.endswith((".csv", ".csv.gz")):
+        return None
+    path = Path(name)
+    values = column_of(path, ("score",))
+    called = path.name.removesuffix(".gz").removesuffix(".csv")
+    return replace(initializer("randinit"), name=called, weights_sha256=checkpoints.sha256(path)), _looked_up(values)
+
+
+def _proxy(name: str) -> Scorer:
+    def of(case: Case) -> float:
+        images, labels = next(iter(case.task.train.shuffled(case.evaluation_batch, case.seed, 0, 0, 0, False)))
+        found = score(name, case.model, images, labels)
+        if found.reason:
+            raise ValueError(found.reason)
+        return found.value
+
+    return of
+
+
+def _looked_up(values: pd.Series) -> Scorer:
+    def of(case: Case) -> float:
+        key = (case.subject.group, case.subject.index)
+        if key not in values.index:
+            raise ValueError("the file has no value for it")
+        return float(values[key])
+
+    return of
+
+
+def column_of(path: Path, names: tuple[str, ...]) -> pd.Series:
+    """The first of these columns that a CSV file has, by group and index; repetitions are averaged.
+
+    Raises:
+        ValueError: the file cannot be read, or lacks a column.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"group": str})
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as CSV ({' '.join(str(error).split())[:200]})") from None
+    column = next((name for name in names if name in table), None)
+    missing = [name for name in ("group", "index") if name not in table]
+    if missing or column is None:
+        wanted = ", ".join(["group", "index", " or ".join(names)])
+        raise ValueError(f"{path} has the columns {', '.join(map(str, table))}; needed: {wanted}")
+    numbers = pd.to_numeric(table[column], errors="coerce")
+    return numbers.groupby([table["group"], table["index"]]).mean().dropna()

@@ -1,0 +1,118 @@
+"""The nas protocol: scores against truth, from accuracies, proxies and files."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from scipy.stats import kendalltau
+
+from benchmarks import checks, record
+from benchmarks.paper_tables import published_rows
+from benchmarks.protocols import PROTOCOLS, nas
+from benchmarks.published import accuracy, values
+from benchmarks.runs import Plan, RunFolder, compute, context, evaluate
+from benchmarks.tables import lines_of, summary
+from deepnets.sampling import sample_networks
+from deepnets.symbolic import count_parameters
+
+NUM = 8
+PLAN = Plan("nas", nas.Settings(), "params", "digits", ("test", "bnfree"), num=NUM)
+
+
+def params(split: str) -> list[int]:
+    networks = sample_networks(split, 0, NUM)
+    return count_parameters(networks.table.with_channels(networks.channels_32), 32, 10).tolist()
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Path:
+    """Some truth, for all networks but one."""
+    rows = [(group, i, (37 * i + len(group)) % 11 / 10) for group in ("test", "bnfree") for i in range(NUM)]
+    path = tmp_path / "truth.csv"
+    pd.DataFrame(rows[:-1], columns=["group", "index", "truth"]).to_csv(path, index=False)
+    return path
+
+
+def measured(plan: Plan, folder: Path) -> tuple[dict[str, Any], bytes]:
+    context.cache_clear()
+    rows = compute(plan, RunFolder(folder, record.identity(plan, context(plan))), None, 1)
+    return record.make(plan, context(plan), rows, ["python", "-m", "benchmarks.run"])
+
+
+def test_a_proxy_against_a_file_of_truth(tmp_path: Path, truth: Path) -> None:
+    plan = replace(PLAN, settings=nas.Settings(truth=str(truth)))
+    made, table = measured(plan, tmp_path / "run")
+    known = pd.read_csv(truth).set_index(["group", "index"])["truth"]
+    expected = {g: kendalltau(params(g)[: len(known[g])], known[g]).statistic for g in ("test", "bnfree")}
+    pooled = kendalltau((params("test") + params("bnfree"))[:-1], known).statistic
+    assert {g: r["tau"]["tau"] for g, r in made["results"].items()} == pytest.approx({**expected, "all": pooled})
+    assert all(r["tau"]["low"] <= r["tau"]["tau"] <= r["tau"]["high"] for r in made["results"].values())
+    assert (made["results"]["bnfree"]["failed"], made["results"]["all"]["tau"]["n"]) == (1, 2 * NUM - 1)
+    assert b"truth.csv has no truth for it" in table
+    assert made["protocol"]["settings"]["truth"].startswith("truth.csv ")
+    assert str(tmp_path) not in str({**made, "command": ""})
+    assert checks.problems(made, table, {}) == []
+    line = lines_of(made)[0]
+    assert line.values["test"][0] == pytest.approx(expected["test"])
+    assert line.setting.startswith("truth of truth.csv ")
+    assert f"{expected['test']:.3f} [" in summary(made)
+
+
+def test_a_file_of_scores(tmp_path: Path, truth: Path) -> None:
+    scores = tmp_path / "guess.csv.gz"
+    pd.read_csv(truth).rename(columns={"truth": "score"}).to_csv(scores, index=False)
+    made, table = measured(
+        replace(PLAN, model=str(scores), settings=nas.Settings(truth=str(truth)), groups=("test",)), tmp_path / "run"
+    )
+    assert made["results"]["test"]["tau"]["tau"] == pytest.approx(1)
+    assert made["model"]["name"] == "guess"
+    assert checks.problems(made, table, {}) == []
+    changed = {**made, "results": {"test": {**made["results"]["test"], "tau": {"tau": 0.5}}}}
+    assert checks.problems(changed, table, {})
+
+
+def test_truth_is_accuracy_after_training() -> None:
+    """Of the same network, whatever scores it."""
+    context.cache_clear()
+    job = replace(PLAN, groups=("test",)).jobs()[4]
+    settings = nas.Settings(epochs=0.3)
+    rows = [evaluate(replace(PLAN, model=model, settings=settings), job) for model in ("params", "randinit")]
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+    assert rows[0]["truth"] == rows[1]["truth"]
+    assert rows[0]["score"] == params("test")[4]
+    assert 0 <= rows[1]["score"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [("group,index\n", "needed: group, index, truth or top1"), ("\xff\xfe", "cannot be read|has the columns")],
+)
+def test_files_that_cannot_be_used(tmp_path: Path, columns: str, message: str) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_bytes(columns.encode("latin-1"))
+    with pytest.raises(ValueError, match=message):
+        record.identity(replace(PLAN, settings=nas.Settings(truth=str(path))), context(PLAN))
+    with pytest.raises(ValueError, match=r"cannot be read|needed: group, index, score|has the columns"):
+        context(replace(PLAN, model=str(path)))
+    with pytest.raises(ValueError, match="cannot be read"):
+        context(replace(PLAN, model=str(tmp_path / "nothing.csv")))
+
+
+def test_proxies_are_for_nas_only() -> None:
+    with pytest.raises(ValueError, match="there is no model 'synflow'"):
+        context(Plan("no_finetune", PROTOCOLS["no_finetune"].settings(), "synflow", "digits", ("test",)))
+
+
+def test_published_rows_follow_from_published_results() -> None:
+    rows = {(row.model, row.dataset): row.values for row in published_rows("nas")}
+    assert len(rows) == 9
+    for dataset, protocol in (("cifar10", "sgd_50ep"), ("imagenet", "sgd_1ep")):
+        truth = accuracy(dataset, "RANDINIT", protocol=protocol)
+        for model, scores in (("GHN-2", accuracy(dataset, "GHN-2")), ("params", values(dataset, "params"))):
+            for split in ("test", "deep"):
+                pair = pd.concat([scores[split], truth[split]], axis=1, join="inner").dropna()
+                tau, low, high = rows[model, dataset][split]
+                assert tau == kendalltau(*pair.to_numpy().T).statistic
+                assert low < tau < high
