@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from jsonschema import Draft202012Validator, validators
 
 from benchmarks.initializers import initializers
 from benchmarks.networks import subjects
+from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.proxies import PROXIES
 from benchmarks.record import Record, RecordError, aggregate, frame, plan_jobs, run_id
@@ -24,7 +26,6 @@ from deepnets.symbolic import count_parameters
 from ghn_models import checkpoints
 
 _TOLERANCE = 1e-9
-_IDENTITY = ("protocol", "dataset", "model", "networks", "seed", "repeats")
 
 Problems = Iterator[str]
 
@@ -68,8 +69,14 @@ _Validator = validators.extend(
 
 def _form(record: Record) -> Problems:
     schema = json.loads((Path(__file__).parent / "schema.json").read_text())
-    for error in _Validator(schema).iter_errors(record):
-        yield f"{'.'.join(map(str, error.absolute_path)) or 'the record'}: {error.message[:200]}"
+    errors = list(_Validator(schema).iter_errors(record))
+    yield from (f"{'.'.join(map(str, e.absolute_path)) or 'the record'}: {e.message[:200]}" for e in errors)
+    if errors:
+        return
+    try:
+        date.fromisoformat(record["date"])
+    except ValueError:
+        yield f"date: {record['date']} is none"
 
 
 def _names(record: Record) -> Problems:
@@ -97,7 +104,7 @@ def _names(record: Record) -> Problems:
 
 
 def _hashes(record: Record, table: bytes, datasets: dict[str, Any]) -> Problems:
-    wanted = run_id({key: record[key] for key in _IDENTITY})
+    wanted = run_id(record)
     if record["run_id"] != wanted:
         yield f"its run_id is {record['run_id']}, but what it says was done has {wanted}"
     if hashlib.sha256(table).hexdigest() != record["rows_sha256"]:
@@ -139,13 +146,13 @@ def _rows(record: Record, table: bytes) -> Problems:
         what = f"no line for {' '.join(missing)}" if missing else "lines in another order, or more of them"
         yield f"its table has {what}"
         return
+    settings = kind.read_settings(record["protocol"]["settings"])
     for number, line in enumerate(lines[1:], 2):
-        yield from (
-            f"line {number} of its table: {problem}" for problem in _line(dict(zip(columns, line, strict=True)), kind)
-        )
+        wrong = _line(dict(zip(columns, line, strict=True)), kind, settings)
+        yield from (f"line {number} of its table: {problem}" for problem in wrong)
 
 
-def _line(line: dict[str, str], kind: Any) -> Problems:
+def _line(line: dict[str, str], kind: Protocol, settings: Any) -> Problems:
     if line["status"] == "failed":
         if not line["reason"]:
             yield "it failed without a reason"
@@ -158,6 +165,12 @@ def _line(line: dict[str, str], kind: Any) -> Problems:
         value = _number(line[name])
         if not np.isfinite(value) or (name in kind.accuracies and not 0 <= value <= 1):
             yield f"{name} is {line[name]!r}, which is no {'accuracy' if name in kind.accuracies else 'number'}"
+    for name in kind.columns:
+        choices = getattr(settings, f"{name}s", None)  # lr is one of lrs
+        if choices is not None and _number(line[name]) not in choices:
+            yield f"{name} is {line[name]}, but its settings have {', '.join(map(str, choices))}"
+    if "val_top1" in kind.columns and not 0 <= _number(line["val_top1"]) <= 1:
+        yield f"val_top1 is {line['val_top1']!r}, which is no accuracy"
     if kind.accuracies == ("top1", "top5") and _number(line["top1"]) > _number(line["top5"]):
         yield "top1 is above top5"
 

@@ -23,6 +23,7 @@ from deepnets import provenance
 from deepnets.files import replace_content
 
 FORMAT = 1
+_IDENTITY = ("protocol", "dataset", "model", "networks", "seed", "repeats")
 
 Record = dict[str, Any]
 
@@ -56,10 +57,15 @@ def identity(plan: Plan, context: Context) -> dict[str, Any]:
     }
 
 
-def run_id(identity: dict[str, Any]) -> str:
-    """Name of a run: protocol, data, model and a hash of its identity."""
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    names = (identity["protocol"]["name"], identity["dataset"]["name"], identity["model"]["name"])
+def run_id(record: Record) -> str:
+    """Name of a run: protocol, data, model and a hash of all that decides its results.
+
+    Args:
+        record: or its identity.
+    """
+    content = {key: record[key] for key in _IDENTITY}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    names = (content["protocol"]["name"], content["dataset"]["name"], content["model"]["name"])
     return "-".join((*names, digest[:8]))
 
 

@@ -53,7 +53,7 @@ class Run:
         device: cpu, cuda or cuda:N; by default a GPU if there is one.
         workers: processes on the CPU; by default one for each core.
         scheduler: address of a Dask scheduler, whose workers evaluate.
-        out: folder of the run; by default results/RUN_ID.
+        out: folder of the run, with a folder for each protocol if these are all; by default results/RUN_ID.
         plot: draw the distribution of accuracies.
     """
 
@@ -110,6 +110,8 @@ def plan_of(options: Run, settings: Any) -> Plan:
     """
     kind = protocol(options.protocol)
     groups = tuple(dict.fromkeys(g for name in options.split for g in (kind.groups if name == "all" else (name,))))
+    if not groups:
+        raise ValueError("--split has no names; it needs one or more")
     for group in groups:
         check_group(group)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -118,8 +120,8 @@ def plan_of(options: Run, settings: Any) -> Plan:
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}; it must be 1 or more")
     for name, value in (("seed", options.seed), ("orth_layer", options.orth_layer)):
-        if value < 0:
-            raise ValueError(f"{name} is {value}; it must be 0 or more")
+        if not 0 <= value < 2**63:
+            raise ValueError(f"{name} is {value}; it must be from 0 to 2^63 - 1")
     dataset = options.dataset or _trained_on(options)
     return Plan(
         protocol=options.protocol,
@@ -175,9 +177,9 @@ def main() -> int:
     try:
         for name in PROTOCOLS if options.protocol == "all" else (options.protocol,):
             settings = getattr(options, name, None) or protocol(name).settings()
-            path, made = run(
-                replace(options, protocol=name), settings, ["python", "-m", "benchmarks.run", *sys.argv[1:]]
-            )
+            out = options.out / name if options.out and options.protocol == "all" else options.out
+            one = replace(options, protocol=name, out=out)
+            path, made = run(one, settings, ["python", "-m", "benchmarks.run", *sys.argv[1:]])
             print(f"{summary(made)}\nrecord: {path}")
             if made["status"] != "dev":
                 print(f"to put it on the leaderboard: python -m benchmarks.leaderboard submit {path.parent}")

@@ -227,8 +227,11 @@ class RunFolder:
         path = self.path / "identity.json"
         wanted = json.loads(json.dumps(self.identity))
         if path.exists():
-            found = json.loads(path.read_text())
-            changed = next((key for key in wanted if found.get(key) != wanted[key]), None)
+            try:
+                found = json.loads(path.read_text())
+                changed = next((key for key in wanted if found.get(key) != wanted[key]), None)
+            except (ValueError, AttributeError):
+                raise FileError(f"{path} is damaged, so nobody knows what run it is; choose another --out") from None
             if changed is not None:
                 raise FileError(
                     f"{self.path} has a run with {changed} {found.get(changed)!r} instead of {wanted[changed]!r}; "
@@ -243,6 +246,8 @@ class RunFolder:
         for line in self._rows.read_text().splitlines() if self._rows.exists() else []:
             try:
                 row = json.loads(line)
+                if row["status"] not in ("ok", "failed"):
+                    continue
                 rows[Job(row["group"], row["index"], row["repeat"])] = row
             except (ValueError, KeyError, TypeError):
                 continue

@@ -83,7 +83,7 @@ def test_submitted_records_pass(board: Path, tmp_path: Path, capsys: pytest.Capt
 def test_data_sets_are_remembered(board: Path, tmp_path: Path) -> None:
     record_, table = made()
     record_["dataset"] |= {"name": "my_images", "sha256": {"train": "1" * 64, "val": "2" * 64, "test": "3" * 64}}
-    record_["run_id"] = record.run_id({k: record_[k] for k in record.identity(PLAN, context(PLAN))})
+    record_["run_id"] = record.run_id(record_)
     record.write(tmp_path / "mine", record_, table)
     Submit(tmp_path / "mine", board).run()
     assert Board(board).datasets["my_images"]["32"]["val"] == "2" * 64
@@ -103,7 +103,7 @@ def changed(change: Callable[[Record, list[dict[str, str]]], None], fit: bool = 
     table = frame.to_csv(index=False, lineterminator="\n").encode()
     if fit:
         record_["rows_sha256"] = record.hashlib.sha256(table).hexdigest()
-        record_["run_id"] = record.run_id({k: record_[k] for k in record.identity(PLAN, context(PLAN))})
+        record_["run_id"] = record.run_id(record_)
     return record_, table
 
 
@@ -195,6 +195,18 @@ def wrong_type(r: Record, lines: Any) -> None:
     r["seed"] = "0"
 
 
+def no_day(r: Record, lines: Any) -> None:
+    r["date"] = "2026-02-30"
+
+
+def formula_in_a_name(r: Record, lines: Any) -> None:
+    r["dataset"]["name"] = "=1+1"
+
+
+def text_in_settings(r: Record, lines: Any) -> None:
+    r["protocol"]["settings"] = {"truth": "| <b>"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -220,6 +232,9 @@ def wrong_type(r: Record, lines: Any) -> None:
         (extra_field, "'stars' was unexpected"),
         (missing_field, "'commit' is a required property"),
         (wrong_type, "seed: '0' is not of type 'integer'"),
+        (no_day, "date: 2026-02-30 is none"),
+        (formula_in_a_name, "'=1+1' does not match"),
+        (text_in_settings, "is not valid under any of the given schemas"),
     ],
 )
 def test_wrong_records_are_found(change: Any, message: str, board: Path, tmp_path: Path) -> None:
@@ -231,6 +246,21 @@ def test_wrong_records_are_found(change: Any, message: str, board: Path, tmp_pat
     assert already or message in str(refused.value)
     record.write(board / "runs", record_, table)
     assert any(message in problem for problem in Board(board).problems())
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("lr", 0.2, "lr is 0.2, but its settings have 0.4, 0.1, 0.04, 0.01, 0.001"),
+        ("val_top1", 1.5, "val_top1 is '1.5', which is no accuracy"),
+        ("params", "", "params is '', which is no number"),
+    ],
+)
+def test_other_columns_are_checked_too(column: str, value: object, message: str) -> None:
+    plan = Plan("finetune", finetune.Settings(), "randinit", "digits", ("test",), num=1)
+    rows = [{**rows_of(plan)[0], column: value}]
+    found = checks.problems(*record.make(plan, context(plan), rows, ["run"]), {})
+    assert found == [f"line 2 of its table: {message}"]
 
 
 def test_changes_without_new_hashes_are_found(board: Path) -> None:
@@ -257,7 +287,7 @@ def test_same_name_other_weights(board: Path) -> None:
         other = replace(PLAN, seed=seed)
         again, table = record.make(other, context(other), rows_of(other, seed), ["run"])
         again["model"] |= {"name": "mine", "weights_sha256": sha256}
-        again["run_id"] = record.run_id({k: again[k] for k in record.identity(PLAN, context(PLAN))})
+        again["run_id"] = record.run_id(again)
         record.write(board / "runs", again, table)
     assert any("which are called mine too" in problem for problem in Board(board).problems())
 
@@ -266,7 +296,7 @@ def test_weights_need_a_hash() -> None:
     record_, table = made()
     for name, sha256, message in (("mine", None, "needs a weights_sha256"), ("randinit", "a" * 64, "has no weights")):
         record_["model"] |= {"name": name, "weights_sha256": sha256}
-        record_["run_id"] = record.run_id({k: record_[k] for k in record.identity(PLAN, context(PLAN))})
+        record_["run_id"] = record.run_id(record_)
         assert any(message in problem for problem in checks.problems(record_, table, {}))
 
 

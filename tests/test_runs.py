@@ -231,7 +231,11 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
         ),
         ("--model randinit --split tests", "there are no networks 'tests'; accepted: all, train"),
         ("--model randinit --num 0", "num is 0; it must be 1 or more"),
-        ("--model randinit --seed -1", "seed is -1; it must be 0 or more"),
+        ("--model randinit --seed -1", "seed is -1; it must be from 0 to 2^63 - 1"),
+        ("--model randinit --split", "--split has no names; it needs one or more"),
+        ("--model nothing.csv --protocol nas", "nothing.csv cannot be read as CSV"),
+        ("--model params --protocol nas --nas.truth no.csv", "no.csv cannot be read as CSV"),
+        ("--model params", "there is no model 'params'"),
         ("--model randinit --dataset mnist", "there is no image data set 'mnist'"),
         ("--model randinit --dataset cifar10", "the images of cifar10 need the folder that they are in (--data-dir)"),
         ("--model randinit --device cuda:9", "there is no device 'cuda:9' (there is no CUDA GPU); accepted: cpu"),
@@ -260,6 +264,17 @@ def test_bad_input(
     assert code == 2
     assert message in " ".join((output.err + output.out).replace("│", " ").split())
     assert "Traceback" not in output.err
+
+
+def test_a_damaged_folder_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored(lambda case: {"top1": 0.5, "top5": 1.0}, monkeypatch)
+    whole = compute(PLAN, folder(tmp_path), None, 1)
+    (tmp_path / "rows.jsonl").write_text('{"group": "test"}\n[1]\nnull\n{"group": [1], "index": 0, "repeat": 0}\n')
+    assert same_twice(compute(PLAN, folder(tmp_path), None, 1), whole)
+    for content in ("", "[]", '{"a'):
+        (tmp_path / "identity.json").write_text(content)
+        with pytest.raises(FileError, match="is damaged, so nobody knows what run it is"):
+            compute(PLAN, folder(tmp_path), None, 1)
 
 
 def test_random_weights_run_but_are_no_result(

@@ -5,6 +5,7 @@ here or in a file. Within each group and over all of them: pooled correlations a
 groups.
 """
 
+import re
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -84,7 +85,8 @@ def check(settings: Settings) -> Settings:
         return settings
     _read(settings.truth)
     path = Path(settings.truth)
-    return replace(settings, truth=f"{path.name} {checkpoints.sha256(path)[:16]}")
+    name = re.sub(r"[^A-Za-z0-9_.+-]", "_", path.name)[-80:]
+    return replace(settings, truth=f"{name} {checkpoints.sha256(path)[:16]}")
 
 
 def _setting(settings: Settings) -> str:
