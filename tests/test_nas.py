@@ -9,9 +9,10 @@ import pytest
 from scipy.stats import kendalltau
 
 from benchmarks import checks, record
+from benchmarks.networks import subjects
 from benchmarks.paper_tables import published_rows
 from benchmarks.protocols import PROTOCOLS, nas
-from benchmarks.published import accuracy, values
+from benchmarks.published import accuracy, load, values
 from benchmarks.runs import Plan, RunFolder, compute, context, evaluate
 from benchmarks.tables import lines_of, summary
 from deepnets.sampling import sample_networks
@@ -58,6 +59,14 @@ def test_a_proxy_against_a_file_of_truth(tmp_path: Path, truth: Path) -> None:
     assert line.values["test"][0] == pytest.approx(expected["test"])
     assert line.setting.startswith("truth of truth.csv ")
     assert f"{expected['test']:.3f} [" in summary(made)
+
+
+def test_published_truth_is_that_of_the_network_of_this_name() -> None:
+    known = nas._known("published")
+    table = load("torchvision74")
+    trained = table[(table["method"] == "RANDINIT") & (table["protocol"] == "sota")].set_index("arch")["top1"]
+    assert {s.name: known["torchvision74", s.index] for s in subjects("torchvision74")} == trained.to_dict()
+    assert known["torchvision74", [s.name for s in subjects("torchvision74")].index("resnet50")] == pytest.approx(76.13)
 
 
 def test_a_file_of_scores(tmp_path: Path, truth: Path) -> None:

@@ -14,13 +14,15 @@ import pandas as pd
 import torch
 
 from benchmarks.evaluation import accuracies
+from benchmarks.networks import subjects
 from benchmarks.protocol import Case, Protocol, Result, count, described
+from benchmarks.published import load
 from benchmarks.scorers import column_of
 from benchmarks.sgd import fine_tune
 from benchmarks.summaries import CORRELATION
 from ghn_models import checkpoints
 
-_TRAINING = "training"
+_TRAINING, _PUBLISHED = "training", "published"
 _BATCH = 128
 _WEIGHT_DECAY = 3e-5
 
@@ -30,8 +32,8 @@ class Settings:
     """What the truth is.
 
     Args:
-        truth: "training" trains each network here; or a CSV file with the columns group, index and truth (or top1, as
-            the tables of other runs have).
+        truth: "training" trains each network here; "published" is the ImageNet accuracy of torchvision's weights, for
+            torchvision74; else a CSV file with the columns group, index and truth, or top1 as tables of other runs.
         epochs: of training, if it is done here.
         lr: learning rate of it.
     """
@@ -54,7 +56,7 @@ def evaluate(case: Case, settings: Settings) -> Result:
     score = case.scorer(case)
     if settings.truth == _TRAINING:
         return {"score": score, "truth": _trained(case, settings)}
-    known = _read(settings.truth)
+    known = _known(settings.truth)
     key = (case.subject.group, case.subject.index)
     if key not in known.index:
         raise ValueError(f"{Path(settings.truth).name} has no truth for it")
@@ -71,8 +73,13 @@ def _trained(case: Case, settings: Settings) -> float:
 
 
 @cache
-def _read(path: str) -> pd.Series:
-    return column_of(Path(path), ("truth", "top1"))
+def _known(truth: str) -> pd.Series:
+    """Truth by group and index."""
+    if truth != _PUBLISHED:
+        return column_of(Path(truth), ("truth", "top1"))
+    table = load("torchvision74")
+    trained = table[(table["method"] == "RANDINIT") & (table["protocol"] == "sota")].set_index("arch")["top1"]
+    return pd.Series({("torchvision74", s.index): trained[s.name] for s in subjects("torchvision74")})
 
 
 def check(settings: Settings) -> Settings:
@@ -81,15 +88,17 @@ def check(settings: Settings) -> Settings:
     Raises:
         ValueError: the file cannot be used.
     """
-    if settings.truth == _TRAINING:
+    if settings.truth in (_TRAINING, _PUBLISHED):
         return settings
-    _read(settings.truth)
+    _known(settings.truth)
     path = Path(settings.truth)
     name = re.sub(r"[^A-Za-z0-9_.+-]", "_", path.name)[-80:]
     return replace(settings, truth=f"{name} {checkpoints.sha256(path)[:16]}")
 
 
 def _setting(settings: Settings) -> str:
+    if settings.truth == _PUBLISHED:
+        return "ImageNet accuracy of torchvision's weights"
     if settings.truth != _TRAINING:
         return f"truth of {settings.truth}"
     return described(f"trained for {count(settings.epochs, 'epoch')}", settings, "epochs")
