@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from jsonschema import Draft202012Validator, validators
 
-from benchmarks.initializers import initializers
+from benchmarks.initializers import method
 from benchmarks.networks import subjects
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.record import KEY, Record, RecordError, aggregate, frame, plan_jobs, run_id
@@ -105,7 +105,7 @@ def _hashes(record: Record, table: bytes, datasets: dict[str, Any]) -> Problems:
     known = datasets.get(data["name"], {}).get(str(data["image_size"]))
     if known is not None and known != data["sha256"]:
         yield f"its data have other sha256 than {data['name']} with {data['image_size']} pixels has"
-    random, has_weights = record["model"]["name"] in initializers(), record["model"]["weights_sha256"] is not None
+    random, has_weights = method(record["model"]["name"]) is not None, record["model"]["weights_sha256"] is not None
     if random == has_weights:
         yield f"{record['model']['name']} {'has no' if random else 'needs a'} weights_sha256"
     shipped = _shipped().get(record["model"]["name"].removesuffix("_orth"))

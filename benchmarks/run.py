@@ -20,6 +20,7 @@ import torch
 import tyro
 
 from benchmarks import record
+from benchmarks.initializers.ghn import SUFFIX, find_weights, is_ghn
 from benchmarks.networks import check_group
 from benchmarks.plots import plot_run
 from benchmarks.protocols import PROTOCOLS, protocol
@@ -28,7 +29,7 @@ from benchmarks.runs import Plan, RunFolder, compute, context
 from benchmarks.tables import summary
 from deepnets import provenance
 from deepnets.storage import FileError
-from ghn_models import checkpoints, list_models
+from ghn_models import checkpoints
 
 
 @dataclass(frozen=True)
@@ -149,12 +150,9 @@ def check_device(device: str) -> None:
 
 def _trained_on(options: Run) -> str:
     """The data set that a GHN was trained on; digits for those that were not trained."""
-    base = options.model.removesuffix("_orth")
-    known = (Path(base) / checkpoints.CONFIG).is_file() or base in (*list_models(), *list_models(weights=True))
-    if options.random_weights or not known:
+    base = options.model.removesuffix(SUFFIX)
+    if options.random_weights or not is_ghn(base):
         return "digits"
-    from benchmarks.initializers import find_weights
-
     return str(checkpoints.about(find_weights(base)).get("dataset", "digits"))
 
 
