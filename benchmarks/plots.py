@@ -1,13 +1,16 @@
 """Pictures of results."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from torch import nn
 
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.record import Record, frame
+from ghn_models.postprocess import correlation_spread
 
 
 def plot_run(folder: Path, record: Record, table: bytes) -> Path:
@@ -39,5 +42,26 @@ def plot_run(folder: Path, record: Record, table: bytes) -> Path:
     axes.set_title(f"{record['model']['name']} on {record['dataset']['name']}, {kind.name}", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     path = folder / f"{record['run_id']}.png"
+    figure.savefig(path, dpi=200)
+    return path
+
+
+def plot_correlations(path: Path, networks: Mapping[str, nn.Module]) -> Path:
+    """How much the channels of convolutions are correlated, layer by layer (GHN-orth paper, Figure 2).
+
+    Args:
+        path: of the picture.
+        networks: of one architecture, by what gave them their parameters.
+    """
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for name, network in networks.items():
+        layers = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+        axes.plot([float(correlation_spread(layer.weight.detach())) for layer in layers], label=name, linewidth=1)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("convolution")
+    axes.set_ylabel("std of channel correlations")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=200)
     return path

@@ -1,16 +1,4 @@
-"""What gives networks their parameters: GHNs, and the initialisations that they are compared with.
-
-randinit            PyTorch's own random initialisation
-he                  normal weights of variance 2 / fan_in (He et al., 2015)
-orth                orthogonal weights (Saxe et al., 2014)
-fixup               residual networks without batch norm (Zhang et al., 2019)
-gradinit            learnt factors of parameters, 390 steps (Zhu et al., 2021)
-metainit            learnt norms of weights, 500 steps (Dauphin and Schoenholz, 2019)
-gradinit.N          the same with N steps; metainit.N likewise
-pretrained:PATH     trained weights of torchvision, a file or a folder with one for each network
-NAME                a GHN: weights as for `ghn_models.load` ("ghn3_t", "ghn3_t.digits", a folder)
-NAME_orth           a GHN whose predicted weights are made orthogonal (GHN-orth, Knyazev, 2022)
-"""
+"""What gives networks their parameters: GHNs, and the initialisations that they are compared with; see `MODELS`."""
 
 from functools import partial
 from pathlib import Path
@@ -24,8 +12,22 @@ from benchmarks.initializers.pretrained import PREFIX, pretrained
 from benchmarks.initializers.random import he, orth, randinit
 from ghn_models import list_models
 
-__all__ = ["METHODS", "Initializer", "Setting", "Untrained", "initializer", "method"]
+__all__ = ["METHODS", "MODELS", "Initializer", "Setting", "Untrained", "initializer", "method"]
 
+MODELS = """\
+randinit         PyTorch's own random initialisation
+he               normal weights of variance 2 / fan_in (He et al., 2015)
+orth             orthogonal weights (Saxe et al., 2014)
+fixup            residual networks without batch norm (Zhang et al., 2019)
+gradinit         learnt factors of parameters, 390 steps; slow on CPUs (Zhu et al., 2021)
+metainit         learnt norms of weights, 500 steps; slower (Dauphin and Schoenholz, 2019)
+gradinit.N       the same with N steps, to save time; metainit.N likewise
+pretrained:PATH  trained weights of torchvision: a file, or a folder with NAME.pth or NAME.safetensors for each network
+ghn3_t, ...      a GHN, that is, predicted parameters: shipped or converted weights (ghn3_t, ghn3_t.digits)
+FOLDER           a GHN that you have trained, e.g. runs/my_ghn/best
+NAME_orth        a GHN whose predicted weights are made orthogonal (GHN-orth, Knyazev, 2022), e.g. ghn3_t_orth
+"""
+"""What --model accepts."""
 METHODS: dict[str, Apply] = {f.__name__: f for f in (randinit, he, orth, fixup, gradinit, metainit)}
 """Initialisations that read no weights."""
 _LEARNT = {f.__name__: f for f in (gradinit, metainit)}
@@ -44,7 +46,7 @@ def initializer(name: str, device: str = "cpu", orth_layer: int = 0, untrained: 
     """What gives networks their parameters.
 
     Args:
-        name: see the head of this file.
+        name: see `MODELS`.
         device: of the GHN.
         orth_layer: the first layer that NAME_orth makes orthogonal.
         untrained: make a GHN with random weights instead of loading one.

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ghn_models import batch_statistics
 
@@ -18,8 +21,24 @@ def differentiable(model: nn.Module) -> Iterator[None]:
 
     Batch norm uses the statistics of each batch, dropout does nothing, and attention is not fused.
     """
+    norms: list[Any] = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     with batch_statistics(model), sdpa_kernel(SDPBackend.MATH):
-        yield
+        for norm in norms:
+            norm.forward = partial(_batch_norm, norm)
+        try:
+            yield
+        finally:
+            for norm in norms:
+                del norm.forward
+
+
+def _batch_norm(norm: Any, x: Tensor) -> Tensor:
+    """Of single operations; PyTorch's own has no third derivatives."""
+    dims = [dim for dim in range(x.dim()) if dim != 1]
+    shape = [-1 if dim == 1 else 1 for dim in range(x.dim())]
+    centred = x - x.mean(dims, keepdim=True)
+    normalized = centred * (centred.square().mean(dims, keepdim=True) + norm.eps).rsqrt()
+    return normalized if norm.weight is None else normalized * norm.weight.view(shape) + norm.bias.view(shape)
 
 
 def loss(model: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
