@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from jsonschema import Draft202012Validator, validators
 
-from benchmarks.initializers import initializers
+from benchmarks.initializers import method
 from benchmarks.networks import subjects
 from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS
@@ -113,10 +113,11 @@ def _hashes(record: Record, table: bytes, datasets: dict[str, Any]) -> Problems:
     known = datasets.get(data["name"], {}).get(str(data["image_size"]))
     if known is not None and known != data["sha256"]:
         yield f"its data have other sha256 than {data['name']} with {data['image_size']} pixels has"
-    nameable = (*initializers(), *(PROXIES if PROTOCOLS[record["protocol"]["name"]].scores else ()))
-    random, has_weights = record["model"]["name"] in nameable, record["model"]["weights_sha256"] is not None
+    name = record["model"]["name"]
+    proxy = PROTOCOLS[record["protocol"]["name"]].scores and name in PROXIES
+    random, has_weights = proxy or method(name) is not None, record["model"]["weights_sha256"] is not None
     if random == has_weights:
-        yield f"{record['model']['name']} {'has no' if random else 'needs a'} weights_sha256"
+        yield f"{name} {'has no' if random else 'needs a'} weights_sha256"
     shipped = _shipped().get(record["model"]["name"].removesuffix("_orth"))
     if shipped is not None and shipped != record["model"]["weights_sha256"]:
         yield f"its weights have another sha256 than the shipped {record['model']['name']}"

@@ -1,4 +1,7 @@
-"""The networks that models are evaluated on, in groups: splits of DeepNets-1M, PyTorch-74, single networks by name."""
+"""The networks that models are evaluated on, in groups: splits of DeepNets-1M, PyTorch-74, single networks by name.
+
+Names with + between them, resnet50+resnet101, are an ensemble of single networks.
+"""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -6,10 +9,12 @@ from typing import Any
 
 from torch import nn
 
+from benchmarks.ensemble import Ensemble
 from deepnets import ArchGraph, Architecture, symbolic_graph
 from deepnets.named import darts, vit
 from deepnets.sampling import SPLITS, sample_networks
 from deepnets.torchvision74 import TORCHVISION74
+from deepnets.variants import VARIANTS, PooledViT
 
 EVALUATION_SPLITS = ("test", "wide", "deep", "dense", "bnfree")
 PREDEFINED = ("resnet50", "vit")
@@ -33,6 +38,9 @@ class Subject:
 
     def build(self, image_size: int, num_classes: int) -> tuple[nn.Module, ArchGraph | None]:
         """The network with PyTorch's random initialisation, and its graph unless it has to be traced."""
+        if "+" in self.name:
+            names = self.name.split("+")
+            return Ensemble([Subject(name, 0, name).build(image_size, num_classes)[0] for name in names]), None
         architecture = self.architecture(image_size)
         if architecture is None:
             return torchvision_network(self.name, image_size, num_classes), None
@@ -49,10 +57,12 @@ class Subject:
 
 def check_group(group: str) -> None:
     """Raise ValueError if there are no such networks."""
-    known = (*SPLITS, "torchvision74", "predefined", *_ARCHITECTURES)
-    if group not in known and group not in TORCHVISION74:
+    groups, single = (*SPLITS, "torchvision74", "predefined"), (*_ARCHITECTURES, *VARIANTS)
+    known = {*single, *TORCHVISION74}
+    if group not in groups and not known.issuperset(group.split("+")):
         raise ValueError(
-            f"there are no networks {group!r}; accepted: all, {', '.join(known)}, or one of PyTorch-74, e.g. resnet50"
+            f"there are no networks {group!r}; accepted: all, {', '.join(groups)}; {', '.join(single)}, or one of "
+            "PyTorch-74, e.g. resnet50; and ensembles of these, e.g. resnet50+resnet101"
         )
 
 
@@ -82,7 +92,7 @@ def _names(group: str) -> tuple[str, ...]:
 
 
 def torchvision_network(name: str, image_size: int, num_classes: int) -> nn.Module:
-    """A network of torchvision; on images of 32 pixels its first layers keep the resolution.
+    """A network of torchvision, or a variant of one; on images of 32 pixels its first layers keep the resolution.
 
     As for ResNet-50 in the DeepNets paper (section 3), the first convolution of residual and dense networks, ConvNeXt
     and Swin gets 3x3 kernels and stride 1, and a pooling layer right behind it goes. Vision Transformers get patches
@@ -90,6 +100,11 @@ def torchvision_network(name: str, image_size: int, num_classes: int) -> nn.Modu
     """
     import torchvision
 
+    if name in VARIANTS:
+        variant = VARIANTS[name](num_classes)
+        if image_size == 32:
+            _keep_resolution(variant, name)
+        return variant
     factory = getattr(torchvision.models, name)
     options: dict[str, Any] = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
     if image_size == 32 and name.startswith("vit_"):
@@ -108,6 +123,8 @@ def _keep_resolution(network: Any, name: str) -> None:
         features.conv0, features.pool0 = _small(features.conv0), nn.Identity()
     elif name.startswith(("convnext", "swin")):
         network.features[0][0] = _small(network.features[0][0])
+    elif isinstance(network, PooledViT):
+        network.set_patches(32, 4, nn.Conv2d(3, network.hidden_dim, 4, stride=4))
     elif name.startswith("vit"):
         network.image_size, network.patch_size = 32, 4
         network.conv_proj = nn.Conv2d(3, network.hidden_dim, 4, stride=4)

@@ -2,6 +2,7 @@
 
     python -m benchmarks.run --model ghn3_t                                    shipped weights, their data set
     python -m benchmarks.run --model randinit --protocol finetune --split test --num 20 --repeats 3
+    python -m benchmarks.run --model gradinit.100 --protocol finetune --split bnfree --num 20
     python -m benchmarks.run --model runs/my_ghn/best --dataset cifar10 --data-dir data
     python -m benchmarks.run --model ghn3_t --protocol transfer --dataset cifar10-jpg --data-dir data --split resnet50
 
@@ -14,12 +15,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated, Any, Literal
 
 import torch
 import tyro
 
 from benchmarks import record
+from benchmarks.initializers import MODELS
+from benchmarks.initializers.ghn import SUFFIX, find_weights, is_ghn
 from benchmarks.networks import check_group
 from benchmarks.plots import plot_run
 from benchmarks.protocols import PROTOCOLS, protocol
@@ -28,7 +32,7 @@ from benchmarks.runs import Plan, RunFolder, compute, context
 from benchmarks.tables import summary
 from deepnets import provenance
 from deepnets.storage import FileError
-from ghn_models import checkpoints, list_models
+from ghn_models import checkpoints
 from ghn_models.images import usual_image_size
 
 
@@ -37,14 +41,15 @@ class Run:
     """What to evaluate.
 
     Args:
-        model: randinit, orth, a GHN (ghn3_t, ghn3_t.digits, a folder with a checkpoint), or NAME_orth of a GHN.
+        model: what gives the networks their parameters, one of the list above, e.g. randinit, gradinit.100, ghn3_t.
         protocol: what is measured; all for every protocol, one after the other.
         dataset: digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet or folder; by default what the GHN was
             trained on, or digits.
         data_dir: folder of the images; digits need none.
         image_size: 32 or 224; by default 224 for imagenet, else 32.
         split: networks: splits of DeepNets-1M (test, wide, ...), all for those of the protocol, torchvision74,
-            predefined, or single ones such as resnet50, darts, vit.
+            predefined, single ones such as resnet50, darts, vit, resnet50_bnfree, vit_b_16_gap, efficientnet_b0_relu,
+            resnet1000, vit_1_2b, or an ensemble, resnet50+resnet101, whose logits are averaged.
         num: the first so many networks of each split; by default all.
         repeats: how often each network is evaluated, with other random numbers; by default as in the protocol.
         seed: of everything random.
@@ -151,12 +156,9 @@ def check_device(device: str) -> None:
 
 def _trained_on(options: Run) -> str:
     """The data set that a GHN was trained on; digits for those that were not trained."""
-    base = options.model.removesuffix("_orth")
-    known = (Path(base) / checkpoints.CONFIG).is_file() or base in (*list_models(), *list_models(weights=True))
-    if options.random_weights or not known:
+    base = options.model.removesuffix(SUFFIX)
+    if options.random_weights or not is_ghn(base):
         return "digits"
-    from benchmarks.initializers import find_weights
-
     return str(checkpoints.about(find_weights(base)).get("dataset", "digits"))
 
 
@@ -173,7 +175,9 @@ def options_class() -> type:
 def main() -> int:
     """The command; 2 if it was given something it cannot use."""
     kinds = "\n".join(f"    {name:<12}  {kind.about}" for name, kind in PROTOCOLS.items())
-    options: Any = tyro.cli(options_class(), description=f"{__doc__}\nProtocols:\n\n{kinds}\n")
+    options: Any = tyro.cli(
+        options_class(), description=f"{__doc__}\nModels:\n\n{indent(MODELS, ' ' * 4)}\nProtocols:\n\n{kinds}\n"
+    )
     try:
         for name in PROTOCOLS if options.protocol == "all" else (options.protocol,):
             settings = getattr(options, name, None) or protocol(name).settings()

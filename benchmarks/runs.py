@@ -19,7 +19,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from benchmarks.initializers import Initializer, Untrained, initializer
+from benchmarks.ensemble import members
+from benchmarks.initializers import Initializer, Setting, Untrained, initializer
 from benchmarks.networks import Subject, subject, subjects
 from benchmarks.protocol import Case, Protocol
 from benchmarks.protocols import protocol
@@ -151,7 +152,9 @@ def _prepare(plan: Plan, job: Job) -> Prepared:
     params = sum(p.numel() for p in model.parameters())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # parameters that are not predicted keep their initialisation
-        here.initializer.apply(model, graph, plan.image_size, here.protocol.beta(plan.settings), generator)
+        for name, member in zip(network.name.split("+"), members(model), strict=True):
+            beta = here.protocol.beta(plan.settings)
+            here.initializer.apply(member, Setting(name, graph, here.task, plan.image_size, generator, beta))
     return Prepared(network, model.to(plan.device), seed % 2**31, params)
 
 

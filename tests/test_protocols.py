@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from benchmarks import sgd
 from benchmarks.evaluation import accuracies
-from benchmarks.initializers import Untrained, initializer
+from benchmarks.initializers import Setting, Untrained, initializer
 from benchmarks.networks import Subject, check_group, subjects, torchvision_network
 from benchmarks.protocol import Case
 from benchmarks.protocols import PROTOCOLS, finetune, transfer
 from benchmarks.scorers import by_accuracy
+from deepnets import ArchGraph
 from deepnets.sampling import SPLITS
 from ghn_models.images import ImageTask, load_images
 
@@ -221,11 +222,15 @@ def test_unknown_groups() -> None:
 # Initialisations
 
 
+def setting(digits: ImageTask, graph: ArchGraph | None = None, beta: float = 0.0, seed: int = 0) -> Setting:
+    return Setting("test/3", graph, digits, 32, torch.Generator().manual_seed(seed), beta)
+
+
 def network_of(name: str, seed: int = 0, **options: object) -> nn.Module:
     init = initializer(name, untrained=None if name in ("randinit", "orth") else Untrained(10, 32, 0), **options)
-    generator = torch.default_generator.manual_seed(seed)
+    torch.manual_seed(seed)
     model, graph = Subject("test", 3, "test/3").build(32, 10)
-    init.apply(model, graph, 32, 0.0, generator)
+    init.apply(model, setting(load_images("digits"), graph))
     return model
 
 
@@ -255,15 +260,15 @@ def test_orthogonal_initialisations() -> None:
             assert torch.allclose(matrix @ matrix.T, torch.eye(len(matrix)), atol=1e-5)
 
 
-def test_noise_is_added_to_predicted_weights_only() -> None:
+def test_noise_is_added_to_predicted_weights_only(digits: ImageTask) -> None:
     init = initializer("ghn3_t", untrained=Untrained(10, 32, 0))
     models = []
     for beta in (0.0, 1e-3):
         model, graph = Subject("test", 3, "test/3").build(32, 10)
-        init.apply(model, graph, 32, beta, torch.Generator().manual_seed(0))
+        init.apply(model, setting(digits, graph, beta))
         models.append(model)
     moved = np.array([(a - b).abs().max().item() for a, b in zip(*map(weights, models), strict=True)])
     assert 0 < moved.max() < 0.1
     random = [network_of("randinit") for _ in range(2)]
-    initializer("randinit").apply(random[0], None, 32, 1e-3, torch.Generator())
+    initializer("randinit").apply(random[0], setting(digits, beta=1e-3))
     assert all(map(torch.equal, weights(random[0]), weights(random[1])))

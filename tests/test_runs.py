@@ -220,7 +220,7 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--model ghn4", "there is no model 'ghn4'; accepted: randinit, orth, weights of a GHN"),
+        ("--model ghn4", "there is no model 'ghn4'; accepted: randinit, he, orth, fixup, gradinit, metainit"),
         ("--model ghn2_t5", "there are no weights of ghn2_t5; train it (python -m ghn_models.train --model ghn2_t5)"),
         ("--model ghn3_l_orth", "file ghn3lm8.pt from"),
         ("--model ghn3_l_orth", "or train it (python -m ghn_models.train --model ghn3_l), or try it with --random-w"),

@@ -3,6 +3,7 @@
 from copy import deepcopy
 from dataclasses import dataclass
 
+from benchmarks.ensemble import members
 from benchmarks.evaluation import accuracies
 from benchmarks.protocol import Case, Protocol, Result, count, described
 from benchmarks.sgd import fine_tune
@@ -34,15 +35,19 @@ def evaluate(case: Case, settings: Settings) -> Result:
     """Test accuracy with the learning rate that is best on the validation images.
 
     SGD with momentum 0.9, weight decay 3e-5 and batches of 128 images. Only the network that was chosen sees the test
-    images. Batch norm uses the statistics of batches of 64 images, as without fine-tuning.
+    images. Batch norm uses the statistics of batches of 64 images, as without fine-tuning. The networks of an ensemble
+    are trained one by one, with the learning rate that is best for all of it.
     """
     evaluation_batch = case.evaluation_batch
     best: tuple[float, float] = (-1.0, 0.0)
     for lr in settings.lrs:
         model = deepcopy(case.model)
-        finite = fine_tune(
-            *(model, case.task.train, settings.epochs, case.batch_size, lr, _WEIGHT_DECAY),
-            *(case.seed, case.task.flip),
+        finite = all(
+            fine_tune(
+                *(member, case.task.train, settings.epochs, case.batch_size, lr, _WEIGHT_DECAY),
+                *(case.seed, case.task.flip),
+            )
+            for member in members(model)
         )
         accuracy = accuracies(model, case.task.val.batches(evaluation_batch))[0] if finite else 0.0
         if accuracy > best[0]:

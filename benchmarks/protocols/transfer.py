@@ -6,6 +6,7 @@ from itertools import product
 
 from torch import nn
 
+from benchmarks.ensemble import members
 from benchmarks.evaluation import accuracies
 from benchmarks.protocol import Case, Protocol, Result, described
 from benchmarks.sgd import fine_tune, seed_device
@@ -47,7 +48,8 @@ def evaluate(case: Case, settings: Settings) -> Result:
     with a fifth of the labels held out, and the network is then trained on all of them. The labels depend on the seed.
     """
     seed_device(case.model, case.seed)
-    new_classifier(case.model, case.task.num_classes)
+    for member in members(case.model):
+        new_classifier(member, case.task.num_classes)
     count = settings.labels_per_class // _HELD_OUT
     labels = case.task.train.few(settings.labels_per_class, case.seed)
     part = case.task.train.few(settings.labels_per_class - count, case.seed)
@@ -55,10 +57,8 @@ def evaluate(case: Case, settings: Settings) -> Result:
 
     def train(images: ImagePart, lr: float, weight_decay: float) -> tuple[nn.Module, bool]:
         model = deepcopy(case.model)
-        finite = fine_tune(
-            *(model, images, settings.epochs, case.batch_size, lr, weight_decay, case.seed, case.task.flip), decay=True
-        )
-        return model, finite
+        options = (images, settings.epochs, case.batch_size, lr, weight_decay, case.seed, case.task.flip)
+        return model, all(fine_tune(member, *options, decay=True) for member in members(model))
 
     tried = []
     for lr, weight_decay in product(settings.lrs, settings.weight_decays):

@@ -1,0 +1,68 @@
+"""What gives networks their parameters: GHNs, and the initialisations that they are compared with; see `MODELS`."""
+
+from functools import partial
+from pathlib import Path
+
+from benchmarks.initializers.base import Apply, Initializer, Setting
+from benchmarks.initializers.fixup import fixup
+from benchmarks.initializers.ghn import SUFFIX, Untrained, is_ghn, predicted
+from benchmarks.initializers.gradinit import gradinit
+from benchmarks.initializers.metainit import metainit
+from benchmarks.initializers.pretrained import PREFIX, pretrained
+from benchmarks.initializers.random import he, orth, randinit
+from ghn_models import list_models
+
+__all__ = ["METHODS", "MODELS", "Initializer", "Setting", "Untrained", "initializer", "method"]
+
+MODELS = """\
+randinit         PyTorch's own random initialisation
+he               normal weights of variance 2 / fan_in (He et al., 2015)
+orth             orthogonal weights (Saxe et al., 2014)
+fixup            residual networks without batch norm (Zhang et al., 2019)
+gradinit         learnt factors of parameters, 390 steps; slow on CPUs (Zhu et al., 2021)
+metainit         learnt norms of weights, 500 steps; slower (Dauphin and Schoenholz, 2019)
+gradinit.N       the same with N steps, to save time; metainit.N likewise
+pretrained:PATH  trained weights of torchvision: a file, or a folder with NAME.pth or NAME.safetensors for each network
+ghn3_t, ...      a GHN, that is, predicted parameters: shipped or converted weights (ghn3_t, ghn3_t.digits)
+FOLDER           a GHN that you have trained, e.g. runs/my_ghn/best
+NAME_orth        a GHN whose predicted weights are made orthogonal (GHN-orth, Knyazev, 2022), e.g. ghn3_t_orth
+"""
+"""What --model accepts."""
+METHODS: dict[str, Apply] = {f.__name__: f for f in (randinit, he, orth, fixup, gradinit, metainit)}
+"""Initialisations that read no weights."""
+_LEARNT = {f.__name__: f for f in (gradinit, metainit)}
+_MOST_STEPS = 10**6
+
+
+def method(name: str) -> Apply | None:
+    """The initialisation of this name, NAME or NAME.STEPS; None if it is something that reads weights."""
+    base, _, steps = name.partition(".")
+    if base in _LEARNT and steps.isdecimal() and steps == str(int(steps)) and 1 <= int(steps) <= _MOST_STEPS:
+        return partial(_LEARNT[base], steps=int(steps))
+    return METHODS.get(name)
+
+
+def initializer(name: str, device: str = "cpu", orth_layer: int = 0, untrained: Untrained | None = None) -> Initializer:
+    """What gives networks their parameters.
+
+    Args:
+        name: see `MODELS`.
+        device: of the GHN.
+        orth_layer: the first layer that NAME_orth makes orthogonal.
+        untrained: make a GHN with random weights instead of loading one.
+
+    Raises:
+        ValueError: an unknown name, or weights that are not at hand.
+    """
+    found = method(name)
+    if found is not None:
+        return Initializer(name, found)
+    if name.startswith(PREFIX):
+        return pretrained(Path(name.removeprefix(PREFIX)))
+    if is_ghn(name.removesuffix(SUFFIX)):
+        return predicted(name, device, orth_layer, untrained)
+    raise ValueError(
+        f"there is no model {name!r}; accepted: {', '.join(METHODS)}, NAME.STEPS of {' and '.join(_LEARNT)}, "
+        f"{PREFIX}PATH, weights of a GHN ({', '.join(list_models(weights=True)[:4])}, ...) or the folder of a "
+        f"checkpoint, and NAME{SUFFIX} of a GHN"
+    )

@@ -1,0 +1,59 @@
+"""What an initialiser is, and what it may look at."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from deepnets import ArchGraph
+from ghn_models.images import ImageTask
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What is known of a network and of its task when it gets its parameters.
+
+    Args:
+        name: of the network.
+        graph: of the network, if it is at hand.
+        task: images, on the device that networks run on.
+        image_size: of the network's inputs.
+        generator: random numbers, on the CPU.
+        beta: strength of noise on predicted weights.
+    """
+
+    name: str
+    graph: ArchGraph | None
+    task: ImageTask
+    image_size: int
+    generator: torch.Generator
+    beta: float = 0.0
+
+    def seed(self) -> int:
+        """A random seed."""
+        return int(torch.randint(2**62, (), generator=self.generator))
+
+
+Apply = Callable[[nn.Module, Setting], None]
+"""Changes a network with PyTorch's initialisation in place; it may move it to the device of the images."""
+
+
+@dataclass(frozen=True)
+class Initializer:
+    """Gives a network its parameters.
+
+    Args:
+        name: what it is called in tables.
+        apply: what it does with a network.
+        weights_sha256: of the weights that it reads: those of a GHN, or trained ones.
+        about: what the checkpoint of a GHN says of itself.
+        num_classes: that the classifier is predicted for.
+    """
+
+    name: str
+    apply: Apply
+    weights_sha256: str | None = None
+    about: dict[str, Any] | None = None
+    num_classes: int | None = None

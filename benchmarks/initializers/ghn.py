@@ -1,0 +1,97 @@
+"""Parameters that GHNs predict."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.initializers.base import Apply, Initializer, Setting
+from ghn_models import GHN, CheckpointError, add_noise, checkpoints, create, list_models, load, orthogonalize
+
+SUFFIX = "_orth"
+
+
+def predicted(name: str, device: str, orth_layer: int, untrained: "Untrained | None") -> Initializer:
+    """A GHN, or one whose predicted weights are made orthogonal: GHN-orth (Knyazev, 2022, section 3).
+
+    Args:
+        name: of weights, or NAME_orth.
+        device: of the GHN.
+        orth_layer: the first layer that NAME_orth makes orthogonal.
+        untrained: make a GHN with random weights instead of loading one.
+
+    Raises:
+        ValueError: weights that are not at hand.
+    """
+    base, orthogonal = name.removesuffix(SUFFIX), name.endswith(SUFFIX)
+    if untrained is not None:
+        ghn, about, sha256, called = untrained.create(base), None, None, f"{base}.random"
+    else:
+        folder = find_weights(base)
+        ghn, about = load(folder), checkpoints.about(folder)
+        sha256 = checkpoints.sha256(folder / checkpoints.WEIGHTS)
+        known = folder.resolve().parent in (checkpoints.SHIPPED.resolve(), checkpoints.cache().resolve())
+        called = folder.name if known else _called(about, sha256)
+    apply = _predicting(ghn.to(device).eval(), orth_layer if orthogonal else None)
+    return Initializer(called + SUFFIX * orthogonal, apply, sha256, about, ghn.config.num_classes)
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """A GHN with random weights, to try things out.
+
+    Args:
+        num_classes, image_size: as for `ghn_models.create`.
+        seed: of its weights.
+    """
+
+    num_classes: int
+    image_size: int
+    seed: int
+
+    def create(self, name: str) -> GHN:
+        """The GHN of this name."""
+        torch.manual_seed(self.seed)
+        return create(name, self.num_classes, self.image_size)
+
+
+def is_ghn(name: str) -> bool:
+    """Whether a name is that of a GHN, of weights, or the folder of a checkpoint."""
+    return (Path(name) / checkpoints.CONFIG).is_file() or name in (*list_models(), *list_models(weights=True))
+
+
+def find_weights(name: str) -> Path:
+    """Folder of a GHN's weights.
+
+    Raises:
+        ValueError: weights that are not at hand; says how to get them.
+    """
+    if (Path(name) / checkpoints.CONFIG).is_file():
+        return Path(name)
+    try:
+        return checkpoints.find(name, list_models())
+    except CheckpointError as error:
+        model = name.split(".")[0]
+        reason = str(error).split("; ghn_models.create")[0]
+        train = f"train it (python -m ghn_models.train --model {model})"
+        raise ValueError(
+            f"{reason}; {'or ' if 'convert' in reason else ''}{train}, or try it with --random-weights"
+        ) from None
+
+
+def _called(about: dict[str, Any], sha256: str) -> str:
+    """Name of weights that are nobody's but the user's."""
+    return f"{about.get('model', 'ghn')}.{about.get('dataset', 'custom')}-{sha256[:6]}"
+
+
+def _predicting(ghn: GHN, orth_layer: int | None) -> Apply:
+    def apply(model: nn.Module, setting: Setting) -> None:
+        ghn(model, setting.image_size, setting.graph)
+        if setting.beta:
+            add_noise(model, setting.beta, orth_layer or 0, setting.generator)
+        if orth_layer is not None:
+            orthogonalize(model, orth_layer)
+
+    return apply

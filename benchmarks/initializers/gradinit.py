@@ -1,0 +1,79 @@
+"""GradInit: factors for the parameters, such that the first step of SGD helps most (Zhu et al., 2021)."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.initializers.base import Setting
+from benchmarks.initializers.objectives import differentiable, gradients, loss, norm
+from ghn_models.images import ImageTask
+
+STEPS = 390
+"""An epoch of CIFAR-10 (section 4.1)."""
+_GAMMA = 1.0  # largest gradient norm
+_ETA = 0.1  # length of the step
+_LR = 1e-2  # of factors; the paper takes 1e-3 to 1e-1, depending on the network
+_SMALLEST = 0.01  # factor of a weight
+_CLIP = 1.0  # gradient of a factor
+_HALF = 64  # images in half a batch
+_CROP = 4
+
+
+def gradinit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
+    """Multiply each parameter with a learnt factor (Zhu et al., 2021, Algorithm 1, for SGD).
+
+    The factors minimize the loss after one step along the normalized gradient, on a batch of which half is that of the
+    gradient. Where the norm of the gradient is above 1, they minimize this norm instead. Both have their own Adam.
+
+    Args:
+        model: the network with a random initialisation; moved to the device of the images.
+        setting: its task.
+        steps: of learning.
+
+    Raises:
+        ValueError: the gradient is not finite.
+    """
+    model.to(setting.task.train.labels.device)
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+    factors = {name: torch.ones((), device=p.device, requires_grad=True) for name, p in parameters.items()}
+    objective, constraint = (torch.optim.Adam(factors.values(), lr=_LR) for _ in range(2))
+    halves = _halves(setting.task, setting.seed())
+    with differentiable(model):
+        for _ in range(steps):
+            first, second, third = next(halves), next(halves), next(halves)
+            scaled = {name: factors[name] * p for name, p in parameters.items()}
+            gradient = gradients(loss(model, scaled, *_joined(first, second)), scaled)
+            size = norm(gradient)
+            if size > _GAMMA:
+                _step(constraint, factors, size)
+            else:
+                moved = {name: w - _ETA / size.detach() * gradient[name].detach() for name, w in scaled.items()}
+                _step(objective, factors, loss(model, moved, *_joined(first, third)) / _ETA)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.mul_(factors[name])
+
+
+def _step(optimizer: torch.optim.Optimizer, factors: dict[str, Tensor], value: Tensor) -> None:
+    optimizer.zero_grad()
+    found = torch.autograd.grad(value, list(factors.values()), allow_unused=True, materialize_grads=True)
+    for factor, gradient in zip(factors.values(), found, strict=True):
+        factor.grad = gradient.clamp(-_CLIP, _CLIP)
+    optimizer.step()
+    with torch.no_grad():
+        for name, factor in factors.items():
+            factor.clamp_(min=0.0 if name.endswith("bias") else _SMALLEST)
+
+
+def _halves(task: ImageTask, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Half batches of one epoch after the other."""
+    epoch = 0
+    while True:
+        yield from task.train.shuffled(_HALF, seed, epoch, 0, _CROP, task.flip)
+        epoch += 1
+
+
+def _joined(*parts: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    images, labels = zip(*parts, strict=True)
+    return torch.cat(images), torch.cat(labels)

@@ -1,0 +1,76 @@
+"""MetaInit: norms of weights such that curvature changes the gradient little (Dauphin and Schoenholz, 2019)."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.initializers.base import Setting
+from benchmarks.initializers.objectives import differentiable, gradients, loss, norm
+
+STEPS = 500
+_LR = 0.1  # change of a norm in one step of sign descent
+_MOMENTUM = 0.9
+_EPSILON = 1e-5
+_SMALLEST = 1e-3  # norm: one that would be negative turned the weight around
+_BATCH = 64  # ours; the paper takes the batch size of training
+
+
+def metainit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
+    """Learn the norm of each weight by minimizing the gradient quotient (Dauphin and Schoenholz, 2019, Algorithm 1).
+
+    Descent follows the sign of the derivative with momentum 0.9. Inputs are noise and labels are drawn, so nothing is
+    learnt of the task. Vectors (biases, norm layers) stay as they are. Unlike the networks of the paper ours may have
+    batch norm, which uses the statistics of each batch here.
+
+    Args:
+        model: the network with a random initialisation; moved to the device of the images.
+        setting: its task.
+        steps: of learning.
+
+    Raises:
+        ValueError: the gradient is not finite.
+    """
+    device = setting.task.train.labels.device
+    weights = {name: p for name, p in model.to(device).named_parameters() if p.dim() >= 2}
+    speeds = dict.fromkeys(weights, 0.0)
+    with differentiable(model):
+        for _ in range(steps):
+            images, labels = noise(setting)
+            quotient = gradient_quotient(model, images.to(device), labels.to(device))
+            derivatives = torch.autograd.grad(
+                quotient, list(weights.values()), allow_unused=True, materialize_grads=True
+            )
+            for (name, weight), derivative in zip(weights.items(), derivatives, strict=True):
+                sign = float((weight.detach() * derivative).sum().sign())  # of the derivative by the norm
+                speeds[name] = _MOMENTUM * speeds[name] - _LR * sign
+                _change_norm(weight, speeds[name])
+
+
+def gradient_quotient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Mean over parameters of |(g - H g) / g - 1|, with gradient g and Hessian H of the loss (Eq. 1): 0 if a step along
+    the gradient leaves it the same."""
+    parameters: Mapping[str, Tensor] = dict(model.named_parameters())
+    g = gradients(loss(model, parameters, images, labels), parameters)
+    half = norm(g).square() / 2
+    products = gradients(half, parameters)  # H g
+    terms = [((x - products[name]) / (x + _EPSILON * _sign(x)) - 1).abs().sum() for name, x in g.items()]
+    return torch.stack(terms).sum() / sum(p.numel() for p in parameters.values())
+
+
+def noise(setting: Setting) -> tuple[Tensor, Tensor]:
+    """Images of normal random numbers (B, 3, H, H) and uniform random labels (B,)."""
+    images = torch.randn(_BATCH, 3, setting.image_size, setting.image_size, generator=setting.generator)
+    return images, torch.randint(setting.task.num_classes, (_BATCH,), generator=setting.generator)
+
+
+def _sign(x: Tensor) -> Tensor:
+    """1 for 0, which must not be divided by."""
+    return torch.where(x.detach() >= 0, 1.0, -1.0)
+
+
+@torch.no_grad()
+def _change_norm(weight: Tensor, by: float) -> None:
+    size = float(weight.norm())
+    if size > 0:
+        weight.mul_(max(size + by, _SMALLEST) / size)

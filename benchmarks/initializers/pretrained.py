@@ -1,0 +1,82 @@
+"""Trained weights of torchvision from files that the user has."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from benchmarks.initializers.base import Initializer, Setting
+from ghn_models import checkpoints
+
+PREFIX = "pretrained:"
+_KINDS = (".safetensors", ".pth", ".pt")
+
+
+def pretrained(source: Path) -> Initializer:
+    """Weights of a state dictionary, in the names of the network; batch norm statistics come along.
+
+    A classifier for other classes keeps its initialisation, as fine-tuning needs it.
+
+    Args:
+        source: a file (.safetensors, or .pth with tensors alone), or a folder with one for each network: NAME.pth or,
+            as torchvision downloads them, NAME-0a1b2c3d.pth.
+
+    Raises:
+        ValueError: there are no such files.
+    """
+    files = [source] if source.is_file() else sorted(p for p in source.glob("*") if p.suffix in _KINDS)
+    if not files or files[0].suffix not in _KINDS:
+        raise ValueError(f"{source} is neither a file of weights ({', '.join(_KINDS)}) nor a folder with some")
+    digests = [checkpoints.sha256(file) for file in files]
+    sha256 = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+    def apply(model: nn.Module, setting: Setting) -> None:
+        file = source if source.is_file() else _file_of(files, setting.name)
+        _fill(model, _read(file), f"{file.name} does not fit {setting.name}")
+
+    return Initializer(f"pretrained-{sha256[:6]}", apply, sha256)
+
+
+def _file_of(files: list[Path], name: str) -> Path:
+    found = [file for file in files if file.stem == name or file.stem.rpartition("-")[0] == name]
+    if len(found) != 1:
+        raise ValueError(f"there are {len(found)} files with weights of {name}; there must be one, {name}.pth")
+    return found[0]
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file; nothing else is unpickled.
+
+    Raises:
+        ValueError: it is damaged, or has something else.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # many kinds, depending on what is damaged
+        reason = checkpoints.reason(error).split(". ")[0]
+        raise ValueError(f"{file.name} has no weights that can be read ({reason})") from None
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{file.name} is no state dictionary: it has more than named tensors")
+    return dict(state)
+
+
+@torch.no_grad()
+def _fill(model: nn.Module, state: dict[str, Tensor], wrong: str) -> None:
+    own = {name: value for name, value in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    classifier = [name.removesuffix(".weight") for name, p in model.named_parameters() if p.dim() >= 2][-1]
+    for name, value in own.items():
+        if name not in state:
+            raise ValueError(f"{wrong}: it has no {name}")
+        if state[name].shape == value.shape:
+            continue
+        if name.rpartition(".")[0] != classifier:
+            shapes = f"{tuple(state[name].shape)} there and {tuple(value.shape)} here"
+            raise ValueError(f"{wrong}: {name} is {shapes} (weights for ImageNet need --image-size 224)")
+    for name, value in own.items():
+        if state[name].shape == value.shape:
+            value.copy_(state[name])

@@ -1,0 +1,31 @@
+"""Initialisations that need nothing but random numbers."""
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from benchmarks.initializers.base import Setting
+from ghn_models import orthogonalize
+
+
+def randinit(model: nn.Module, setting: Setting) -> None:
+    """RandInit: what PyTorch and the network itself do when it is built."""
+
+
+@torch.no_grad()
+def he(model: nn.Module, setting: Setting) -> None:
+    """He: normal weights with variance 2 / fan_in, and no biases (He et al., 2015, Eq. 10), in all layers.
+
+    A chain of such layers and ReLUs neither amplifies nor damps what it is given. The defaults of PyTorch's layers have
+    a sixth of that variance; networks of torchvision often bring something similar to this one.
+    """
+    for module in model.modules():
+        if isinstance(module, _ConvNd | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=setting.generator)
+            if module.bias is not None:
+                module.bias.zero_()
+
+
+def orth(model: nn.Module, setting: Setting) -> None:
+    """Orth: orthogonal weights of convolutions and linear layers but the classifier (Saxe et al., 2014)."""
+    orthogonalize(model)
