@@ -4,6 +4,7 @@
     python -m benchmarks.run --model randinit --protocol finetune --split test --num 20 --repeats 3
     python -m benchmarks.run --model runs/my_ghn/best --dataset cifar10 --data-dir data
     python -m benchmarks.run --model ghn3_t --protocol transfer --dataset cifar10-jpg --data-dir data --split resnet50
+    python -m benchmarks.run --model ghn3_t --protocol detection --data-dir PennFudanPed --split resnet50
 
 Results of each network are stored at once: the same command goes on where an interrupted one stopped. At the end the
 record and a summary are in the folder results/RUN_ID; `python -m benchmarks.leaderboard submit FOLDER` puts it on the
@@ -37,11 +38,11 @@ class Run:
 
     Args:
         model: randinit, orth, a GHN (ghn3_t, ghn3_t.digits, a folder with a checkpoint), or NAME_orth of a GHN.
-        protocol: what is measured; all for every protocol, one after the other.
+        protocol: what is measured; all for every protocol that classifies images, one after the other.
         dataset: digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet or folder; by default what the GHN was
-            trained on, or digits.
+            trained on, or digits. For detection it is pennfudan.
         data_dir: folder of the images; digits need none.
-        image_size: 32 or 224; by default 224 for imagenet, else 32.
+        image_size: 32 or 224, which networks are built for; by default 224 for imagenet and detection, else 32.
         split: networks: splits of DeepNets-1M (test, wide, ...), all for those of the protocol, torchvision74,
             predefined, or single ones such as resnet50, darts, vit.
         num: the first so many networks of each split; by default all.
@@ -119,8 +120,8 @@ def plan_of(options: Run, settings: Any) -> Plan:
     for name, value in (("seed", options.seed), ("orth_layer", options.orth_layer)):
         if value < 0:
             raise ValueError(f"{name} is {value}; it must be 0 or more")
-    dataset = options.dataset or _trained_on(options)
-    size = options.image_size or (224 if dataset == "imagenet" else 32)
+    dataset = options.dataset or kind.dataset or _trained_on(options)
+    size = options.image_size or (224 if dataset == "imagenet" or kind.dataset else 32)
     return Plan(
         protocol=options.protocol,
         settings=settings,
@@ -173,7 +174,8 @@ def main() -> int:
     kinds = "\n".join(f"    {name:<12}  {kind.about}" for name, kind in PROTOCOLS.items())
     options: Any = tyro.cli(options_class(), description=f"{__doc__}\nProtocols:\n\n{kinds}\n")
     try:
-        for name in PROTOCOLS if options.protocol == "all" else (options.protocol,):
+        every = [name for name, kind in PROTOCOLS.items() if kind.dataset is None]
+        for name in every if options.protocol == "all" else (options.protocol,):
             settings = getattr(options, name, None) or protocol(name).settings()
             path, made = run(
                 replace(options, protocol=name), settings, ["python", "-m", "benchmarks.run", *sys.argv[1:]]

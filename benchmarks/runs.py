@@ -20,12 +20,12 @@ from tqdm import tqdm
 
 from benchmarks.initializers import Initializer, Untrained, initializer
 from benchmarks.networks import Subject, subject, subjects
-from benchmarks.protocol import Case, Protocol
+from benchmarks.protocol import Case, Protocol, Task
 from benchmarks.protocols import protocol
 from deepnets.executors import workers
 from deepnets.files import Locked, append_line, exclusive, replace_content
 from deepnets.storage import FileError
-from ghn_models.images import ImageError, ImageTask, load_images
+from ghn_models.images import ImageError
 from ghn_models.training.step import is_out_of_memory
 
 _SMALLEST_BATCH = 8
@@ -53,7 +53,7 @@ class Plan:
         protocol: its name.
         settings: its options.
         model: name of an initializer, see `benchmarks.initializers`.
-        dataset, data_dir, image_size: images, as for `load_images`.
+        dataset, data_dir, image_size: images, as the protocol loads them, see `load_images`.
         groups: networks, see `benchmarks.networks`.
         num: the first networks of each group, or all.
         seed: of the run.
@@ -95,7 +95,7 @@ class Context:
     """What a worker keeps from one line of results to the next."""
 
     protocol: Protocol
-    task: ImageTask
+    task: Task
     initializer: Initializer
 
 
@@ -106,10 +106,10 @@ def context(plan: Plan) -> Context:
     Raises:
         ValueError: an unknown name, images or weights that are not there, or a classifier for other classes.
     """
-    task = load_images(plan.dataset, plan.data_dir, plan.image_size).to(plan.device)
+    kind = protocol(plan.protocol)
+    task = kind.load(plan.dataset, plan.data_dir, plan.image_size).to(plan.device)
     untrained = Untrained(task.num_classes, plan.image_size, plan.seed) if plan.random_weights else None
     init = initializer(plan.model, plan.device, plan.orth_layer, untrained)
-    kind = protocol(plan.protocol)
     if kind.needs_classifier and init.num_classes not in (None, task.num_classes):
         raise ValueError(
             f"{init.name} predicts classifiers of {init.num_classes} classes, and {task.name} has {task.num_classes}; "
