@@ -57,14 +57,15 @@ def _accuracies(axes: Axes, groups: list[str], rows: pd.DataFrame, record: Recor
         axes.scatter(place + spread, values, s=6, alpha=0.5, linewidths=0)
         mean = 100 * record["results"][group][metric]["mean"]
         axes.plot([place - 0.38, place + 0.38], [mean, mean], color="black", linewidth=1.5)
-    chance = 100 / record["dataset"]["classes"]
-    axes.axhline(chance, color="gray", linewidth=0.8, linestyle=":")
-    axes.annotate("chance", (1, chance), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
-                  ha="right", va="bottom", color="gray", fontsize=7)  # fmt: skip
+    if metric == "top1":
+        chance = 100 / record["dataset"]["classes"]
+        axes.axhline(chance, color="gray", linewidth=0.8, linestyle=":")
+        axes.annotate("chance", (1, chance), xycoords=("axes fraction", "data"), xytext=(-2, 2),
+                      textcoords="offset points", ha="right", va="bottom", color="gray", fontsize=7)  # fmt: skip
     axes.set_xticks(range(len(groups)), groups)
     axes.set_xlim(-0.6, len(groups) - 0.4)
     axes.set_ylim(0, 100)
-    axes.set_ylabel(f"{metric} accuracy, %")
+    axes.set_ylabel(f"{metric}{' accuracy' if metric.startswith('top') else ''}, %")
 
 
 def plot_correlations(path: Path, networks: Mapping[str, nn.Module]) -> Path:

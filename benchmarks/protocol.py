@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
+from typing import Protocol as Interface
 
+import torch
 from torch import nn
 
 from benchmarks.networks import EVALUATION_SPLITS, Subject
 from benchmarks.summaries import ACCURACY, Summary
-from ghn_models.images import ImageTask
+from ghn_models.images import load_images, usual_image_size
 
 Result = dict[str, float | str]
 """Values by column."""
@@ -17,13 +19,34 @@ EVALUATION_BATCH = 64
 ROW_COLUMNS = ("group", "index", "repeat", "name", "params", "status", "reason", "batch_size")
 
 
+class Task(Interface):
+    """The data of a protocol: an `ImageTask`, or what the protocol itself loads."""
+
+    @property
+    def name(self) -> str:
+        """Of the data set, in records."""
+
+    @property
+    def num_classes(self) -> int:
+        """Outputs of the networks."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same data on a device."""
+
+    def hashes(self) -> dict[str, str | None]:
+        """sha256 of train, val and test, for records."""
+
+
+TaskType = TypeVar("TaskType", bound=Task)
+
+
 @dataclass(frozen=True, eq=False)
-class Case:
+class Case(Generic[TaskType]):
     """A network to evaluate.
 
     Args:
         model: the network with the parameters that an initializer gave it, on the device of the images.
-        task: images.
+        task: data, as the protocol loads them.
         batch_size: of the protocol, or less if memory was short.
         seed: of everything random; depends on the run's seed, the network and the repetition.
         subject: which network it is.
@@ -31,7 +54,7 @@ class Case:
     """
 
     model: nn.Module
-    task: ImageTask
+    task: TaskType
     batch_size: int
     seed: int
     subject: Subject
@@ -65,6 +88,9 @@ class Protocol:
         scores: models may be proxies or files of scores, too, see `benchmarks.scorers`.
         recorded: checks settings, and makes them such as they are recorded.
         tolerance: by how much an accuracy may differ when it is measured again.
+        load: the data, from their name, the folder that the user gives and the size of images; ValueError if they
+            cannot be used.
+        dataset: the name of data that only this protocol uses; else any images for classification.
     """
 
     name: str
@@ -84,6 +110,8 @@ class Protocol:
     scores: bool = False
     recorded: Callable[[Any], Any] = lambda settings: settings
     tolerance: float = 0.01
+    load: Callable[[str, str | None, int], Task] = load_images
+    dataset: str | None = None
 
     @property
     def accuracies(self) -> tuple[str, ...]:
@@ -99,6 +127,10 @@ class Protocol:
     def row_columns(self) -> tuple[str, ...]:
         """Columns of the table of networks."""
         return (*ROW_COLUMNS, *self.columns, *self.accuracies)
+
+    def image_size(self, dataset: str) -> int:
+        """What networks are built for if nothing else is said."""
+        return usual_image_size("imagenet" if self.dataset else dataset)
 
     def read_settings(self, recorded: dict[str, Any]) -> Any:
         """Settings as a record has them, where tuples are lists."""

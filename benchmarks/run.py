@@ -5,6 +5,7 @@
     python -m benchmarks.run --model gradinit.100 --protocol finetune --split bnfree --num 20
     python -m benchmarks.run --model runs/my_ghn/best --dataset cifar10 --data-dir data
     python -m benchmarks.run --model ghn3_t --protocol transfer --dataset cifar10-jpg --data-dir data --split resnet50
+    python -m benchmarks.run --model ghn3_t --protocol detection --data-dir PennFudanPed --split resnet50
 
 Results of each network are stored at once: the same command goes on where an interrupted one stopped. At the end the
 record and a summary are in the folder results/RUN_ID; `python -m benchmarks.leaderboard submit FOLDER` puts it on the
@@ -33,7 +34,6 @@ from benchmarks.tables import summary
 from deepnets import provenance
 from deepnets.storage import FileError
 from ghn_models import checkpoints
-from ghn_models.images import usual_image_size
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Run:
 
     Args:
         model: what gives the networks their parameters, one of the list above, e.g. randinit, gradinit.100, ghn3_t.
-        protocol: what is measured; all for every protocol, one after the other.
+        protocol: what is measured; all for every protocol that classifies images, one after the other.
         dataset: digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet or folder; by default what the GHN was
-            trained on, or digits.
+            trained on, or digits. For detection it is pennfudan.
         data_dir: folder of the images; digits need none.
-        image_size: 32 or 224; by default 224 for imagenet, else 32.
+        image_size: 32 or 224, which networks are built for; by default 224 for imagenet and detection, else 32.
         split: networks: splits of DeepNets-1M (test, wide, ...), all for those of the protocol, torchvision74,
             predefined, single ones such as resnet50, darts, vit, resnet50_bnfree, vit_b_16_gap, efficientnet_b0_relu,
             resnet1000, vit_1_2b, or an ensemble, resnet50+resnet101, whose logits are averaged.
@@ -127,7 +127,7 @@ def plan_of(options: Run, settings: Any) -> Plan:
     for name, value in (("seed", options.seed), ("orth_layer", options.orth_layer)):
         if not 0 <= value < 2**63:
             raise ValueError(f"{name} is {value}; it must be from 0 to 2^63 - 1")
-    dataset = options.dataset or _trained_on(options)
+    dataset = options.dataset or kind.dataset or _trained_on(options)
     return Plan(
         protocol=options.protocol,
         settings=settings,
@@ -135,7 +135,7 @@ def plan_of(options: Run, settings: Any) -> Plan:
         dataset=dataset,
         groups=groups,
         data_dir=None if options.data_dir is None else str(options.data_dir.resolve()),
-        image_size=options.image_size or usual_image_size(dataset),
+        image_size=options.image_size or kind.image_size(dataset),
         num=options.num,
         seed=options.seed,
         repeats=options.repeats or kind.repeats,
@@ -179,7 +179,8 @@ def main() -> int:
         options_class(), description=f"{__doc__}\nModels:\n\n{indent(MODELS, ' ' * 4)}\nProtocols:\n\n{kinds}\n"
     )
     try:
-        for name in PROTOCOLS if options.protocol == "all" else (options.protocol,):
+        every = [name for name, kind in PROTOCOLS.items() if kind.dataset is None]
+        for name in every if options.protocol == "all" else (options.protocol,):
             settings = getattr(options, name, None) or protocol(name).settings()
             out = options.out / name if options.out and options.protocol == "all" else options.out
             one = replace(options, protocol=name, out=out)

@@ -22,13 +22,13 @@ from tqdm import tqdm
 from benchmarks.ensemble import members
 from benchmarks.initializers import Initializer, Setting, Untrained, initializer
 from benchmarks.networks import Subject, subject, subjects
-from benchmarks.protocol import Case, Protocol
+from benchmarks.protocol import Case, Protocol, Task
 from benchmarks.protocols import protocol
 from benchmarks.scorers import Scorer, by_accuracy, scorer
 from deepnets.executors import workers
 from deepnets.files import Locked, append_line, exclusive, replace_content
 from deepnets.storage import FileError
-from ghn_models.images import ImageError, ImageTask, load_images
+from ghn_models.images import ImageError, ImageTask
 from ghn_models.training.step import is_out_of_memory
 
 _SMALLEST_BATCH = 8
@@ -56,7 +56,7 @@ class Plan:
         protocol: its name.
         settings: its options.
         model: name of an initializer, see `benchmarks.initializers`.
-        dataset, data_dir, image_size: images, as for `load_images`.
+        dataset, data_dir, image_size: images, as the protocol loads them, see `load_images`.
         groups: networks, see `benchmarks.networks`.
         num: the first networks of each group, or all.
         seed: of the run.
@@ -98,7 +98,7 @@ class Context:
     """What a worker keeps from one line of results to the next."""
 
     protocol: Protocol
-    task: ImageTask
+    task: Task
     initializer: Initializer
     scorer: Scorer
 
@@ -110,9 +110,9 @@ def context(plan: Plan) -> Context:
     Raises:
         ValueError: an unknown name, images or weights that are not there, or a classifier for other classes.
     """
-    task = load_images(plan.dataset, plan.data_dir, plan.image_size).to(plan.device)
-    untrained = Untrained(task.num_classes, plan.image_size, plan.seed) if plan.random_weights else None
     kind = protocol(plan.protocol)
+    task = kind.load(plan.dataset, plan.data_dir, plan.image_size).to(plan.device)
+    untrained = Untrained(task.num_classes, plan.image_size, plan.seed) if plan.random_weights else None
     init, scores = (scorer(plan.model) if kind.scores else None) or (
         initializer(plan.model, plan.device, plan.orth_layer, untrained),
         by_accuracy,
@@ -150,11 +150,12 @@ def _prepare(plan: Plan, job: Job) -> Prepared:
     generator = torch.default_generator.manual_seed(seed)
     model, graph = network.build(plan.image_size, here.task.num_classes)
     params = sum(p.numel() for p in model.parameters())
+    images = here.task if isinstance(here.task, ImageTask) else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # parameters that are not predicted keep their initialisation
         for name, member in zip(network.name.split("+"), members(model), strict=True):
             beta = here.protocol.beta(plan.settings)
-            here.initializer.apply(member, Setting(name, graph, here.task, plan.image_size, generator, beta))
+            here.initializer.apply(member, Setting(name, graph, images, plan.image_size, generator, beta))
     return Prepared(network, model.to(plan.device), seed % 2**31, params)
 
 

@@ -10,7 +10,6 @@ from benchmarks.paper_tables import SINGLE, published_rows
 from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.record import Record
-from ghn_models.images import usual_image_size
 
 # Columns with the ten best networks of a group.
 TOP = {"all": "top10", "torchvision74": "torchvision74_top10"}
@@ -96,7 +95,7 @@ def _setting(record: Record) -> str:
     )
     parts = [
         kind.setting(kind.read_settings(record["protocol"]["settings"])),
-        f"{size} pixels" if size != usual_image_size(record["dataset"]["name"]) else "",
+        f"{size} pixels" if size != kind.image_size(record["dataset"]["name"]) else "",
         f"orthogonal from layer {layer} on" if layer else "",
     ]
     return ", ".join(filter(None, parts))

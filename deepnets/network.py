@@ -284,7 +284,12 @@ class Network(nn.Module):
         before = self.stem0(images)
         return before, self.stem1(before)
 
-    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def features(self, images: Tensor) -> Tensor:
+        """The maps that the head reads (B, C, H, W), C the width of the last cell's output."""
+        return self._body(images)[0]
+
+    def _body(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The last cell's output, and the auxiliary logits in training mode."""
         before: Tensor | None
         previous: Tensor | None
         before, previous = self._stems(images)
@@ -293,7 +298,12 @@ class Network(nn.Module):
             before, previous = previous, cell(before, previous) if number in self.live_cells else None
             if self.training and number == self.auxiliary_cell:
                 auxiliary_logits = self.auxiliary_head(previous)
-        logits = self.classifier(self.global_pooling(previous).flatten(1))
+        assert previous is not None  # such architectures are refused
+        return previous, auxiliary_logits
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        maps, auxiliary_logits = self._body(images)
+        logits = self.classifier(self.global_pooling(maps).flatten(1))
         return logits if auxiliary_logits is None else (logits, auxiliary_logits)
 
 

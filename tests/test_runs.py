@@ -227,7 +227,7 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
         ("--model ghn3_xl.imagenet_m16", "python -m ghn_models.convert ghn3_xl.imagenet_m16"),
         (
             "--model randinit --protocol speed",
-            "there is no protocol 'speed'; accepted: finetune, nas, no_finetune, transfer",
+            "there is no protocol 'speed'; accepted: detection, finetune, nas, no_finetune, transfer",
         ),
         ("--model randinit --split tests", "there are no networks 'tests'; accepted: all, train"),
         ("--model randinit --num 0", "num is 0; it must be 1 or more"),

@@ -18,7 +18,7 @@ class Setting:
     Args:
         name: of the network.
         graph: of the network, if it is at hand.
-        task: images, on the device that networks run on.
+        task: images of classes, on the device that networks run on; None if the protocol is about other data.
         image_size: of the network's inputs.
         generator: random numbers, on the CPU.
         beta: strength of noise on predicted weights.
@@ -26,10 +26,20 @@ class Setting:
 
     name: str
     graph: ArchGraph | None
-    task: ImageTask
+    task: ImageTask | None
     image_size: int
     generator: torch.Generator
     beta: float = 0.0
+
+    def images(self) -> ImageTask:
+        """Images of classes.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.task is None:
+            raise ValueError("the model learns from images of classes, which the data of this protocol are not")
+        return self.task
 
     def seed(self) -> int:
         """A random seed."""

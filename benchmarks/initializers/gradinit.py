@@ -34,11 +34,11 @@ def gradinit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
     Raises:
         ValueError: the gradient is not finite.
     """
-    model.to(setting.task.train.labels.device)
+    model.to(setting.images().train.labels.device)
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     factors = {name: torch.ones((), device=p.device, requires_grad=True) for name, p in parameters.items()}
     objective, constraint = (torch.optim.Adam(factors.values(), lr=_LR) for _ in range(2))
-    halves = _halves(setting.task, setting.seed())
+    halves = _halves(setting.images(), setting.seed())
     with differentiable(model):
         for _ in range(steps):
             first, second, third = next(halves), next(halves), next(halves)

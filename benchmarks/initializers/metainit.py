@@ -31,7 +31,7 @@ def metainit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
     Raises:
         ValueError: the gradient is not finite.
     """
-    device = setting.task.train.labels.device
+    device = setting.images().train.labels.device
     weights = {name: p for name, p in model.to(device).named_parameters() if p.dim() >= 2}
     speeds = dict.fromkeys(weights, 0.0)
     with differentiable(model):
@@ -61,7 +61,7 @@ def gradient_quotient(model: nn.Module, images: Tensor, labels: Tensor) -> Tenso
 def noise(setting: Setting) -> tuple[Tensor, Tensor]:
     """Images of normal random numbers (B, 3, H, H) and uniform random labels (B,)."""
     images = torch.randn(_BATCH, 3, setting.image_size, setting.image_size, generator=setting.generator)
-    return images, torch.randint(setting.task.num_classes, (_BATCH,), generator=setting.generator)
+    return images, torch.randint(setting.images().num_classes, (_BATCH,), generator=setting.generator)
 
 
 def _sign(x: Tensor) -> Tensor:

@@ -1,0 +1,66 @@
+"""Average precision of detected boxes, by pycocotools."""
+
+import io
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Boxes = NDArray[np.floating]
+
+
+def average_precision(truth: Sequence[Boxes], found: Sequence[tuple[Boxes, Boxes]], iou: float = 0.5) -> float:
+    """Average precision as in COCO: precision at 101 levels of recall, averaged; the 100 best boxes of an image count.
+
+    A box is right if its intersection over union with a box that no better one took is at least `iou`.
+
+    Args:
+        truth: (P, 4) boxes in each image, as left, top, right and bottom edge; one box at least in all.
+        found: (D, 4) boxes and (D,) scores in each image.
+        iou: see above.
+
+    Returns:
+        0 to 1.
+    """
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    rows = [
+        (image, *box, score)
+        for image, (boxes, scores) in enumerate(found)
+        for box, score in zip(_widths(boxes), scores.tolist(), strict=True)
+    ]
+    if not rows:
+        return 0.0
+    with redirect_stdout(io.StringIO()):  # it tells of its progress
+        known = COCO()
+        known.dataset = _dataset(truth)
+        known.createIndex()
+        detected = known.loadRes(np.array([(*row, 1) for row in rows], np.float64))
+        evaluation = COCOeval(known, detected, "bbox")
+        evaluation.params.iouThrs = np.array([iou])
+        evaluation.evaluate()
+        evaluation.accumulate()
+    # Precision by IoU, recall, class, size of boxes (any first) and number of them (100 last).
+    return float(evaluation.eval["precision"][0, :, 0, 0, -1].mean())
+
+
+def _dataset(truth: Sequence[Boxes]) -> dict[str, Any]:
+    """Boxes in the form of COCO; annotations count from 1, as 0 means none there."""
+    boxes = [(image, box) for image, part in enumerate(truth) for box in _widths(part)]
+    return {
+        "info": {},
+        "images": [{"id": image} for image in range(len(truth))],
+        "categories": [{"id": 1}],
+        "annotations": [
+            {"id": i, "image_id": image, "category_id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+            for i, (image, box) in enumerate(boxes, 1)
+        ],
+    }
+
+
+def _widths(boxes: Boxes) -> list[list[float]]:
+    """Left, top, width and height of boxes that are given by their edges."""
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()

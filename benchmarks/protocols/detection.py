@@ -1,0 +1,169 @@
+"""Average precision of pedestrians that a Faster R-CNN detects which starts from the first parameters.
+
+DeepNets paper, section 5.3 and Table 6; GHN-3 paper, section 5.3 and Table 8. Both follow the detection tutorial of
+PyTorch, whose hyperparameters are the defaults here.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.average_precision import average_precision
+from benchmarks.backbones import Backbone
+from benchmarks.pedestrians import PENN_FUDAN, PedestrianTask, Scene, load_pedestrians
+from benchmarks.protocol import Case, Protocol, Result
+from benchmarks.sgd import seed_device
+
+_MOMENTUM, _WEIGHT_DECAY = 0.9, 5e-4
+_WARM_UP, _WARM_UP_STEPS = 1e-3, 1000
+_ANCHORS, _RATIOS = (32, 64, 128, 256, 512), (0.5, 1.0, 2.0)  # sides in pixels, height / width
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Detection.
+
+    Args:
+        epochs: of training; the learning rate falls to a tenth after each 30% of them.
+        lr: learning rate at the start.
+        image_side: pixels that the shorter side of photographs is resized to; 2/5 of it for networks with attention.
+    """
+
+    epochs: int = 10
+    lr: float = 0.005
+    image_side: int = 800
+
+    def __post_init__(self) -> None:
+        if not (self.epochs >= 1 and 0 < self.lr < float("inf") and self.image_side >= 32):
+            raise ValueError("epochs must be 1 or more, the learning rate above 0, image_side 32 or more")
+
+
+def evaluate(case: Case[PedestrianTask], settings: Settings) -> Result:
+    """Average precision at IoU 0.50 on 50 of the 170 photographs, after training on the others.
+
+    Which ones depends on the seed, as in the papers. A network whose loss is not finite stops there and has 0.
+    """
+    seed_device(case.model, case.seed)
+    train_scenes, test_scenes = case.task.split(case.seed)
+    detector = faster_rcnn(case.model, settings.image_side)
+    steps, finite = train(detector, train_scenes, case.batch_size, settings, case.seed)
+    return {"steps": steps, "ap50": precision(detector, test_scenes) if finite else 0.0}
+
+
+def faster_rcnn(network: nn.Module, image_side: int) -> nn.Module:
+    """A Faster R-CNN (Ren et al., 2015) with a network as its backbone, on the device of the network.
+
+    One map, 15 anchors at each place, regions of 7x7, as in the tutorial. Networks with attention see smaller images,
+    since their time grows with the square of the area: 320 pixels instead of 800, as in the reference code.
+
+    Raises:
+        ValueError: the network cannot be a backbone.
+    """
+    from torchvision.models.detection import FasterRCNN
+    from torchvision.models.detection.anchor_utils import AnchorGenerator
+    from torchvision.ops import MultiScaleRoIAlign
+
+    backbone = Backbone(network)
+    side = image_side * 2 // 5 if backbone.attends else image_side
+    with next(network.parameters()).device:
+        return FasterRCNN(
+            backbone,
+            num_classes=2,
+            min_size=side,
+            max_size=side * 5 // 3,
+            rpn_anchor_generator=AnchorGenerator((_ANCHORS,), (_RATIOS,)),
+            box_roi_pool=MultiScaleRoIAlign(["0"], output_size=7, sampling_ratio=2),
+        )
+
+
+def train(
+    detector: nn.Module, scenes: Sequence[Scene], batch_size: int, settings: Settings, seed: int
+) -> tuple[int, bool]:
+    """Train a detector in place: SGD with momentum 0.9 and weight decay 5e-4, half of the images mirrored.
+
+    Returns:
+        Number of steps, and whether all losses were finite; training ends with the first that is not.
+    """
+    optimizer = torch.optim.SGD(detector.parameters(), settings.lr, _MOMENTUM, weight_decay=_WEIGHT_DECAY)
+    rng = np.random.default_rng([seed, 1])
+    per_epoch = math.ceil(len(scenes) / batch_size)
+    detector.train()
+    step = 0
+    for _ in range(settings.epochs):
+        for batch in _batches(scenes, batch_size, rng):
+            optimizer.param_groups[0]["lr"] = settings.lr * _rate(step, per_epoch, settings.epochs)
+            targets = [{"boxes": s.boxes, "labels": torch.ones(len(s.boxes)).to(s.boxes).long()} for s in batch]
+            loss = torch.stack([*detector([s.image / 255 for s in batch], targets).values()]).sum()
+            if not torch.isfinite(loss):
+                return step, False
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+    return step, True
+
+
+def _rate(step: int, per_epoch: int, epochs: int) -> float:
+    """Share of the learning rate: it grows in the first epoch, then falls in three steps."""
+    warm_up = min(_WARM_UP_STEPS, per_epoch - 1)
+    grown = _WARM_UP + (1 - _WARM_UP) * step / warm_up if step < warm_up else 1.0
+    return grown * 0.1 ** (step // per_epoch // max(1, round(0.3 * epochs)))
+
+
+def _batches(scenes: Sequence[Scene], batch_size: int, rng: np.random.Generator) -> Iterator[list[Scene]]:
+    """All scenes once, in random order."""
+    order = rng.permutation(len(scenes))
+    for start in range(0, len(order), batch_size):
+        yield [mirrored(scenes[i]) if rng.random() < 0.5 else scenes[i] for i in order[start : start + batch_size]]
+
+
+def mirrored(scene: Scene) -> Scene:
+    """The same scene, left and right exchanged."""
+    left, top, right, bottom = scene.boxes.unbind(1)
+    width = scene.image.shape[2]
+    return Scene(scene.image.flip(2), torch.stack([width - right, top, width - left, bottom], 1))
+
+
+@torch.no_grad()
+def precision(detector: nn.Module, scenes: Sequence[Scene]) -> float:
+    """Average precision at IoU 0.50; batch norm uses the statistics of training."""
+    detector.eval()
+
+    def numbers(values: Tensor) -> np.ndarray:
+        return values.cpu().numpy().astype(np.float64)
+
+    found = [detector([scene.image / 255])[0] for scene in scenes]
+    return average_precision(
+        [numbers(scene.boxes) for scene in scenes],
+        [(numbers(result["boxes"]), numbers(result["scores"])) for result in found],
+    )
+
+
+def _setting(settings: Settings) -> str:
+    default = Settings()
+    parts = [f"{settings.epochs} epoch{'s' * (settings.epochs > 1)}"]
+    parts += [f"lr {settings.lr:g}"] * (settings.lr != default.lr)
+    parts += [f"{settings.image_side} pixels"] * (settings.image_side != default.image_side)
+    return ", ".join(parts)
+
+
+PROTOCOL = Protocol(
+    name="detection",
+    version=1,
+    about="average precision (IoU 0.50) of a pedestrian detector that was trained from there",
+    settings=Settings,
+    setting=_setting,
+    evaluate=evaluate,
+    metrics=("ap50",),
+    columns=("steps",),
+    groups=("resnet50", "vit", "darts", "resnet101", "resnet152"),
+    batch_size=2,
+    repeats=3,
+    tolerance=0.1,
+    load=load_pedestrians,
+    dataset=PENN_FUDAN,
+)
