@@ -17,7 +17,7 @@ SHIPPED = sorted(path.parent for path in checkpoints.SHIPPED.glob(f"*/{checkpoin
 
 
 def test_there_are_weights() -> None:
-    assert [path.name for path in SHIPPED] == ["ghn2.digits", "ghn3_t.digits"]
+    assert [path.name for path in SHIPPED] == ["ghn2.digits", "ghn3_t.digits", "mlp.digits"]
     assert ghn_models.list_models("*.digits", weights=True) == [path.name for path in SHIPPED]
 
 
