@@ -365,13 +365,13 @@ def test_training_that_diverges_has_no_precision(task: PedestrianTask) -> None:
 
 @pytest.mark.slow
 def test_average_precision_rises_on_other_images(tmp_path: Path) -> None:
-    """About 40 seconds; 0.00 before, and 0.3 or more after."""
+    """A minute on one core; 0.00 before, 0.68 after."""
     draw(Synthetic(tmp_path / "drawn", num=64, height=64))
     task = load_pedestrians("pennfudan", tmp_path / "drawn", 224)
     torch.manual_seed(0)
     before = detection.precision(detection.faster_rcnn(small_network(48), 64), task.split(0)[1])
     result = detection.evaluate(Case(small_network(48), task, 2, 0), detection.Settings(12, 0.05, 64))
-    assert float(result["ap50"]) > before + 0.1
+    assert float(result["ap50"]) > before + 0.3
 
 
 # Records
