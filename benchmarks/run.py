@@ -10,6 +10,7 @@ record and a summary are in the folder results/RUN_ID; `python -m benchmarks.lea
 leaderboard.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
@@ -20,15 +21,20 @@ import torch
 import tyro
 
 from benchmarks import record
+from benchmarks.initializers import Untrained, initializers, predictor
 from benchmarks.networks import check_group
 from benchmarks.plots import plot_run
 from benchmarks.protocols import PROTOCOLS, protocol
 from benchmarks.record import Record
 from benchmarks.runs import Plan, RunFolder, compute, context
+from benchmarks.studies import STUDIES
+from benchmarks.studies.report import Request
+from benchmarks.studies.report import make as make_study
 from benchmarks.tables import summary
 from deepnets import provenance
 from deepnets.storage import FileError
 from ghn_models import checkpoints, list_models
+from ghn_models.images import load_images
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Run:
 
     Args:
         model: randinit, orth, a GHN (ghn3_t, ghn3_t.digits, a folder with a checkpoint), or NAME_orth of a GHN.
-        protocol: what is measured; all for every protocol, one after the other.
+        protocol: what is measured, or a study; all for every protocol (not the studies), one after the other.
         dataset: digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet or folder; by default what the GHN was
             trained on, or digits.
         data_dir: folder of the images; digits need none.
@@ -158,11 +164,38 @@ def _trained_on(options: Run) -> str:
     return str(checkpoints.about(find_weights(base)).get("dataset", "digits"))
 
 
+_OF_STUDIES = ("model", "protocol", "seed", "random_weights", "image_size", "dataset", "data_dir", "orth_layer")
+
+
+def study(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, str]:
+    """Makes a study of a GHN, and returns its report and a summary.
+
+    Raises:
+        ValueError: an option that cannot be used or that studies do not have, weights or images that are missing.
+    """
+    kind = STUDIES[options.protocol]
+    for option in fields(Run):
+        used = option.name in (*_OF_STUDIES, "device", "workers", "out")
+        if not used and getattr(options, option.name) != option.default:
+            name = option.name.replace("_", "-")
+            raise ValueError(f"{kind.name} has no --{name}; its own options begin with --{kind.name}.")
+    if options.model in initializers() or options.model.endswith("_orth"):
+        raise ValueError(f"{kind.name} studies a GHN, not {options.model}; accepted: as in --model ghn3_t")
+    plan = plan_of(replace(options, protocol="no_finetune"), None)
+    images = load_images(plan.dataset, plan.data_dir, plan.image_size) if kind.needs_images else None
+    classes = 10 if images is None else images.num_classes
+    untrained = Untrained(classes, plan.image_size, plan.seed) if plan.random_weights else None
+    ghn = predictor(options.model, plan.device, untrained)
+    workers = options.workers or os.cpu_count() or 1
+    request = Request(kind, settings, ghn, images, plan.seed, plan.image_size, plan.orth_layer, workers, command)
+    return make_study(request, options.out)
+
+
 def options_class() -> type:
-    """`Run` with the options of every protocol: --finetune.epochs and so on."""
+    """`Run` with the options of every protocol and study: --finetune.epochs and so on."""
     groups = [
         (name, Annotated[kind.settings, tyro.conf.arg(help=kind.about)], field(default_factory=kind.settings))
-        for name, kind in PROTOCOLS.items()
+        for name, kind in (*PROTOCOLS.items(), *STUDIES.items())
         if fields(kind.settings)
     ]
     return make_dataclass("Run", groups, bases=(Run,), frozen=True, namespace={"__doc__": Run.__doc__})
@@ -170,14 +203,20 @@ def options_class() -> type:
 
 def main() -> int:
     """The command; 2 if it was given something it cannot use."""
-    kinds = "\n".join(f"    {name:<12}  {kind.about}" for name, kind in PROTOCOLS.items())
-    options: Any = tyro.cli(options_class(), description=f"{__doc__}\nProtocols:\n\n{kinds}\n")
+    protocols, studies = (
+        "\n".join(f"    {name:<12}  {kind.about}" for name, kind in some.items()) for some in (PROTOCOLS, STUDIES)
+    )
+    description = f"{__doc__}\nProtocols:\n\n{protocols}\n\nStudies of a GHN:\n\n{studies}\n"
+    options: Any = tyro.cli(options_class(), description=description)
+    command = ["python", "-m", "benchmarks.run", *sys.argv[1:]]
     try:
+        if options.protocol in STUDIES:
+            report, text = study(options, getattr(options, options.protocol), command)
+            print(f"{text}\nreport: {report}")
+            return 0
         for name in PROTOCOLS if options.protocol == "all" else (options.protocol,):
             settings = getattr(options, name, None) or protocol(name).settings()
-            path, made = run(
-                replace(options, protocol=name), settings, ["python", "-m", "benchmarks.run", *sys.argv[1:]]
-            )
+            path, made = run(replace(options, protocol=name), settings, command)
             print(f"{summary(made)}\nrecord: {path}")
             if made["status"] != "dev":
                 print(f"to put it on the leaderboard: python -m benchmarks.leaderboard submit {path.parent}")
