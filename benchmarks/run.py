@@ -10,9 +10,8 @@ record and a summary are in the folder results/RUN_ID; `python -m benchmarks.lea
 leaderboard.
 """
 
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,12 +23,14 @@ from benchmarks import record
 from benchmarks.initializers import Untrained, initializers, predictor
 from benchmarks.networks import check_group
 from benchmarks.plots import plot_run
+from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS, protocol
 from benchmarks.record import Record
 from benchmarks.runs import Plan, RunFolder, compute, context
 from benchmarks.studies import STUDIES
 from benchmarks.studies.report import Request
 from benchmarks.studies.report import make as make_study
+from benchmarks.studies.study import Study
 from benchmarks.tables import summary
 from deepnets import provenance
 from deepnets.storage import FileError
@@ -175,7 +176,7 @@ def study(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, st
     """
     kind = STUDIES[options.protocol]
     for option in fields(Run):
-        used = option.name in (*_OF_STUDIES, "device", "workers", "out")
+        used = option.name in (*_OF_STUDIES, "device", "out")
         if not used and getattr(options, option.name) != option.default:
             name = option.name.replace("_", "-")
             raise ValueError(f"{kind.name} has no --{name}; its own options begin with --{kind.name}.")
@@ -186,16 +187,20 @@ def study(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, st
     classes = 10 if images is None else images.num_classes
     untrained = Untrained(classes, plan.image_size, plan.seed) if plan.random_weights else None
     ghn = predictor(options.model, plan.device, untrained)
-    workers = options.workers or os.cpu_count() or 1
-    request = Request(kind, settings, ghn, images, plan.seed, plan.image_size, plan.orth_layer, workers, command)
+    request = Request(kind, settings, ghn, images, plan.seed, plan.image_size, plan.orth_layer, command)
     return make_study(request, options.out)
+
+
+def _kinds() -> Iterator[tuple[str, Protocol | Study]]:
+    yield from PROTOCOLS.items()
+    yield from STUDIES.items()
 
 
 def options_class() -> type:
     """`Run` with the options of every protocol and study: --finetune.epochs and so on."""
     groups = [
         (name, Annotated[kind.settings, tyro.conf.arg(help=kind.about)], field(default_factory=kind.settings))
-        for name, kind in (*PROTOCOLS.items(), *STUDIES.items())
+        for name, kind in _kinds()
         if fields(kind.settings)
     ]
     return make_dataclass("Run", groups, bases=(Run,), frozen=True, namespace={"__doc__": Run.__doc__})

@@ -164,7 +164,8 @@ def _titled(tables: Tables, layers: pd.DataFrame) -> Iterator[str]:
 
 
 def _fixed(table: pd.DataFrame) -> str:
-    return table.to_string(index=False, formatters={name: "{:.1f}".format for name in table if "hungarian" in name})
+    digits = {name: "{:.1f}" if "hungarian" in name else "{:.3f}" for name in table.select_dtypes("float")}
+    return table.to_string(index=False, formatters={name: text.format for name, text in digits.items()})
 
 
 STUDY = Study(

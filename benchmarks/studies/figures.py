@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -34,6 +35,7 @@ def draw_distances(model: str, table: pd.DataFrame) -> Figure:
         axes.bar(place, table[column], width=0.65, color=[f"C{i}" for i in place], alpha=0.85)
         axes.plot(place, table[mark], "_", color="black", markersize=22, markeredgewidth=1.5, label=label)
         axes.set_xticks(place, table["split"])
+        axes.set_ylim(0, 1.18 * table[[column, mark]].max().max())  # room for the legend
         axes.legend(frameon=False, fontsize=8)
         _bare(axes)
     left.set_title(f"Fréchet distance from train, {model}", fontsize=10)
@@ -63,9 +65,9 @@ def draw_parameters(distances: Mapping[str, Floats], small: Mapping[str, Floats]
     figure = _figure(8, 3)
     panels = zip(figure.subplots(1, 2), (distances, small), strict=True)
     for axes, values in panels:
-        for name, some in values.items():
+        for (name, some), color in zip(values.items(), ("C0", "0.45"), strict=True):
             weights = np.full(len(some), 100 / len(some))
-            axes.hist(some, np.linspace(0, 1, _BINS).tolist(), weights=weights, alpha=0.6, label=name)
+            axes.hist(some, np.linspace(0, 1, _BINS).tolist(), weights=weights, color=color, alpha=0.6, label=name)
             axes.axvline(some.mean(), color="black", linewidth=0.8, linestyle=":")
         axes.set_xlim(0, 1)
         _bare(axes)
@@ -115,9 +117,10 @@ def draw_correlations(layers: pd.DataFrame, selected: Mapping[tuple[str, str, st
                     linewidth=1.3,
                 )
             axes.set_title(layer.removesuffix(".weight"), fontsize=7)
-            axes.set(yticks=[], xlim=(-1, 1), xticks=[-1, 0, 1])
             axes.set_yscale("log")
-            axes.set_yticks([], minor=True)
+            axes.set(xlim=(-1, 1), xticks=[-1, 0, 1])
+            axes.yaxis.set_major_locator(NullLocator())
+            axes.yaxis.set_minor_locator(NullLocator())
             _bare(axes)
             if number == 1:
                 axes.set_xlabel(f"correlation of channels, {network}", fontsize=9)

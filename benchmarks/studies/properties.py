@@ -23,7 +23,6 @@ from benchmarks.rank_correlation import kendall
 from benchmarks.studies import regression
 from benchmarks.studies.embeddings import graph_embeddings, primitive_histogram, split_graphs, used_table
 from benchmarks.studies.figures import draw_properties
-from benchmarks.studies.neupred import train_and_predict
 from benchmarks.studies.study import Case, Findings, Study, Tables
 from benchmarks.studies.values import (
     FITTED,
@@ -65,9 +64,9 @@ class Settings:
     file: Path | None = None
     values: Path | None = None
     columns: tuple[str, ...] = ()
-    networks: int = 200
+    networks: int = 100
     shuffles: int = 5
-    epochs: int = 20
+    epochs: int = 30
     search: int = 1000
     top: int = 5
 
@@ -171,13 +170,15 @@ def _regressions(
     (rows, y), (rows_test, y_test) = (data.known(split, column) for split in (FITTED, TESTED))
     fits = {
         method: [
-            regression.fit(x[FITTED][rows], y, x[TESTED][rows_test], y_test, case.seed + shuffle, case.workers)
+            regression.fit(x[FITTED][rows], y, x[TESTED][rows_test], y_test, case.seed + shuffle)
             for shuffle in range(settings.shuffles)
         ]
         for method, x in embedded.items()
     }
     taus = {method: [fit.tau for fit in those] for method, those in fits.items()}
     if settings.epochs:
+        from benchmarks.studies.neupred import train_and_predict  # PyTorch Geometric takes seconds to import
+
         graphs, others = ([data.graphs[s][i] for i in r] for s, r in ((FITTED, rows), (TESTED, rows_test)))
         taus["neupred"] = [
             kendall(train_and_predict(graphs, y, others, settings.epochs, case.seed + shuffle), y_test)

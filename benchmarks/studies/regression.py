@@ -45,7 +45,7 @@ def _regression(**parameters: Any) -> TransformedTargetRegressor:
     return model.set_params(**parameters)
 
 
-def fit(x: Floats, y: Floats, x_test: Floats, y_test: Floats, seed: int, processes: int = 1) -> Fit:
+def fit(x: Floats, y: Floats, x_test: Floats, y_test: Floats, seed: int) -> Fit:
     """Choose the parameters by 5-fold cross-validation, fit with all networks, rank the test networks.
 
     Embeddings are used as they are, as in the published experiment.
@@ -54,7 +54,6 @@ def fit(x: Floats, y: Floats, x_test: Floats, y_test: Floats, seed: int, process
         x, y: (n, d) embeddings and (n,) values of a property.
         x_test, y_test: the same of other networks.
         seed: of the shuffle that makes the folds; nothing else is random.
-        processes: that work at once; the result does not depend on them.
 
     Raises:
         ValueError: fewer networks than twice the folds.
@@ -62,7 +61,7 @@ def fit(x: Floats, y: Floats, x_test: Floats, y_test: Floats, seed: int, process
     if len(x) < 2 * FOLDS:
         raise ValueError(f"{len(x)} networks have values; regression needs {2 * FOLDS} or more")
     folds = KFold(FOLDS, shuffle=True, random_state=seed)
-    search = GridSearchCV(_regression(), GRID, cv=folds, n_jobs=processes).fit(x, y)
+    search = GridSearchCV(_regression(), GRID, cv=folds).fit(x, y)
     predicted = search.predict(x_test)
     return Fit(search.best_params_, predicted, kendall(predicted, y_test))
 

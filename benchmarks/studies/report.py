@@ -35,7 +35,7 @@ class Request:
         study, settings: which one, and its options.
         predictor: the GHN.
         images: what the networks see, if the study needs it.
-        seed, image_size, orth_layer, workers: as for `Case`.
+        seed, image_size, orth_layer: as for `Case`.
         command: what the user typed.
     """
 
@@ -46,7 +46,6 @@ class Request:
     seed: int
     image_size: int
     orth_layer: int
-    workers: int
     command: Sequence[str]
 
     def identity(self) -> dict[str, Any]:
@@ -124,7 +123,6 @@ def _compute(request: Request, folder: Path, identity: dict[str, Any]) -> Tables
         seed=request.seed,
         image_size=request.image_size,
         orth_layer=request.orth_layer,
-        workers=request.workers,
         folder=folder,
         images=request.images,
     )

@@ -25,7 +25,6 @@ class Case:
         seed: of everything random.
         image_size: of the networks, 32 or 224.
         orth_layer: the first layer that is made orthogonal where predicted weights are.
-        workers: processes for what can be done at once.
         folder: for what is measured and has to outlive an interruption.
         images: what the networks see; None if the study needs none.
     """
@@ -35,7 +34,6 @@ class Case:
     seed: int
     image_size: int
     orth_layer: int
-    workers: int
     folder: Path
     images: ImageTask | None
 

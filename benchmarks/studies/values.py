@@ -137,9 +137,8 @@ def measured_values(path: Path, num: int, image_size: int) -> pd.DataFrame:
     if path.exists():
         rows = {(row.pop("split"), row.pop("index")): row for row in pd.read_csv(path).to_dict("records")}
     missing = [job for job in jobs if job not in rows]
-    for count, job in enumerate(tqdm(missing, desc="inference", unit=" networks"), 1):
-        with torch.no_grad():
-            rows[job] = _measure(*job, image_size)
+    for count, (split, index) in enumerate(tqdm(missing, desc="inference", unit=" networks"), 1):
+        rows[split, index] = _measure(split, index, image_size)
         if count % _STORED_EVERY == 0 or count == len(missing):
             known = [job for job in jobs if job in rows]
             table = pd.DataFrame([rows[job] for job in known], pd.MultiIndex.from_tuples(known, names=KEY))
@@ -147,6 +146,7 @@ def measured_values(path: Path, num: int, image_size: int) -> pd.DataFrame:
     return pd.read_csv(path).set_index(KEY)
 
 
+@torch.inference_mode()
 def _measure(split: str, index: int, image_size: int) -> dict[str, float]:
     with torch.device("meta"):
         model, _ = subject(split, index).build(image_size, 10)
