@@ -78,9 +78,9 @@ def train_and_predict(
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-    with torch.no_grad():
-        loader = DataLoader([_data(graph, 0.0) for graph in others], _BATCH)
-        predicted = torch.cat([model(batch) for batch in loader])
+        with torch.no_grad():
+            loader = DataLoader([_data(graph, 0.0) for graph in others], _BATCH)
+            predicted = torch.cat([model(batch) for batch in loader])
     return predicted.double().numpy() * std + mean
 
 
