@@ -40,7 +40,7 @@ from ghn_models.targets import Kind, Target, targets
 
 COARSE = {"regressor__C": [1, 100], "regressor__gamma": ["auto", 0.1], "regressor__epsilon": [0.05]}
 SAMPLES = Path(__file__).parent / "golden" / "official"
-FEW = analysis.Settings(train=20, num=10, networks=("vit",), shape=(32, 1, 3, 3))
+FEW = analysis.Settings(train=10, num=5, networks=("vit",), shape=(32, 1, 3, 3))
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_hungarian_costs_reproduce_the_published_table() -> None:
     """Table 11 of the DeepNets paper within 10%; here with 400 of the 5000 networks of train."""
     train = split_graphs("train", 0, 400)
     for split, cost in {"test": 208.7, "wide": 199.9, "deep": 365.6, "dense": 340.7, "bnfree": 193.1}.items():
-        found = hungarian_costs(split_graphs(split, 0, 100 if split != "test" else 300), train).mean()
+        found = hungarian_costs(split_graphs(split, 0, 60), train).mean()
         assert found == pytest.approx(cost, rel=0.1), split
 
 
@@ -350,7 +350,7 @@ def test_properties_of_a_table_are_predicted_and_networks_picked(
     tmp_path: Path, both: dict[str, list[ArchGraph]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(regression, "GRID", COARSE)
-    options = properties.Settings(values=csv_file(tmp_path / "v.csv", both), shuffles=2, epochs=1, search=60, top=3)
+    options = properties.Settings(values=csv_file(tmp_path / "v.csv", both), shuffles=2, epochs=1, search=40, top=3)
     out = tmp_path / "study"
     report, text = study(Run("ghn3_t", "properties", out=out), options, ["python"])
     table = pd.read_csv(out / "correlations.csv").set_index("method")
@@ -358,7 +358,7 @@ def test_properties_of_a_table_are_predicted_and_networks_picked(
     assert table.index.tolist() == ["ghn3_t.digits", "primitives", "neupred"]
     assert table[["shuffles", "fitted", "tested"]].eq([2, 30, 30]).all(axis=None)
     picks = pd.read_csv(out / "picks.csv")
-    searched = split_graphs("search", 0, 60)
+    searched = split_graphs("search", 0, 40)
     edges = np.array([g.edge_index.shape[1] for g in searched])
     assert edges[picks["index"]].mean() > edges.mean() + edges.std()  # more is better
     first = picks.iloc[0]
@@ -396,6 +396,7 @@ def test_published_values_are_the_four_properties_of_both_data_sets() -> None:
     assert kendall(*rounded) == pytest.approx(-0.40, abs=0.005)  # printed in section C.2.3
 
 
+@pytest.mark.slow
 def test_published_networks_are_studied_on_both_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a made-up publication of twelve networks."""
     params = []
