@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import pandas as pd
@@ -123,7 +123,7 @@ def read_values(path: Path, columns: Iterable[str]) -> pd.DataFrame:
 def measured_values(path: Path, num: int, image_size: int) -> pd.DataFrame:
     """Inference time and operations of generated networks, measured here.
 
-    inference_time: seconds for one image on one thread of the CPU, the fastest of three passes; it differs a little
+    inference_time: CPU seconds for one image on one thread, which other processes hardly change, the fastest of three passes; it differs a little
     from run to run. flops: operations for one image. What is measured is kept in the file, from which a later call
     goes on.
 
@@ -170,6 +170,6 @@ def _seconds(model: nn.Module, images: torch.Tensor) -> float:
 
 
 def _timed(call: Callable[[], object]) -> float:
-    start = perf_counter()
+    start = process_time()
     call()
-    return perf_counter() - start
+    return process_time() - start
