@@ -13,7 +13,7 @@ leaderboard.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from textwrap import indent
@@ -24,16 +24,22 @@ import tyro
 
 from benchmarks import record
 from benchmarks.initializers import MODELS
-from benchmarks.initializers.ghn import SUFFIX, find_weights, is_ghn
+from benchmarks.initializers.ghn import SUFFIX, Untrained, find_weights, is_ghn, predictor
 from benchmarks.networks import check_group
 from benchmarks.plots import plot_run
+from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS, protocol
 from benchmarks.record import Record
 from benchmarks.runs import Plan, RunFolder, compute, context
+from benchmarks.studies import STUDIES
+from benchmarks.studies.report import Request
+from benchmarks.studies.report import make as make_study
+from benchmarks.studies.study import Study
 from benchmarks.tables import summary
 from deepnets import provenance
 from deepnets.storage import FileError
 from ghn_models import checkpoints
+from ghn_models.images import load_images
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Run:
 
     Args:
         model: what gives the networks their parameters, one of the list above, e.g. randinit, gradinit.100, ghn3_t.
-        protocol: what is measured; all for every protocol that classifies images, one after the other.
+        protocol: what is measured, or a study; all for every protocol that classifies images, one after the other.
         dataset: digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet or folder; by default what the GHN was
             trained on, or digits. For detection it is pennfudan.
         data_dir: folder of the images; digits need none.
@@ -162,11 +168,42 @@ def _trained_on(options: Run) -> str:
     return str(checkpoints.about(find_weights(base)).get("dataset", "digits"))
 
 
+_OF_STUDIES = ("model", "protocol", "seed", "random_weights", "image_size", "dataset", "data_dir", "orth_layer")
+
+
+def study(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, str]:
+    """Makes a study of a GHN, and returns its report and a summary.
+
+    Raises:
+        ValueError: an option that cannot be used or that studies do not have, weights or images that are missing.
+    """
+    kind = STUDIES[options.protocol]
+    for option in fields(Run):
+        used = option.name in (*_OF_STUDIES, "device", "out")
+        if not used and getattr(options, option.name) != option.default:
+            name = option.name.replace("_", "-")
+            raise ValueError(f"{kind.name} has no --{name}; its own options begin with --{kind.name}.")
+    if not is_ghn(options.model):
+        raise ValueError(f"{kind.name} studies a GHN, not {options.model}; accepted: as in --model ghn3_t")
+    plan = plan_of(replace(options, protocol="no_finetune"), None)
+    images = load_images(plan.dataset, plan.data_dir, plan.image_size) if kind.needs_images else None
+    classes = 10 if images is None else images.num_classes
+    untrained = Untrained(classes, plan.image_size, plan.seed) if plan.random_weights else None
+    ghn = predictor(options.model, plan.device, untrained)
+    request = Request(kind, settings, ghn, images, plan.seed, plan.image_size, plan.orth_layer, command)
+    return make_study(request, options.out)
+
+
+def _kinds() -> Iterator[tuple[str, Protocol | Study]]:
+    yield from PROTOCOLS.items()
+    yield from STUDIES.items()
+
+
 def options_class() -> type:
-    """`Run` with the options of every protocol: --finetune.epochs and so on."""
+    """`Run` with the options of every protocol and study: --finetune.epochs and so on."""
     groups = [
         (name, Annotated[kind.settings, tyro.conf.arg(help=kind.about)], field(default_factory=kind.settings))
-        for name, kind in PROTOCOLS.items()
+        for name, kind in _kinds()
         if fields(kind.settings)
     ]
     return make_dataclass("Run", groups, bases=(Run,), frozen=True, namespace={"__doc__": Run.__doc__})
@@ -174,17 +211,24 @@ def options_class() -> type:
 
 def main() -> int:
     """The command; 2 if it was given something it cannot use."""
-    kinds = "\n".join(f"    {name:<12}  {kind.about}" for name, kind in PROTOCOLS.items())
-    options: Any = tyro.cli(
-        options_class(), description=f"{__doc__}\nModels:\n\n{indent(MODELS, ' ' * 4)}\nProtocols:\n\n{kinds}\n"
+    protocols, studies = (
+        "\n".join(f"    {name:<12}  {kind.about}" for name, kind in some.items()) for some in (PROTOCOLS, STUDIES)
     )
+    models = indent(MODELS, " " * 4)
+    description = f"{__doc__}\nModels:\n\n{models}\nProtocols:\n\n{protocols}\n\nStudies of a GHN:\n\n{studies}\n"
+    options: Any = tyro.cli(options_class(), description=description)
+    command = ["python", "-m", "benchmarks.run", *sys.argv[1:]]
     try:
+        if options.protocol in STUDIES:
+            report, text = study(options, getattr(options, options.protocol), command)
+            print(f"{text}\nreport: {report}")
+            return 0
         every = [name for name, kind in PROTOCOLS.items() if kind.dataset is None]
         for name in every if options.protocol == "all" else (options.protocol,):
             settings = getattr(options, name, None) or protocol(name).settings()
             out = options.out / name if options.out and options.protocol == "all" else options.out
             one = replace(options, protocol=name, out=out)
-            path, made = run(one, settings, ["python", "-m", "benchmarks.run", *sys.argv[1:]])
+            path, made = run(one, settings, command)
             print(f"{summary(made)}\nrecord: {path}")
             if made["status"] != "dev":
                 print(f"to put it on the leaderboard: python -m benchmarks.leaderboard submit {path.parent}")

@@ -26,16 +26,40 @@ def predicted(name: str, device: str, orth_layer: int, untrained: "Untrained | N
         ValueError: weights that are not at hand.
     """
     base, orthogonal = name.removesuffix(SUFFIX), name.endswith(SUFFIX)
+    found = predictor(base, device, untrained)
+    apply = _predicting(found.ghn, orth_layer if orthogonal else None)
+    classes = found.ghn.config.num_classes
+    return Initializer(found.name + SUFFIX * orthogonal, apply, found.weights_sha256, found.about, classes)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A GHN in evaluation mode, its name in tables, the hash of its weights, and what they say of themselves."""
+
+    ghn: GHN
+    name: str
+    weights_sha256: str | None
+    about: dict[str, Any] | None
+
+
+def predictor(name: str, device: str = "cpu", untrained: "Untrained | None" = None) -> Predictor:
+    """The GHN of this name.
+
+    Args:
+        name: of weights.
+        device: where it runs.
+        untrained: make it with random weights instead of loading them.
+
+    Raises:
+        ValueError: weights that are not at hand.
+    """
     if untrained is not None:
-        ghn, about, sha256, called = untrained.create(base), None, None, f"{base}.random"
-    else:
-        folder = find_weights(base)
-        ghn, about = load(folder), checkpoints.about(folder)
-        sha256 = checkpoints.sha256(folder / checkpoints.WEIGHTS)
-        known = folder.resolve().parent in (checkpoints.SHIPPED.resolve(), checkpoints.cache().resolve())
-        called = folder.name if known else _called(about, sha256)
-    apply = _predicting(ghn.to(device).eval(), orth_layer if orthogonal else None)
-    return Initializer(called + SUFFIX * orthogonal, apply, sha256, about, ghn.config.num_classes)
+        return Predictor(untrained.create(name).to(device).eval(), f"{name}.random", None, None)
+    folder = find_weights(name)
+    about, sha256 = checkpoints.about(folder), checkpoints.sha256(folder / checkpoints.WEIGHTS)
+    known = folder.resolve().parent in (checkpoints.SHIPPED.resolve(), checkpoints.cache().resolve())
+    called = folder.name if known else _called(about, sha256)
+    return Predictor(load(folder).to(device).eval(), called, sha256, about)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,179 @@
+"""What a GHN makes of networks: distances between graphs, and what its predicted parameters are like.
+
+Fréchet and Hungarian distances of splits from train (DeepNets paper, Table 11) and of networks from ResNet-50 (Table
+10), diversity and sparsity of predicted parameters (Table 12), variance of activations (GHN-3 paper, Figure 6),
+correlation of channels (GHN-orth, Figure 2), and a map of graph embeddings (GHN-orth, Figure 5).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from benchmarks.networks import EVALUATION_SPLITS, PREDEFINED, check_group, subjects
+from benchmarks.studies import figures
+from benchmarks.studies.embeddings import graph_embeddings, split_graphs
+from benchmarks.studies.graph_space import distances_from_resnet50, embedding_map, split_distances
+from benchmarks.studies.layers import Initialised, activation_variances, channel_correlations, weighted_layers
+from benchmarks.studies.predicted import (
+    cosine_distances,
+    default_sparsity,
+    first_layer,
+    predicted_tensors,
+)
+from benchmarks.studies.study import Case, Findings, Study, Tables
+from deepnets.sampling import SPLITS
+from ghn_models.targets import targets
+
+_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is computed.
+
+    Args:
+        train: networks of train that the splits are compared with, 5000 in the paper (section C.2.4).
+        num: the first so many networks of each other split; by default all.
+        shape: (out, in, height, width) of the weights whose diversity is measured.
+        networks: names of single networks whose layers are looked into.
+        beta: noise of GHN-orth.
+    """
+
+    train: int = 5000
+    num: int | None = None
+    shape: tuple[int, int, int, int] = (128, 1, 3, 3)
+    networks: tuple[str, ...] = PREDEFINED
+    beta: float = 3e-5
+
+    def __post_init__(self) -> None:
+        most = SPLITS["train"].size - SPLITS["test"].size
+        if not 2 <= self.train <= most:
+            raise ValueError(f"analysis.train is {self.train}; accepted: 2 to {most}")
+        if self.num is not None and not 2 <= self.num <= SPLITS["test"].size:
+            raise ValueError(f"analysis.num is {self.num}; accepted: 2 to {SPLITS['test'].size}")
+        if len(self.shape) != 4 or min(self.shape) < 1:
+            raise ValueError(f"analysis.shape is {self.shape}; accepted: four numbers (out, in, height, width)")
+        if self.beta < 0:
+            raise ValueError(f"analysis.beta is {self.beta}; it must be 0 or more")
+        for name in self.networks:
+            check_group(name)
+            if len(subjects(name)) > 1:
+                raise ValueError(f"analysis.networks has {name}, which is several networks; name single ones")
+
+
+def run(case: Case, settings: Settings) -> Findings:
+    """The tables distances, resnet50, map, parameters, activations and correlations, and a picture of most."""
+    space, pictures = _graph_space(case, settings)
+    parameters, distances, small = _parameters(case, settings)
+    layers, correlations = _layers(case, settings)
+    pictures |= {"parameters": figures.draw_parameters(distances, small)}
+    if settings.networks:
+        pictures["activations"] = figures.draw_activations(layers)
+        pictures["correlations"] = figures.draw_correlations(layers, correlations)
+    return Findings({**space, "parameters": parameters, "layers": layers}, pictures)
+
+
+def _graph_space(case: Case, settings: Settings) -> tuple[Tables, dict[str, Any]]:
+    size, classes = case.image_size, case.ghn.config.num_classes
+    counts = {split: min(settings.num or SPLITS[split].size, SPLITS[split].size) for split in EVALUATION_SPLITS}
+    train = split_graphs("train", 0, settings.train + max(counts.values()), size, classes, case.seed)
+    graphs = {"train": train[: settings.train]}
+    graphs |= {split: split_graphs(split, 0, count, size, classes) for split, count in counts.items()}
+    parts = tqdm({**graphs, "others": train[settings.train :]}.items(), desc="embeddings", unit=" splits")
+    embeddings = {split: graph_embeddings(case.ghn, some) for split, some in parts}
+    others = embeddings.pop("others")
+    places, explained = embedding_map(embeddings)
+    tables = {
+        "distances": split_distances(graphs, embeddings, others),
+        "resnet50": distances_from_resnet50(case.ghn, size),
+        "map": places,
+    }
+    return tables, {
+        "distances": figures.draw_distances(case.name, tables["distances"]),
+        "map": figures.draw_map(case.name, places, explained),
+    }
+
+
+def _parameters(case: Case, settings: Settings) -> tuple[pd.DataFrame, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Table of diversity and sparsity; all pairwise distances and the sparsity of each network, by initialisation."""
+    size, classes = case.image_size, case.ghn.config.num_classes
+    count = settings.num or SPLITS["val"].size
+    graphs = [g for split in ("val", "test") for g in split_graphs(split, 0, count, size, classes)]
+    found = predicted_tensors(case.ghn, graphs, settings.shape)
+    random = torch.randn(found.of_shape.shape, generator=torch.Generator().manual_seed(case.seed))
+    rows, distances, small = [], {}, {}
+    shares = {case.name: found.small, "randinit": np.array([default_sparsity(first_layer(targets(g))) for g in graphs])}
+    for name, tensors in ((case.name, found.of_shape), ("randinit", random)):
+        matrix = cosine_distances(tensors)
+        distances[name] = matrix.numpy()[np.triu_indices(len(matrix), 1)]
+        small[name] = shares[name]
+        shape = "x".join(map(str, settings.shape))
+        row = {"model": name, "shape": shape, "tensors": len(tensors), "diversity": matrix.mean().item()}
+        rows.append({**row, "networks": len(graphs), "sparsity": shares[name].mean()})
+    return pd.DataFrame(rows), distances, small
+
+
+def _layers(case: Case, settings: Settings) -> tuple[pd.DataFrame, dict[tuple[str, str, str], np.ndarray]]:
+    """Lines of network, init, layer and what is measured in it; and the correlations of some layers of each network."""
+    assert case.images is not None
+    images, _ = next(iter(case.images.test.batches(_IMAGES)))
+    inits = Initialised(case.ghn, case.name, case.image_size, case.seed, settings.beta, case.orth_layer)
+    rows: list[dict[str, Any]] = []
+    kept: dict[tuple[str, str, str], np.ndarray] = {}
+    jobs = [(network, init) for network in settings.networks for init in inits.kinds]
+    for network, init in tqdm(jobs, desc="layers", unit=" networks"):
+        model = inits.network(network, init)
+        variances = activation_variances(model, images.cpu())
+        weights = dict(weighted_layers(model))
+        for number, (name, variance) in enumerate(variances.items()):
+            line = {"network": network, "init": init, "number": number, "layer": name, "variance": variance}
+            of_layer = channel_correlations(weights[name].weight).numpy()  # type: ignore[arg-type]
+            rows.append({**line, "correlation_std": of_layer.std(), "correlation_abs": np.abs(of_layer).mean()})
+            if number in _selected(len(variances)):
+                kept[network, init, name] = of_layer
+    columns = ["network", "init", "number", "layer", "variance", "correlation_std", "correlation_abs"]
+    return pd.DataFrame(rows, columns=columns), kept
+
+
+def _selected(layers: int) -> list[int]:
+    """Three layers: at a quarter, at half and at three quarters of the depth."""
+    return [layers * quarter // 4 for quarter in (1, 2, 3)]
+
+
+def summary(tables: Tables) -> str:
+    """The tables that are short enough to be read, and means over layers."""
+    columns = {"variance": ("variance", "median"), "correlation_std": ("correlation_std", "mean")}
+    layers = tables["layers"].groupby(["network", "init"], sort=False).agg(**columns)
+    return "\n\n".join(_titled(tables, layers))
+
+
+def _titled(tables: Tables, layers: pd.DataFrame) -> Iterator[str]:
+    def text(table: pd.DataFrame, index: bool = False) -> str:
+        return table.to_string(index=index, float_format="{:.3g}".format)
+
+    yield f"distances from train (DeepNets paper, Table 11):\n{_fixed(tables['distances'])}"
+    yield f"distances from ResNet-50 (Table 10):\n{_fixed(tables['resnet50'])}"
+    yield f"predicted parameters (Table 12):\n{text(tables['parameters'])}"
+    if len(layers):
+        yield f"layers, median variance of activations and mean std of channel correlations:\n{text(layers, True)}"
+
+
+def _fixed(table: pd.DataFrame) -> str:
+    digits = {name: "{:.1f}" if "hungarian" in name else "{:.3f}" for name in table.select_dtypes("float")}
+    return table.to_string(index=False, formatters={name: text.format for name, text in digits.items()})
+
+
+STUDY = Study(
+    name="analysis",
+    version=1,
+    about="distances between graphs; diversity, sparsity, activations, correlations of predicted parameters",
+    settings=Settings,
+    run=run,
+    summary=summary,
+    needs_images=True,
+)

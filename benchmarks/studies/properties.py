@@ -1,0 +1,255 @@
+"""Properties of networks from their graph embeddings (DeepNets paper, sections 5.2 and C.2.3, Figure 4).
+
+A support vector regression is fitted to networks of val and ranks those of test; Kendall's tau-b of predicted and true
+values says how much an embedding knows of a property. Beside the GHN there are two baselines: counted primitives, and
+a Neural Predictor that is trained from scratch. Then the regression, fitted again to val and test, picks networks of
+the search split.
+
+Published values belong to the published networks, so they need the published file (--properties.file); without it the
+networks are generated ones, and the properties what can be measured on any computer, or a table of the user's
+(--properties.values).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from benchmarks.rank_correlation import kendall
+from benchmarks.studies import regression
+from benchmarks.studies.embeddings import graph_embeddings, primitive_histogram, split_graphs, used_table
+from benchmarks.studies.figures import draw_properties
+from benchmarks.studies.study import Case, Findings, Study, Tables
+from benchmarks.studies.values import (
+    FITTED,
+    PUBLISHED,
+    TESTED,
+    measured_values,
+    published_graphs,
+    published_values,
+    read_values,
+)
+from deepnets import ArchGraph
+from deepnets.generate import split_path
+from deepnets.sampling import SPLITS, sample_networks
+from deepnets.symbolic import count_parameters
+
+Floats = NDArray[np.float64]
+
+_PART = 500
+_SMALLER_IS_BETTER = ("time", "seconds", "flops", "loss")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where networks and their properties come from, and how much is computed.
+
+    Args:
+        file: folder with the published networks, as `deepnets import deepnets1m_eval.hdf5` makes it; then the
+            properties are the four published ones, on CIFAR-10 and on ImageNet.
+        values: CSV file with columns split, index and one for each property of generated networks, for example the
+            table RUN_ID.csv.gz of a run of no_finetune on val and test.
+        columns: properties in that file; by default all its numbers.
+        networks: of val and test each, whose inference is timed if neither file nor values is given.
+        shuffles: of the networks, each with folds of its own; mean and standard deviation are over them.
+        epochs: of the Neural Predictor; 0 leaves it out.
+        search: networks of the search split to choose from, up to 100,000.
+        top: how many of them are reported.
+    """
+
+    file: Path | None = None
+    values: Path | None = None
+    columns: tuple[str, ...] = ()
+    networks: int = 100
+    shuffles: int = 5
+    epochs: int = 30
+    search: int = 1000
+    top: int = 5
+
+    def __post_init__(self) -> None:
+        limits = {"networks": (10, 500), "shuffles": (1, 1000), "epochs": (0, 10_000), "search": (1, 100_000)}
+        for name, (low, high) in {**limits, "top": (1, self.search)}.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"properties.{name} is {getattr(self, name)}; accepted: {low} to {high}")
+        if self.file is not None and self.values is not None:
+            raise ValueError("properties.file brings the published values; give it or properties.values, not both")
+        if self.columns and self.values is None:
+            raise ValueError("properties.columns are those of the file properties.values; give both")
+
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """Networks of val and test with their properties.
+
+    Args:
+        name: of the data.
+        image_size, num_classes: of the networks.
+        graphs: by split.
+        values: properties by split and index.
+    """
+
+    name: str
+    image_size: int
+    num_classes: int
+    graphs: dict[str, list[ArchGraph]]
+    values: pd.DataFrame
+
+    def known(self, split: str, column: str) -> tuple[NDArray[np.intp], Floats]:
+        """Networks of a split whose value is known, and the values."""
+        values = self.values.loc[split][column].dropna()
+        return values.index.to_numpy(), values.to_numpy(float)
+
+
+def run(case: Case, settings: Settings) -> Findings:
+    """The tables correlations, predictions, picks and values."""
+    correlations, predictions, picks = [], [], []
+    data = list(_data(case, settings))
+    for one in data:
+        embedded = {
+            case.name: {split: graph_embeddings(case.ghn, graphs) for split, graphs in one.graphs.items()},
+            "primitives": {split: primitive_histogram(graphs) for split, graphs in one.graphs.items()},
+        }
+        candidates = _search_embeddings(case, settings.search, one)
+        for column in one.values:
+            parameters, predicted, taus = _regressions(case, settings, one, embedded, column)
+            for method, values in taus.items():
+                spread = {"tau": np.mean(values), "std": np.std(values), "shuffles": len(values)}
+                fitted, tested = (len(one.known(split, column)[0]) for split in (FITTED, TESTED))
+                about = {"data": one.name, "property": column, "method": method}
+                correlations.append({**about, **spread, "fitted": fitted, "tested": tested})
+            predictions.append(predicted)
+            picks.append(_picks(settings, one, column, parameters, embedded[case.name], candidates))
+    tables = {
+        "correlations": pd.DataFrame(correlations),
+        "predictions": pd.concat(predictions, ignore_index=True),
+        "picks": pd.concat(picks, ignore_index=True),
+        "values": pd.concat([one.values.reset_index().assign(data=one.name) for one in data], ignore_index=True),
+    }
+    return Findings(tables, {"properties": draw_properties(case.name, tables["correlations"], tables["predictions"])})
+
+
+def _data(case: Case, settings: Settings) -> Iterator[_Data]:
+    if settings.file is not None:
+        for name, about in PUBLISHED.items():
+            graphs = {split: published_graphs(settings.file, split, name) for split in (FITTED, TESTED)}
+            yield _Data(name, about.image_size, about.num_classes, graphs, published_values(name))
+        return
+    if settings.values is not None:
+        name, values = "values", read_values(settings.values, settings.columns)
+    else:
+        name = "measured"
+        values = measured_values(case.folder / "measured.csv", settings.networks, case.image_size)
+    classes = case.ghn.config.num_classes
+    graphs = {}
+    for split in (FITTED, TESTED):
+        index = values.loc[split].index
+        if index.min() < 0 or index.max() >= SPLITS[split].size:
+            raise ValueError(f"{settings.values} has networks of {split} outside 0 to {SPLITS[split].size - 1}")
+        graphs[split] = split_graphs(split, 0, int(index.max()) + 1, case.image_size, classes)
+    yield _Data(name, case.image_size, classes, graphs, values)
+
+
+def _search_embeddings(case: Case, count: int, data: _Data) -> Floats:
+    """(count, d) embeddings of the first networks of the search split, some of which are in memory at a time."""
+    parts = []
+    for start in tqdm(range(0, count, _PART), desc="search", unit=f" x {_PART} networks"):
+        stop = min(start + _PART, count)
+        graphs = split_graphs("search", start, stop, data.image_size, data.num_classes)
+        parts.append(graph_embeddings(case.ghn, graphs))
+    return np.concatenate(parts)
+
+
+def _regressions(
+    case: Case, settings: Settings, data: _Data, embedded: dict[str, dict[str, Floats]], column: str
+) -> tuple[dict[str, object], pd.DataFrame, dict[str, list[float]]]:
+    """Parameters of the first shuffle of the GHN, its predictions as a table, and tau of all shuffles by method."""
+    (rows, y), (rows_test, y_test) = (data.known(split, column) for split in (FITTED, TESTED))
+    fits = {
+        method: [
+            regression.fit(x[FITTED][rows], y, x[TESTED][rows_test], y_test, case.seed + shuffle)
+            for shuffle in range(settings.shuffles)
+        ]
+        for method, x in embedded.items()
+    }
+    taus = {method: [fit.tau for fit in those] for method, those in fits.items()}
+    if settings.epochs:
+        from benchmarks.studies.neupred import train_and_predict  # PyTorch Geometric takes seconds to import
+
+        graphs, others = ([data.graphs[s][i] for i in r] for s, r in ((FITTED, rows), (TESTED, rows_test)))
+        taus["neupred"] = [
+            kendall(train_and_predict(graphs, y, others, settings.epochs, case.seed + shuffle), y_test)
+            for shuffle in range(settings.shuffles)
+        ]
+    first = fits[case.name][0]
+    table = pd.DataFrame({"index": rows_test, "value": y_test, "predicted": first.predicted})
+    return first.parameters, table.assign(data=data.name, property=column, split=TESTED), taus
+
+
+def _picks(
+    settings: Settings,
+    data: _Data,
+    column: str,
+    parameters: dict[str, object],
+    embedded: dict[str, Floats],
+    candidates: Floats,
+) -> pd.DataFrame:
+    """The best networks of the search split, by a regression that is fitted to val and test (section C.2.3)."""
+    known = {split: data.known(split, column) for split in (FITTED, TESTED)}
+    x = np.concatenate([embedded[split][rows] for split, (rows, _) in known.items()])
+    y = np.concatenate([values for _, values in known.values()])
+    predicted = regression.predict(parameters, x, y, candidates)
+    sign = 1 if any(word in column for word in _SMALLER_IS_BETTER) else -1
+    best = np.argsort(sign * predicted, kind="stable")[: settings.top]
+    return pd.DataFrame(
+        {
+            "data": data.name,
+            "property": column,
+            "rank": np.arange(1, len(best) + 1),
+            "split": "search",
+            "index": best,
+            "predicted": predicted[best],
+            "params": [_parameters(int(index), data) for index in best],
+        }
+    )
+
+
+def _parameters(index: int, data: _Data) -> int:
+    """Parameters of a network of the search split."""
+    table = used_table("search", sample_networks("search", index, index + 1), data.image_size, 0)
+    return int(count_parameters(table, data.image_size, data.num_classes)[0])
+
+
+def summary(tables: Tables) -> str:
+    """Tau by property and method, and the best network of the search split by property."""
+    correlations = tables["correlations"]
+    cells = correlations.assign(
+        cell=[f"{tau:.3f} ± {std:.3f}" for tau, std in zip(correlations["tau"], correlations["std"], strict=True)]
+    )
+    methods = list(dict.fromkeys(cells["method"]))
+    shown = cells.pivot(index=["data", "property"], columns="method", values="cell")[methods]
+    best = tables["picks"].query("rank == 1").drop(columns=["rank", "split"])
+    return (
+        f"Kendall's tau of predicted and true values on {TESTED} (std over shuffles):\n{shown.to_string()}\n\n"
+        f"best of the search split by the regression on the GHN:\n{best.to_string(index=False)}"
+    )
+
+
+def inputs(settings: Settings) -> list[Path]:
+    """Files that the results depend on."""
+    files = [] if settings.file is None else [split_path(settings.file, split) for split in (FITTED, TESTED)]
+    return files if settings.values is None else [settings.values]
+
+
+STUDY = Study(
+    name="properties",
+    version=1,
+    about="properties of networks predicted from their graph embeddings",
+    settings=Settings,
+    run=run,
+    summary=summary,
+    inputs=inputs,
+)

@@ -1,0 +1,154 @@
+"""The folder of a study: its tables as CSV, its pictures as PNG, and report.json, which says where they come from.
+
+The report comes last, so a study without it is not finished. Finished studies are never computed again: their folder is
+named after all that decides the results.
+"""
+
+import hashlib
+import io
+import json
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.initializers.ghn import Predictor
+from benchmarks.studies.study import Case, Findings, Study, Tables
+from deepnets import provenance
+from deepnets.files import Locked, exclusive, replace_content
+from deepnets.storage import FileError
+from ghn_models.images import ImageTask
+
+REPORT = "report.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A study to be made.
+
+    Args:
+        study, settings: which one, and its options.
+        predictor: the GHN.
+        images: what the networks see, if the study needs it.
+        seed, image_size, orth_layer: as for `Case`.
+        command: what the user typed.
+    """
+
+    study: Study
+    settings: Any
+    predictor: Predictor
+    images: ImageTask | None
+    seed: int
+    image_size: int
+    orth_layer: int
+    command: Sequence[str]
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides the results but the code and the computer."""
+        settings = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self.settings).items()}
+        images = self.images and {"name": self.images.name, "sha256": self.images.hashes()}
+        return {
+            "study": {"name": self.study.name, "version": self.study.version, "settings": settings},
+            "inputs": {path.name: _sha256(path) for path in self.study.inputs(self.settings)},
+            "images": images,
+            "model": {"name": self.predictor.name, "weights_sha256": self.predictor.weights_sha256},
+            "orth_layer": self.orth_layer,
+            "image_size": self.image_size,
+            "seed": self.seed,
+        }
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_name(identity: dict[str, Any]) -> str:
+    """NAME-MODEL-HASH."""
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return "-".join((identity["study"]["name"], identity["model"]["name"], digest[:8]))
+
+
+def make(request: Request, out: Path | None = None) -> tuple[Path, str]:
+    """Make a study, unless it is there already.
+
+    Args:
+        request: which study of what.
+        out: its folder; by default results/NAME-MODEL-HASH.
+
+    Returns:
+        The report, and the summary for people.
+
+    Raises:
+        ValueError: settings or inputs that cannot be used.
+        FileError: the folder has another study, or another process works on this one.
+    """
+    identity = json.loads(json.dumps(request.identity()))
+    folder = out or Path("results") / folder_name(identity)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with exclusive(folder / "lock"):
+            report = folder / REPORT
+            tables = _finished(report, identity) if report.exists() else _compute(request, folder, identity)
+    except Locked:
+        raise FileError(f"another process works on {folder}; wait for it or choose another --out") from None
+    return report, request.study.summary(tables)
+
+
+def _finished(report: Path, identity: dict[str, Any]) -> Tables:
+    """The tables of a finished study."""
+    found = json.loads(report.read_text())
+    changed = next((key for key in identity if found.get(key) != identity[key]), None)
+    if changed is not None:
+        raise FileError(
+            f"{report.parent} has a study with {changed} {found.get(changed)!r} instead of {identity[changed]!r}; "
+            "choose another --out"
+        )
+    return {name: pd.read_csv(report.with_name(f"{name}.csv")) for name in found["tables"]}
+
+
+def _compute(request: Request, folder: Path, identity: dict[str, Any]) -> Tables:
+    start = time.perf_counter()
+    device = next(request.predictor.ghn.parameters()).device
+    case = Case(
+        name=request.predictor.name,
+        ghn=request.predictor.ghn,
+        seed=request.seed,
+        image_size=request.image_size,
+        orth_layer=request.orth_layer,
+        folder=folder,
+        images=request.images,
+    )
+    findings: Findings = request.study.run(case, request.settings)
+    written = {
+        f"{name}.csv": table.to_csv(index=False, lineterminator="\n").encode()
+        for name, table in findings.tables.items()
+    }
+    written |= {f"{name}.png": _png(figure) for name, figure in findings.figures.items()}
+    for name, content in written.items():
+        replace_content(folder / name, content)
+    report = {
+        **identity,
+        "tables": {name: hashlib.sha256(written[f"{name}.csv"]).hexdigest() for name in findings.tables},
+        "figures": [f"{name}.png" for name in findings.figures],
+        "environment": {**provenance.versions(), **provenance.machine(str(device))},
+        "commit": provenance.commit(),
+        "command": shlex.join(request.command),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    replace_content(folder / REPORT, json.dumps(report, indent=1, allow_nan=False) + "\n")
+    return {name: pd.read_csv(folder / f"{name}.csv") for name in findings.tables}
+
+
+def _png(figure: Any) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, dpi=200, format="png")
+    return content.getvalue()
