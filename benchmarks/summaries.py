@@ -43,7 +43,7 @@ class Summary:
     def text(self, cell: Sequence[float | None]) -> str:
         """A cell for people: 66.9 ± 0.3 or 0.42 [0.39, 0.45]."""
         value, *errors = ("" if number is None else f"{number:.{self.digits}f}" for number in cell)
-        if not all(errors):
+        if not errors or not all(errors):
             return value
         return f"{value} ± {errors[0]}" if len(errors) == 1 else f"{value} [{', '.join(errors)}]"
 

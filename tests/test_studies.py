@@ -40,7 +40,7 @@ from ghn_models.targets import Kind, Target, targets
 
 COARSE = {"regressor__C": [1, 100], "regressor__gamma": ["auto", 0.1], "regressor__epsilon": [0.05]}
 SAMPLES = Path(__file__).parent / "golden" / "official"
-FEW = analysis.Settings(train=10, num=5, networks=("vit",), shape=(32, 1, 3, 3))
+FEW = analysis.Settings(train=10, num=10, networks=("vit",), shape=(32, 1, 3, 3))
 
 
 @pytest.fixture(scope="module")

@@ -123,9 +123,9 @@ def read_values(path: Path, columns: Iterable[str]) -> pd.DataFrame:
 def measured_values(path: Path, num: int, image_size: int) -> pd.DataFrame:
     """Inference time and operations of generated networks, measured here.
 
-    inference_time: CPU seconds for one image on one thread, which other processes hardly change, the fastest of three
-    passes; it differs a little from run to run. flops: operations for one image. What is measured is kept in the file,
-    from which a later call goes on.
+    inference_time: CPU seconds for one image on one thread, the fastest of three passes, which differ a little from run
+    to run and hardly with what else the computer does. flops: operations for one image. What is measured is kept in the
+    file, from which a later call goes on.
 
     Args:
         path: the file.
