@@ -21,18 +21,21 @@ from benchmarks import run as command
 from benchmarks.average_precision import average_precision
 from benchmarks.backbones import Backbone
 from benchmarks.leaderboard import Board, Submit
-from benchmarks.networks import check_group, subject
+from benchmarks.networks import Subject, check_group, subject
 from benchmarks.paper_tables import published_rows
 from benchmarks.pedestrians import PedestrianTask, boxes_of, load_pedestrians
 from benchmarks.protocol import Case
 from benchmarks.protocols import detection
 from benchmarks.record import frame, read
 from benchmarks.runs import Job, Plan, context, evaluate
+from benchmarks.scorers import by_accuracy
 from benchmarks.synthetic_pedestrians import Synthetic, draw
 from benchmarks.synthetic_pedestrians import main as draw_command
 from ghn_models.image_parts import ImageError
 
 pytest.importorskip("pycocotools")
+
+SUBJECT = Subject("test", 0, "test/0")
 
 
 @pytest.fixture(scope="module")
@@ -357,7 +360,9 @@ def test_average_precision_rises_on_the_images_of_training(task: PedestrianTask)
 
 
 def test_training_that_diverges_has_no_precision(task: PedestrianTask) -> None:
-    result = detection.evaluate(Case(small_network(), task, 2, 0), detection.Settings(2, 1e30, 64))
+    result = detection.evaluate(
+        Case(small_network(), task, 2, 0, SUBJECT, by_accuracy), detection.Settings(2, 1e30, 64)
+    )
     assert result["ap50"] == 0
     assert float(result["steps"]) < 2 * 6
     assert set(result) == {*detection.PROTOCOL.metrics, *detection.PROTOCOL.columns}
@@ -370,7 +375,9 @@ def test_average_precision_rises_on_other_images(tmp_path: Path) -> None:
     task = load_pedestrians("pennfudan", tmp_path / "drawn", 224)
     torch.manual_seed(0)
     before = detection.precision(detection.faster_rcnn(small_network(48), 64), task.split(0)[1])
-    result = detection.evaluate(Case(small_network(48), task, 2, 0), detection.Settings(12, 0.05, 64))
+    result = detection.evaluate(
+        Case(small_network(48), task, 2, 0, SUBJECT, by_accuracy), detection.Settings(12, 0.05, 64)
+    )
     assert float(result["ap50"]) > before + 0.3
 
 

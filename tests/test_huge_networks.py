@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from benchmarks.ensemble import Ensemble, members
-from benchmarks.networks import subjects, torchvision_network
+from benchmarks.networks import Subject, subjects, torchvision_network
 from benchmarks.protocol import Case
 from benchmarks.protocols import finetune, transfer
 from benchmarks.runs import Job, Plan, evaluate
+from benchmarks.scorers import by_accuracy
 from deepnets import trace
 from deepnets.variants import VARIANTS, PooledViT
 from ghn_models.images import load_images
@@ -35,6 +36,8 @@ assert not ghn.kept, ghn.kept
 assert all(torch.isfinite(p).all() for p in model.parameters())
 print(1024 * (peak - before), 1024 * peak, 4 * sum(p.numel() for p in model.parameters()), seconds)
 """
+
+SUBJECT = Subject("test", 0, "test/0")
 
 
 @pytest.mark.slow
@@ -123,12 +126,12 @@ def test_members_of_an_ensemble_are_trained_alone() -> None:
         real = finetune.accuracies
         patch.setattr(finetune, "accuracies", lambda model, batches: (trained.append(model), real(model, batches))[1])
         for model in (together, small(0), small(1)):
-            finetune.evaluate(Case(model, digits, 128, 5), settings)
+            finetune.evaluate(Case(model, digits, 128, 5, SUBJECT, by_accuracy), settings)
     ensemble, first, second = trained[::2]
     for member, alone in zip(members(ensemble), (first, second), strict=True):
         assert all(map(torch.equal, member.parameters(), alone.parameters()))
     few = transfer.Settings(labels_per_class=5, epochs=1, lrs=(0.1,), weight_decays=(1e-4,))
-    assert 0 <= transfer.evaluate(Case(together, digits, 16, 0), few)["top1"] <= 1
+    assert 0 <= transfer.evaluate(Case(together, digits, 16, 0, SUBJECT, by_accuracy), few)["top1"] <= 1
 
 
 def test_ensembles_are_named_by_their_members() -> None:

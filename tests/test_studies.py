@@ -460,7 +460,7 @@ def test_splits_out_of_distribution_are_farther_from_train(tmp_path: Path, model
         ("--model randinit --protocol analysis", "analysis studies a GHN, not randinit"),
         ("--model ghn3_t_orth --protocol properties", "properties studies a GHN, not ghn3_t_orth"),
         ("--model ghn3_t --protocol analysis --split test", "analysis has no --split; its own options begin with"),
-        ("--model nothing --protocol analysis", "there is no model 'nothing'"),
+        ("--model nothing --protocol analysis", "analysis studies a GHN, not nothing"),
         ("--model ghn3_t --protocol properties --properties.file none", "there is no file none"),
         ("--model ghn3_t --protocol analysis --dataset nothing", "there is no image data set 'nothing'"),
         ("--model ghn3_t --protocol magic", "there is no protocol 'magic'"),
