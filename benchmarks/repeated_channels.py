@@ -243,17 +243,33 @@ class _Attention:
 
     def __init__(self, module: MultiHeadSelfAttention) -> None:
         self.module: Any = module
+        weight = module.to_qkv.weight  # (3C, C)
+        rows = torch.arange(len(weight), device=weight.device) % _period(weight, 0)
+        heads = rows.view(3, ATTENTION_HEADS, -1).transpose(0, 1)  # (h, 3, C / h) which distinct outputs each one has
+        distinct, self.of = heads.unique(dim=0, return_inverse=True)  # (u, 3, C / h), (h,)
+        parts = distinct.unbind(1)  # queries, keys and values, which are often the same
+        self.parts = parts[:1] if all(torch.equal(parts[0], part) for part in parts) else parts
 
     def repeats(self) -> bool:
         """Its linear layers tell."""
         return False
 
     def __call__(self, x: "Channels | Tensor") -> "Channels | Tensor":
-        module = self.module
-        if not isinstance(x, Channels):
-            return type(module).forward(module, x)
-        x = _channels(x + module.to_out(_attend(module.to_qkv(_layer_norm(x, module.ln1)))))
+        module, x = self.module, _channels(x)
+        x = _channels(x + module.to_out(self._attend(_layer_norm(x, module.ln1))))
         return x + module.ff(_layer_norm(x, module.ln2))
+
+    def _attend(self, x: Channels) -> Channels:
+        rows = torch.stack(self.parts)  # (1 or 3, u, C / h)
+        maps, weight = x.distinct, self.module.to_qkv.weight[rows.flatten()]
+        weight = weight.new_zeros(len(weight), maps.shape[1]).index_add_(1, x.index, weight)
+        qkv = F.linear(maps.permute(0, 2, 3, 1).flatten(1, 2), weight)  # (B, T, 3 u C / h)
+        parts = qkv.unflatten(2, rows.shape).permute(2, 0, 3, 1, 4)  # (1 or 3, B, u, T, C / h)
+        query, key, value = parts.expand(3, -1, -1, -1, -1)
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)  # (B, T, u C / h)
+        inside = torch.arange(rows.shape[2], device=rows.device)  # (C / h,)
+        index = (self.of[:, None] * len(inside) + inside).flatten()  # (C,)
+        return Channels(attended.transpose(1, 2).unflatten(2, maps.shape[2:]), index)
 
 
 def _layer_norm(x: Channels, norm: nn.LayerNorm) -> Channels:
@@ -265,24 +281,6 @@ def _layer_norm(x: Channels, norm: nn.LayerNorm) -> Channels:
     centered = maps - (maps @ share)[..., None]
     scale = (centered.square() @ share + norm.eps).rsqrt()  # (B, H, W)
     return x.like((centered * scale[..., None] * gamma + beta).permute(0, 3, 1, 2))
-
-
-def _attend(qkv: Channels) -> Channels:
-    """Attention of queries, keys and values (B, 3C, H, W)."""
-    heads = qkv.index.view(3, ATTENTION_HEADS, -1).transpose(0, 1)  # (h, 3, C / h) which channels each one has
-    distinct, of = heads.unique(dim=0, return_inverse=True)  # (u, 3, C / h), (h,)
-    tokens = qkv.distinct.permute(0, 2, 3, 1).flatten(1, 2)  # (B, T, D)
-    query, key, value = _gathered(tokens, distinct.unbind(1))  # 3 x (B, u, T, C / h)
-    attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)  # (B, T, u C / h)
-    maps = attended.transpose(1, 2).unflatten(2, qkv.distinct.shape[2:])  # (B, u C / h, H, W)
-    inside = torch.arange(heads.shape[2], device=of.device)  # (C / h,)
-    return Channels(maps, (of[:, None] * len(inside) + inside).flatten())
-
-
-def _gathered(tokens: Tensor, parts: Sequence[Tensor]) -> list[Tensor]:
-    """Heads (B, u, T, C / h) of each of the parts (u, C / h); equal parts, which are usual, are the same tensor."""
-    first = tokens[..., parts[0]].transpose(1, 2)
-    return [first if torch.equal(part, parts[0]) else tokens[..., part].transpose(1, 2) for part in parts]
 
 
 def _repeat(y: Tensor, channels: int) -> Tensor:
