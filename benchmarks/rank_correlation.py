@@ -53,7 +53,7 @@ def with_interval(pairs: np.ndarray, samples: int, seed: int) -> tuple[float, fl
 
 
 def _resampled(pairs: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Kendall's tau-b of each draw, from how often it has every network: a hundred times faster than one by one.
+    """Kendall's tau-b of each draw, from how often it has every network: 4 (of 900) to 48 (of 100) times faster than one by one.
 
     Shapes:
         pairs (n, 2), draws (samples, n) indices -> (samples,)
