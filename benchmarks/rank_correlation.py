@@ -53,7 +53,9 @@ def with_interval(pairs: np.ndarray, samples: int, seed: int) -> tuple[float, fl
 
 
 def _resampled(pairs: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Kendall's tau-b of each draw, from how often it has every network: 4 (of 900) to 48 (of 100) times faster than one by one.
+    """Kendall's tau-b of each draw, from how often it has every network.
+
+    That is 4 (of 900 networks) to 48 (of 100) times faster than one draw after the other.
 
     Shapes:
         pairs (n, 2), draws (samples, n) indices -> (samples,)
