@@ -25,7 +25,7 @@ from tyro.conf import Positional, subcommand
 from benchmarks import checks
 from benchmarks.page import page
 from benchmarks.protocols import PROTOCOLS
-from benchmarks.record import Record, RecordError, frame, plan_jobs, read, write
+from benchmarks.record import Record, RecordError, frame, in_folder, plan_jobs, read, write
 from benchmarks.runs import Job, Plan, context, evaluate
 from benchmarks.tables import leaderboard, to_csv, to_markdown
 from deepnets.storage import FileError
@@ -145,23 +145,21 @@ class Submit:
     def run(self) -> int:
         """Hand the record in and say what to do with it."""
         board = Board(self.root)
-        found = [path for path in self.folder.glob("*.json") if path.with_suffix(".csv.gz").exists()]
-        if len(found) != 1:
-            raise RecordError(f"{self.folder} has {len(found)} records; give the folder of one finished run")
-        record, table = read(found[0])
+        source = in_folder(self.folder)
+        record, table = read(source)
         target = board.runs / f"{record.get('run_id')}.json"
         if target.exists():
             raise RecordError(f"{target.name} is on the leaderboard already")
         wrong = checks.problems(record, table, board.datasets)
         if wrong:
-            raise RecordError(f"{found[0].name}: {wrong[0]}")
+            raise RecordError(f"{source.name}: {wrong[0]}")
         before = list(board.wrong_records())
         if before:
             raise RecordError(f"a record of the leaderboards is wrong: {before[0]}")
         others = [other for other, _ in board.records()]
         wrong += [problem for name, problem in checks.clashes([*others, record]) if name == record.get("run_id")]
         if wrong:
-            raise RecordError(f"{found[0].name}: {wrong[0]}")
+            raise RecordError(f"{source.name}: {wrong[0]}")
         self._remember_data(board, record)
         written = [write(board.runs, record, table), board.root / _DATASETS, *board.write()]
         print(f"{record['run_id']} is in {board.root}. To hand it in, fork the repository and open a pull request:\n")

@@ -19,7 +19,7 @@ import tyro
 from numpy.typing import NDArray
 from tyro.conf import Positional
 
-from benchmarks.record import Record, RecordError, frame, read
+from benchmarks.record import Record, RecordError, frame, in_folder, read
 
 TOLERANCES = (0.0, 0.01, 0.02)
 
@@ -81,13 +81,6 @@ def _but_lr(record: Record) -> object:
     return {**protocol, "settings": settings}, *(record[name] for name in same)
 
 
-def _record_in(folder: Path) -> Path:
-    found = [path for path in folder.glob("*.json") if path.with_suffix(".csv.gz").exists()]
-    if len(found) != 1:
-        raise RecordError(f"{folder} has {len(found)} records; give the folders of finished runs")
-    return found[0]
-
-
 @dataclass(frozen=True)
 class Options:
     """Compare runs of one learning rate each."""
@@ -102,7 +95,7 @@ def main() -> int:
     try:
         if len(options.folders) < 2:
             raise RecordError("give the folders of two runs or more")
-        runs = [read(_record_in(folder)) for folder in options.folders]
+        runs = [read(in_folder(folder)) for folder in options.folders]
         result = sensitivity(by_learning_rate(runs))
     except RecordError as error:
         print(f"error: {error}", file=sys.stderr)

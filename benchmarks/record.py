@@ -132,6 +132,18 @@ def _table_path(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".json") + ".csv.gz")
 
 
+def in_folder(folder: Path) -> Path:
+    """The record in the folder of a finished run.
+
+    Raises:
+        RecordError: there is none, or several.
+    """
+    found = [path for path in folder.glob("*.json") if _table_path(path).exists()]
+    if len(found) != 1:
+        raise RecordError(f"{folder} has {len(found)} records; give the folder of one finished run")
+    return found[0]
+
+
 def read(path: Path) -> tuple[Record, bytes]:
     """A record and its table.
 

@@ -73,6 +73,15 @@ class Channels:
         picked = values[self.first]
         return picked if torch.equal(picked[self.index], values) else None
 
+    def summed(self, weight: Tensor) -> Tensor:
+        """What multiplies the distinct channels: the sums of the weights of equal ones.
+
+        Shapes:
+            (O, C, ...) -> (O, D, ...)
+        """
+        sums = weight.new_zeros(len(weight), self.distinct.shape[1], *weight.shape[2:])
+        return sums.index_add_(1, self.index, weight)
+
     @property
     def shape(self) -> torch.Size:
         """Of all channels."""
@@ -181,7 +190,7 @@ class _Convolution:
         weight = module.weight[:outputs]
         if isinstance(x, Channels):  # equal inputs get the sum of their weights
             maps = x.distinct
-            weight = weight.new_zeros(outputs, maps.shape[1], *weight.shape[2:]).index_add_(1, x.index, weight)
+            weight = x.summed(weight)
         else:
             maps, weight = _folded(x, inputs), weight[:, :inputs]
         y = F.conv2d(maps, weight.contiguous(memory_format=torch.channels_last), None, **options)
@@ -232,9 +241,10 @@ class _Linear:
 
     def _pointwise(self, x: Channels) -> Channels:
         """The layer applied to each pixel."""
-        maps, weight, bias = x.distinct, self.module.weight[: self.outputs], self.module.bias
-        weight = weight.new_zeros(self.outputs, maps.shape[1]).index_add_(1, x.index, weight)
-        y = F.linear(maps.permute(0, 2, 3, 1), weight, None if bias is None else bias[: self.outputs])  # (B, H, W, D)
+        weight, bias = x.summed(self.module.weight[: self.outputs]), self.module.bias
+        y = F.linear(
+            x.distinct.permute(0, 2, 3, 1), weight, None if bias is None else bias[: self.outputs]
+        )  # (B, H, W, D)
         return Channels(y.permute(0, 3, 1, 2), torch.arange(self.module.out_features, device=y.device) % self.outputs)
 
 
@@ -261,8 +271,7 @@ class _Attention:
 
     def _attend(self, x: Channels) -> Channels:
         rows = torch.stack(self.parts)  # (1 or 3, u, C / h)
-        maps, weight = x.distinct, self.module.to_qkv.weight[rows.flatten()]
-        weight = weight.new_zeros(len(weight), maps.shape[1]).index_add_(1, x.index, weight)
+        maps, weight = x.distinct, x.summed(self.module.to_qkv.weight[rows.flatten()])
         qkv = F.linear(maps.permute(0, 2, 3, 1).flatten(1, 2), weight)  # (B, T, 3 u C / h)
         parts = qkv.unflatten(2, rows.shape).permute(2, 0, 3, 1, 4)  # (1 or 3, B, u, T, C / h)
         query, key, value = parts.expand(3, -1, -1, -1, -1)

@@ -20,14 +20,14 @@ from torch import nn
 from tqdm import tqdm
 
 from benchmarks.ensemble import members
+from benchmarks.folders import check_identity, claimed
 from benchmarks.initializers import Initializer, Setting, Untrained, initializer
 from benchmarks.networks import Subject, subject, subjects
 from benchmarks.protocol import Case, Protocol, Task
 from benchmarks.protocols import protocol
 from benchmarks.scorers import Scorer, by_accuracy, scorer
 from deepnets.executors import workers
-from deepnets.files import Locked, append_line, exclusive, replace_content
-from deepnets.storage import FileError
+from deepnets.files import append_line, replace_content
 from ghn_models.images import ImageError, ImageTask
 from ghn_models.training.step import is_out_of_memory
 
@@ -219,30 +219,13 @@ class RunFolder:
         Raises:
             FileError: another run is in the folder, or another process works on this one.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            with exclusive(self.path / "lock"):
-                self._check_identity()
-                yield self._read()
-        except Locked:
-            raise FileError(f"another process works on {self.path}; wait for it or choose another --out") from None
-
-    def _check_identity(self) -> None:
-        path = self.path / "identity.json"
-        wanted = json.loads(json.dumps(self.identity))
-        if path.exists():
-            try:
-                found = json.loads(path.read_text())
-                changed = next((key for key in wanted if found.get(key) != wanted[key]), None)
-            except (ValueError, AttributeError):
-                raise FileError(f"{path} is damaged, so nobody knows what run it is; choose another --out") from None
-            if changed is not None:
-                raise FileError(
-                    f"{self.path} has a run with {changed} {found.get(changed)!r} instead of {wanted[changed]!r}; "
-                    "choose another --out"
-                )
-            return
-        replace_content(path, json.dumps(wanted, indent=1) + "\n")
+        with claimed(self.path):
+            path, wanted = self.path / "identity.json", json.loads(json.dumps(self.identity))
+            if path.exists():
+                check_identity(path, wanted, "run")
+            else:
+                replace_content(path, json.dumps(wanted, indent=1) + "\n")
+            yield self._read()
 
     def _read(self) -> dict[Job, Row]:
         """Lines by job; one that was cut off by a kill is none."""

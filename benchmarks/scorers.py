@@ -61,16 +61,25 @@ def _looked_up(values: pd.Series) -> Scorer:
     return of
 
 
+def read_csv(path: Path) -> pd.DataFrame:
+    """A table of the user's.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        return pd.read_csv(path, dtype={"group": str})
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as CSV ({checkpoints.reason(error)})") from None
+
+
 def column_of(path: Path, names: tuple[str, ...]) -> pd.Series:
     """The first of these columns that a CSV file has, by group and index; repetitions are averaged.
 
     Raises:
         ValueError: the file cannot be read, or lacks a column.
     """
-    try:
-        table = pd.read_csv(path, dtype={"group": str})
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as CSV ({' '.join(str(error).split())[:200]})") from None
+    table = read_csv(path)
     column = next((name for name in names if name in table), None)
     missing = [name for name in ("group", "index") if name not in table]
     if missing or column is None:

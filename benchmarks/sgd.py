@@ -43,7 +43,7 @@ def fine_tune(
     seed_device(model, seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=_MOMENTUM, weight_decay=weight_decay)
     model.to(memory_format=torch.channels_last).train()
-    for step, (x, y) in zip(range(steps), _batches(images, batch_size, seed, flip), strict=False):
+    for step, (x, y) in zip(range(steps), epochs_of(images, batch_size, seed, flip), strict=False):
         if decay:
             optimizer.param_groups[0]["lr"] = lr * 0.5 * (1 + cos(pi * step / steps))
         output = model(x.contiguous(memory_format=torch.channels_last))
@@ -71,8 +71,8 @@ def seed_device(model: nn.Module, seed: int) -> None:
         torch.default_generator.manual_seed(state)
 
 
-def _batches(images: ImagePart, batch_size: int, seed: int, flip: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of one epoch after the other."""
+def epochs_of(images: ImagePart, batch_size: int, seed: int, flip: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of one epoch after the other without end; images are shifted by up to 4 pixels and mirrored."""
     epoch = 0
     while True:
         yield from images.shuffled(batch_size, seed, epoch, 0, _CROP, flip)

@@ -27,7 +27,7 @@ def predicted(name: str, device: str, orth_layer: int, untrained: "Untrained | N
     """
     base, orthogonal = name.removesuffix(SUFFIX), name.endswith(SUFFIX)
     found = predictor(base, device, untrained)
-    apply = _predicting(found.ghn, orth_layer if orthogonal else None)
+    apply = predicting(found.ghn, orth_layer if orthogonal else None)
     classes = found.ghn.config.num_classes
     return Initializer(found.name + SUFFIX * orthogonal, apply, found.weights_sha256, found.about, classes)
 
@@ -110,7 +110,9 @@ def _called(about: dict[str, Any], sha256: str) -> str:
     return f"{about.get('model', 'ghn')}.{about.get('dataset', 'custom')}-{sha256[:6]}"
 
 
-def _predicting(ghn: GHN, orth_layer: int | None) -> Apply:
+def predicting(ghn: GHN, orth_layer: int | None) -> Apply:
+    """Predicts parameters, adds noise, and makes weights from a layer on orthogonal unless it is None."""
+
     def apply(model: nn.Module, setting: Setting) -> None:
         ghn(model, setting.image_size, setting.graph)
         if setting.beta:

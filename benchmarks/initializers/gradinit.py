@@ -1,13 +1,11 @@
 """GradInit: factors for the parameters, such that the first step of SGD helps most (Zhu et al., 2021)."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
 from benchmarks.initializers.base import Setting
 from benchmarks.initializers.objectives import differentiable, gradients, loss, norm
-from ghn_models.images import ImageTask
+from benchmarks.sgd import epochs_of
 
 STEPS = 390
 """An epoch of CIFAR-10 (section 4.1)."""
@@ -17,7 +15,6 @@ _LR = 1e-2  # of factors; the paper takes 1e-3 to 1e-1, depending on the network
 _SMALLEST = 0.01  # factor of a weight
 _CLIP = 1.0  # gradient of a factor
 _HALF = 64  # images in half a batch
-_CROP = 4
 
 
 def gradinit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
@@ -34,11 +31,12 @@ def gradinit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
     Raises:
         ValueError: the gradient is not finite.
     """
-    model.to(setting.images().train.labels.device)
+    task = setting.images()
+    model.to(task.train.labels.device)
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     factors = {name: torch.ones((), device=p.device, requires_grad=True) for name, p in parameters.items()}
     objective, constraint = (torch.optim.Adam(factors.values(), lr=_LR) for _ in range(2))
-    halves = _halves(setting.images(), setting.seed())
+    halves = epochs_of(task.train, _HALF, setting.seed(), task.flip)
     with differentiable(model):
         for _ in range(steps):
             first, second, third = next(halves), next(halves), next(halves)
@@ -64,14 +62,6 @@ def _step(optimizer: torch.optim.Optimizer, factors: dict[str, Tensor], value: T
     with torch.no_grad():
         for name, factor in factors.items():
             factor.clamp_(min=0.0 if name.endswith("bias") else _SMALLEST)
-
-
-def _halves(task: ImageTask, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Half batches of one epoch after the other."""
-    epoch = 0
-    while True:
-        yield from task.train.shuffled(_HALF, seed, epoch, 0, _CROP, task.flip)
-        epoch += 1
 
 
 def _joined(*parts: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmarks.average_precision import average_precision
 from benchmarks.backbones import Backbone
 from benchmarks.pedestrians import PENN_FUDAN, PedestrianTask, Scene, load_pedestrians
-from benchmarks.protocol import Case, Protocol, Result
+from benchmarks.protocol import Case, Protocol, Result, count, described
 from benchmarks.sgd import seed_device
 
 _MOMENTUM, _WEIGHT_DECAY = 0.9, 5e-4
@@ -144,11 +144,8 @@ def precision(detector: nn.Module, scenes: Sequence[Scene]) -> float:
 
 
 def _setting(settings: Settings) -> str:
-    default = Settings()
-    parts = [f"{settings.epochs} epoch{'s' * (settings.epochs > 1)}"]
-    parts += [f"lr {settings.lr:g}"] * (settings.lr != default.lr)
-    parts += [f"{settings.image_side} pixels"] * (settings.image_side != default.image_side)
-    return ", ".join(parts)
+    text = described(count(settings.epochs, "epoch"), settings, "epochs", "image_side")
+    return text + f", {settings.image_side} pixels" * (settings.image_side != Settings.image_side)
 
 
 PROTOCOL = Protocol(

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from benchmarks.initializers.base import Apply, Setting
+from benchmarks.initializers.ghn import SUFFIX, predicting
+from benchmarks.initializers.random import randinit
 from benchmarks.networks import subject
-from ghn_models import GHN, add_noise, batch_statistics, orthogonalize
+from ghn_models import GHN, batch_statistics
 
 
 @dataclass(frozen=True)
@@ -29,26 +32,24 @@ class Initialised:
     orth_layer: int
 
     @property
-    def kinds(self) -> dict[str, Callable[[nn.Module], None]]:
-        """What is done to a randomly initialised network, by name."""
-        return {"randinit": lambda model: None, self.name: self._predict, f"{self.name}_orth": self._orth}
+    def kinds(self) -> dict[str, Apply]:
+        """What gives a network its parameters, by name."""
+        orth = f"{self.name}{SUFFIX}"
+        return {
+            "randinit": randinit,
+            self.name: predicting(self.ghn, None),
+            orth: predicting(self.ghn, self.orth_layer),
+        }
 
     def network(self, network: str, kind: str) -> nn.Module:
         """A network by name; equal for equal arguments."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = subject(network, 0).build(self.image_size, self.ghn.config.num_classes)[0]
-        self.kinds[kind](model)
+        generator = torch.Generator().manual_seed(self.seed)
+        beta = self.beta if kind.endswith(SUFFIX) else 0.0
+        self.kinds[kind](model, Setting(network, None, None, self.image_size, generator, beta))
         return model
-
-    def _predict(self, model: nn.Module) -> None:
-        self.ghn(model, self.image_size)
-
-    def _orth(self, model: nn.Module) -> None:
-        """GHN-orth: noise, then the closest orthogonal weights (section 3)."""
-        self._predict(model)
-        add_noise(model, self.beta, self.orth_layer, torch.Generator().manual_seed(self.seed))
-        orthogonalize(model, self.orth_layer)
 
 
 def weighted_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

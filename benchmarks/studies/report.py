@@ -17,11 +17,12 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.folders import check_identity, claimed
 from benchmarks.initializers.ghn import Predictor
 from benchmarks.studies.study import Case, Findings, Study, Tables
 from deepnets import provenance
-from deepnets.files import Locked, exclusive, replace_content
-from deepnets.storage import FileError
+from deepnets.files import replace_content
+from ghn_models import checkpoints
 from ghn_models.images import ImageTask
 
 REPORT = "report.json"
@@ -66,8 +67,7 @@ class Request:
 def _sha256(path: Path) -> str:
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return checkpoints.sha256(path)
 
 
 def folder_name(identity: dict[str, Any]) -> str:
@@ -92,25 +92,15 @@ def make(request: Request, out: Path | None = None) -> tuple[Path, str]:
     """
     identity = json.loads(json.dumps(request.identity()))
     folder = out or Path("results") / folder_name(identity)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with exclusive(folder / "lock"):
-            report = folder / REPORT
-            tables = _finished(report, identity) if report.exists() else _compute(request, folder, identity)
-    except Locked:
-        raise FileError(f"another process works on {folder}; wait for it or choose another --out") from None
+    with claimed(folder):
+        report = folder / REPORT
+        tables = _finished(report, identity) if report.exists() else _compute(request, folder, identity)
     return report, request.study.summary(tables)
 
 
 def _finished(report: Path, identity: dict[str, Any]) -> Tables:
     """The tables of a finished study."""
-    found = json.loads(report.read_text())
-    changed = next((key for key in identity if found.get(key) != identity[key]), None)
-    if changed is not None:
-        raise FileError(
-            f"{report.parent} has a study with {changed} {found.get(changed)!r} instead of {identity[changed]!r}; "
-            "choose another --out"
-        )
+    found = check_identity(report, identity, "study")
     return {name: pd.read_csv(report.with_name(f"{name}.csv")) for name in found["tables"]}
 
 

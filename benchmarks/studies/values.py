@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from benchmarks import published
 from benchmarks.networks import subject
+from benchmarks.scorers import read_csv
 from benchmarks.studies.embeddings import columns_graphs
 from deepnets import ArchGraph
 from deepnets.files import replace_content
@@ -99,10 +100,7 @@ def read_values(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     Raises:
         ValueError: a file that cannot be read or lacks a column, or no networks of val or test.
     """
-    try:
-        table = pd.read_csv(path).rename(columns={"group": "split"})
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as CSV ({' '.join(str(error).split())[:150]})") from None
+    table = read_csv(path).rename(columns={"group": "split"})
     numbers = [name for name in table.select_dtypes("number") if name not in (*KEY, *_BOOKKEEPING)]
     wanted = list(columns) or numbers
     for name in (*KEY, *wanted):
