@@ -3,16 +3,18 @@
 Names with + between them, resnet50+resnet101, are an ensemble of single networks.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from torch import nn
 
 from benchmarks.ensemble import Ensemble
+from benchmarks.uninitialized import Uninitialized
 from deepnets import ArchGraph, Architecture, symbolic_graph
 from deepnets.named import darts, vit
-from deepnets.sampling import SPLITS, sample_networks
+from deepnets.sampling import SPLITS, Networks, sample_networks
 from deepnets.torchvision74 import TORCHVISION74
 from deepnets.variants import VARIANTS, PooledViT
 
@@ -20,6 +22,7 @@ EVALUATION_SPLITS = ("test", "wide", "deep", "dense", "bnfree")
 PREDEFINED = ("resnet50", "vit")
 """The predefined networks of the DeepNets paper (section 3): ResNet-50 of torchvision, and a 12-layer ViT."""
 _ARCHITECTURES = {"vit": vit, "darts": darts}
+_BLOCK = 100
 
 
 @dataclass(frozen=True)
@@ -36,22 +39,31 @@ class Subject:
     index: int
     name: str
 
-    def build(self, image_size: int, num_classes: int) -> tuple[nn.Module, ArchGraph | None]:
-        """The network with PyTorch's random initialisation, and its graph unless it has to be traced."""
+    def build(self, image_size: int, num_classes: int, initialize: bool = True) -> tuple[nn.Module, ArchGraph | None]:
+        """The network with PyTorch's random initialisation, and its graph unless it has to be traced.
+
+        Args:
+            image_size: of its inputs.
+            num_classes: outputs.
+            initialize: if not, the parameters of networks of DeepNets-1M are arbitrary, which saves half of the time.
+        """
         if "+" in self.name:
             names = self.name.split("+")
             return Ensemble([Subject(name, 0, name).build(image_size, num_classes)[0] for name in names]), None
         architecture = self.architecture(image_size)
         if architecture is None:
             return torchvision_network(self.name, image_size, num_classes), None
-        return architecture.build(num_classes, image_size), symbolic_graph(architecture, image_size, num_classes)
+        with nullcontext() if initialize else Uninitialized():
+            model = architecture.build(num_classes, image_size)
+        return model, symbolic_graph(architecture, image_size, num_classes)
 
     def architecture(self, image_size: int) -> Architecture | None:
         """What the network is built from, with its evaluation width; None for networks of torchvision."""
         if self.group in SPLITS:
-            networks = sample_networks(self.group, self.index, self.index + 1)
+            block, place = divmod(self.index, _BLOCK)
+            networks = _sampled(self.group, block)
             channels = networks.channels_32 if image_size == 32 else networks.channels_224
-            return replace(networks.table[0], channels=int(channels[0]))
+            return replace(networks.table[place], channels=int(channels[place]))
         return _ARCHITECTURES[self.name]() if self.name in _ARCHITECTURES else None
 
 
@@ -82,6 +94,12 @@ def subjects(group: str, num: int | None = None) -> list[Subject]:
     if num is not None and not num >= 1:
         raise ValueError(f"num is {num}; it must be 1 or more")
     return [Subject(group, index, name) for index, name in enumerate(_names(group)[:num])]
+
+
+@lru_cache(8)
+def _sampled(split: str, block: int) -> Networks:
+    """A block of a split: sampling one network takes as long as sampling tens of them."""
+    return sample_networks(split, block * _BLOCK, min(SPLITS[split].size, (block + 1) * _BLOCK))
 
 
 @cache

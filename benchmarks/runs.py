@@ -1,5 +1,6 @@
 """A run: a model, a protocol and networks; its results are lines that are stored as soon as they exist."""
 
+import gc
 import json
 import os
 import threading
@@ -28,6 +29,7 @@ from benchmarks.protocols import protocol
 from benchmarks.scorers import Scorer, by_accuracy, scorer
 from deepnets.executors import workers
 from deepnets.files import append_line, replace_content
+from deepnets.sampling import SPLITS
 from ghn_models.images import ImageError, ImageTask
 from ghn_models.training.step import is_out_of_memory
 
@@ -122,6 +124,8 @@ def context(plan: Plan) -> Context:
             f"{init.name} predicts classifiers of {init.num_classes} classes, and {task.name} has {task.num_classes}; "
             f"{kind.name} needs a data set with as many, protocols that train accept any"
         )
+    gc.collect()
+    gc.freeze()  # what a process keeps anyhow is not looked through again and again; building networks takes 2/3
     return Context(kind, task, init, scores)
 
 
@@ -148,14 +152,17 @@ def _prepare(plan: Plan, job: Job) -> Prepared:
     seed = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
     # Only the generator of the CPU: on a GPU the last network may still be in training.
     generator = torch.default_generator.manual_seed(seed)
-    model, graph = network.build(plan.image_size, here.task.num_classes)
+    # A GHN predicts all that networks of DeepNets-1M use, if these have as many classes as its classifiers.
+    initialize = job.group not in SPLITS or here.initializer.num_classes != here.task.num_classes
+    model, graph = network.build(plan.image_size, here.task.num_classes, initialize)
     params = sum(p.numel() for p in model.parameters())
     images = here.task if isinstance(here.task, ImageTask) else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # parameters that are not predicted keep their initialisation
         for name, member in zip(network.name.split("+"), members(model), strict=True):
             beta = here.protocol.beta(plan.settings)
-            here.initializer.apply(member, Setting(name, graph, images, plan.image_size, generator, beta))
+            setting = Setting(name, graph, images, plan.image_size, generator, beta, initialize)
+            here.initializer.apply(member, setting)
     return Prepared(network, model.to(plan.device), seed % 2**31, params)
 
 

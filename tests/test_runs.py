@@ -22,7 +22,8 @@ from torch import nn
 from benchmarks import record as records
 from benchmarks import run as command
 from benchmarks import runs
-from benchmarks.networks import Subject
+from benchmarks.initializers import Untrained
+from benchmarks.networks import Subject, subject
 from benchmarks.protocol import Case, Protocol
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.protocols.no_finetune import Settings
@@ -72,6 +73,22 @@ def test_parameters_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [runs.evaluate(plan, job)["top1"] for plan in plans for job in jobs] == values
 
 
+@pytest.mark.parametrize("model", ["ghn1", "ghn2", "ghn3_t", "mlp"])
+@pytest.mark.filterwarnings("ignore:.*keep their initialisation")
+def test_initialisation_is_skipped_only_where_it_is_replaced(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(PLAN, model=model, random_weights=True)
+    ghn = Untrained(10, 32, plan.seed).create(model).eval()
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *args, **options: empty(*args, **options).fill_(float("nan")))
+    for job in [Job(split, i, 0) for split in ("test", "wide", "deep", "dense", "bnfree") for i in (2, 36)]:
+        made = runs.prepare(plan, job).model.state_dict()
+        whole, graph = subject(job.group, job.index).build(32, 10)
+        ghn(whole, 32, graph)
+        for name, value in whole.state_dict().items():
+            assert made[name].isfinite().all()
+            assert name in ghn.kept or torch.equal(made[name], value)
+
+
 def test_workers_and_restarts_change_nothing(tmp_path: Path, ghn_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = replace(PLAN, model=str(ghn_folder), groups=("test",))
     whole = compute(plan, folder(tmp_path / "a", plan), None, 1)
@@ -118,8 +135,8 @@ def test_memory_that_the_next_network_takes_is_not_missing(monkeypatch: pytest.M
     alive: weakref.WeakSet[nn.Module] = weakref.WeakSet()
     build = Subject.build
 
-    def counted(self: Subject, image_size: int, num_classes: int) -> tuple[nn.Module, Any]:
-        model, graph = build(self, image_size, num_classes)
+    def counted(self: Subject, image_size: int, num_classes: int, initialize: bool = True) -> tuple[nn.Module, Any]:
+        model, graph = build(self, image_size, num_classes, initialize)
         alive.add(model)
         return model, graph
 
@@ -139,10 +156,10 @@ def test_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     scored(lambda case: {"top1": 0.5, "top5": 1.0}, monkeypatch)
     build = Subject.build
 
-    def fragile(self: Subject, image_size: int, num_classes: int) -> tuple[nn.Module, Any]:
+    def fragile(self: Subject, image_size: int, num_classes: int, initialize: bool = True) -> tuple[nn.Module, Any]:
         if self.name == "test/1":
             raise RuntimeError("no such\nlayer")
-        return build(self, image_size, num_classes)
+        return build(self, image_size, num_classes, initialize)
 
     monkeypatch.setattr(Subject, "build", fragile)
     for rows in (

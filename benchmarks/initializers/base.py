@@ -22,6 +22,7 @@ class Setting:
         image_size: of the network's inputs.
         generator: random numbers, on the CPU.
         beta: strength of noise on predicted weights.
+        initialized: if not, parameters are arbitrary, and those that are not predicted have to be initialised.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Setting:
     image_size: int
     generator: torch.Generator
     beta: float = 0.0
+    initialized: bool = True
 
     def images(self) -> ImageTask:
         """Images of classes.

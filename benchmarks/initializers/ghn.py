@@ -1,5 +1,6 @@
 """Parameters that GHNs predict."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,9 +116,18 @@ def predicting(ghn: GHN, orth_layer: int | None) -> Apply:
 
     def apply(model: nn.Module, setting: Setting) -> None:
         ghn(model, setting.image_size, setting.graph)
+        if not setting.initialized:
+            _initialize(model, ghn.kept)
         if setting.beta:
             add_noise(model, setting.beta, orth_layer or 0, setting.generator)
         if orth_layer is not None:
             orthogonalize(model, orth_layer)
 
     return apply
+
+
+def _initialize(model: nn.Module, names: Iterable[str]) -> None:
+    """Give the layers of these parameters PyTorch's random initialisation."""
+    for name in dict.fromkeys(name.rpartition(".")[0] for name in names):
+        layer: Any = model.get_submodule(name)
+        layer.reset_parameters()
