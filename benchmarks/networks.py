@@ -16,7 +16,7 @@ from deepnets import ArchGraph, Architecture, symbolic_graph
 from deepnets.named import darts, vit
 from deepnets.sampling import SPLITS, Networks, sample_networks
 from deepnets.torchvision74 import TORCHVISION74
-from deepnets.variants import VARIANTS, PooledViT
+from deepnets.variants import VARIANTS
 
 EVALUATION_SPLITS = ("test", "wide", "deep", "dense", "bnfree")
 PREDEFINED = ("resnet50", "vit")
@@ -141,7 +141,7 @@ def _keep_resolution(network: Any, name: str) -> None:
         features.conv0, features.pool0 = _small(features.conv0), nn.Identity()
     elif name.startswith(("convnext", "swin")):
         network.features[0][0] = _small(network.features[0][0])
-    elif isinstance(network, PooledViT):
+    elif hasattr(network, "set_patches"):
         network.set_patches(32, 4, nn.Conv2d(3, network.hidden_dim, 4, stride=4))
     elif name.startswith("vit"):
         network.image_size, network.patch_size = 32, 4

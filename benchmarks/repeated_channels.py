@@ -241,11 +241,9 @@ class _Linear:
 
     def _pointwise(self, x: Channels) -> Channels:
         """The layer applied to each pixel."""
-        weight, bias = x.summed(self.module.weight[: self.outputs]), self.module.bias
-        y = F.linear(
-            x.distinct.permute(0, 2, 3, 1), weight, None if bias is None else bias[: self.outputs]
-        )  # (B, H, W, D)
-        return Channels(y.permute(0, 3, 1, 2), torch.arange(self.module.out_features, device=y.device) % self.outputs)
+        bias = self.module.bias
+        y = _to_pixels(x, self.module.weight[: self.outputs], None if bias is None else bias[: self.outputs])
+        return Channels(y, torch.arange(self.module.out_features, device=y.device) % self.outputs)
 
 
 class _Attention:
@@ -270,15 +268,23 @@ class _Attention:
         return x + module.ff(_layer_norm(x, module.ln2))
 
     def _attend(self, x: Channels) -> Channels:
-        rows = torch.stack(self.parts)  # (1 or 3, u, C / h)
-        maps, weight = x.distinct, x.summed(self.module.to_qkv.weight[rows.flatten()])
-        qkv = F.linear(maps.permute(0, 2, 3, 1).flatten(1, 2), weight)  # (B, T, 3 u C / h)
-        parts = qkv.unflatten(2, rows.shape).permute(2, 0, 3, 1, 4)  # (1 or 3, B, u, T, C / h)
+        rows = torch.stack(self.parts)  # (1 or 3, u, d), d = C / h
+        width = rows.shape[2]
+        weight = F.pad(self.module.to_qkv.weight[rows], (0, 0, 0, -width % 4))  # (1 or 3, u, d', C)
+        qkv = _to_pixels(x, weight.flatten(0, 2)).flatten(2).transpose(1, 2)  # (B, T, 3 u d')
+        parts = qkv.unflatten(2, weight.shape[:3]).permute(2, 0, 3, 1, 4)  # (1 or 3, B, u, T, d')
         query, key, value = parts.expand(3, -1, -1, -1, -1)
-        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)  # (B, T, u C / h)
-        inside = torch.arange(rows.shape[2], device=rows.device)  # (C / h,)
-        index = (self.of[:, None] * len(inside) + inside).flatten()  # (C,)
-        return Channels(attended.transpose(1, 2).unflatten(2, maps.shape[2:]), index)
+        attended = F.scaled_dot_product_attention(query, key, value, scale=width**-0.5)  # (B, u, T, d')
+        maps = attended[..., :width].transpose(2, 3).flatten(1, 2).unflatten(2, x.shape[2:])  # (B, u d, H, W)
+        inside = torch.arange(width, device=rows.device)  # (d,)
+        index = (self.of[:, None] * width + inside).flatten()  # (C,)
+        return Channels(maps.contiguous(memory_format=torch.channels_last), index)
+
+
+def _to_pixels(x: Channels, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A linear layer at each pixel; as a convolution, which CPUs that are not Intel's compute three times as fast."""
+    weight = x.summed(weight)[..., None, None].contiguous(memory_format=torch.channels_last)  # (O, D, 1, 1)
+    return F.conv2d(x.distinct.contiguous(memory_format=torch.channels_last), weight, bias)
 
 
 def _layer_norm(x: Channels, norm: nn.LayerNorm) -> Channels:

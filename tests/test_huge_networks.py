@@ -14,7 +14,8 @@ from benchmarks.protocols import finetune, transfer
 from benchmarks.runs import Job, Plan, evaluate
 from benchmarks.scorers import by_accuracy
 from deepnets import trace
-from deepnets.variants import VARIANTS, PooledViT
+from deepnets.pooled_vit import PooledViT
+from deepnets.variants import VARIANTS
 from ghn_models.images import load_images
 
 _FILL = """
