@@ -7,7 +7,6 @@ Swin, EfficientNet, ...).
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from deepnets.network import Network
 
@@ -78,6 +77,8 @@ def _traced(network: nn.Module) -> nn.Module:
     Raises:
         ValueError: it has no pooling.
     """
+    from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+
     _, names = get_graph_node_names(network, suppress_diff_warning=True)
     modules = dict(network.named_modules())
     pooled = [

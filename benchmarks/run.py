@@ -26,7 +26,6 @@ from benchmarks import record
 from benchmarks.initializers import MODELS
 from benchmarks.initializers.ghn import SUFFIX, Untrained, find_weights, is_ghn, predictor
 from benchmarks.networks import check_group
-from benchmarks.plots import plot_run
 from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS, protocol
 from benchmarks.record import Record
@@ -109,6 +108,8 @@ def run(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, Reco
     if not path.exists():
         record.write(out, made, table)
     if options.plot:
+        from benchmarks.plots import plot_run  # matplotlib takes half a second
+
         plot_run(out, made, table)
     return path, made
 

@@ -9,7 +9,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
-from torchvision.models.resnet import Bottleneck
 
 from benchmarks.networks import subject, torchvision_network
 from benchmarks.paper_tables import paper_tables
@@ -101,6 +100,8 @@ def _traced(name: str, ghn: GHN, image_size: int) -> ArchGraph:
 
 def _without_skips(ghn: GHN, image_size: int) -> nn.Module:
     """ResNet-50 whose residual blocks are nothing but their convolutions."""
+    from torchvision.models.resnet import Bottleneck
+
     network = torchvision_network("resnet50", image_size, ghn.config.num_classes)
     for block in network.modules():
         if isinstance(block, Bottleneck):
