@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from deepnets import ArchGraph, Architecture, symbolic_graph, trace
 from deepnets.sampling import sample_networks
+from deepnets.uninitialized import without_storage
 from ghn_models import GHN, GraphBatch, create
 from ghn_models.encoding import NodeEncoding
 from ghn_models.training.architectures import training_network
@@ -132,7 +133,7 @@ def resnet50(
 
 def random_ghn(name: str) -> GHN:
     """A GHN with uniform weights, which are made faster than initial ones."""
-    with torch.device("meta"):
+    with without_storage():
         ghn = create(name)
     config = ghn.config
     ghn = ghn.to_empty(device="cpu")
@@ -168,7 +169,7 @@ def report_xl(device: str, autocast: Callable[[], AbstractContextManager[object]
 
 def create_on_meta(name: str) -> GHN:
     """A GHN without storage."""
-    with torch.device("meta"):
+    with without_storage():
         return create(name)
 
 

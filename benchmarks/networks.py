@@ -11,11 +11,11 @@ from typing import Any
 from torch import nn
 
 from benchmarks.ensemble import Ensemble
-from benchmarks.uninitialized import Uninitialized
 from deepnets import ArchGraph, Architecture, symbolic_graph
 from deepnets.named import darts, vit
 from deepnets.sampling import SPLITS, Networks, sample_networks
 from deepnets.torchvision74 import TORCHVISION74
+from deepnets.uninitialized import Uninitialized
 from deepnets.variants import VARIANTS
 
 EVALUATION_SPLITS = ("test", "wide", "deep", "dense", "bnfree")

@@ -19,7 +19,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from ghn_models import batch_statistics
 
@@ -181,6 +180,8 @@ def params(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 @_proxy
 def flops(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Operations for one image: two for each multiplication that is added, as PyTorch counts them."""
+    from torch.utils.flop_counter import FlopCounterMode  # imports a compiler
+
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(images[:2])  # batch norm of a single value is an error
     return counter.get_total_flops() / len(images[:2])

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import nn
 from tqdm import tqdm
 
@@ -19,6 +18,7 @@ from deepnets.named import vit
 from deepnets.shapes import check_image_size
 from deepnets.storage import publish
 from deepnets.tracing import trace
+from deepnets.uninitialized import without_storage
 
 # fmt: off
 TORCHVISION74 = (
@@ -45,7 +45,7 @@ def torchvision_model(name: str, num_classes: int = 1000) -> nn.Module:
 
     factory = getattr(torchvision.models, name)
     try:
-        with torch.device("meta"):
+        with without_storage():
             return factory(num_classes=num_classes)
     except (NotImplementedError, RuntimeError):  # some compute their widths with tensors
         return factory(num_classes=num_classes)
@@ -63,7 +63,7 @@ def predefined_resnet50(image_size: int) -> nn.Module:
 
 def predefined_vit(image_size: int) -> nn.Module:
     """The 12-layer Vision Transformer."""
-    with torch.device("meta"):
+    with without_storage():
         return vit().build(10 if image_size == 32 else 1000, image_size)
 
 

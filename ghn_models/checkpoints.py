@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from deepnets.files import replace_content
+from deepnets.uninitialized import without_storage
 from ghn_models.config import GHNConfig
 from ghn_models.hypernetwork import GHN
 from ghn_models.published import PUBLISHED
@@ -120,7 +121,7 @@ def load_folder(folder: Path) -> GHN:
         raise CheckpointError(f"{folder / CONFIG} has the unknown setting {unknown[0]!r}; a newer version wrote it")
     try:
         config = GHNConfig(**content["config"])
-        with torch.device("meta"):
+        with without_storage():
             ghn = GHN(config)
     except (ValueError, TypeError, RuntimeError, MemoryError) as error:  # the last three of sizes beyond any memory
         raise CheckpointError(f"{folder / CONFIG}: {reason(error)}") from None

@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Literal, NoReturn
 import torch
 from torch import Tensor
 
+from deepnets.uninitialized import without_storage
 from ghn_models import checkpoints
 from ghn_models.checkpoints import CheckpointError
 from ghn_models.hypernetwork import GHN
@@ -66,7 +67,7 @@ def convert(
     if pinned is not None and found != pinned.lower():
         raise CheckpointError(f"{path} has sha256 {found}, not {pinned}")
     settings = config(published.model, published.num_classes, published.image_size)
-    with torch.device("meta"):
+    with without_storage():
         ghn = GHN(settings)
     most = 8 * sum(value.numel() for value in ghn.parameters()) + 2**20  # float64, and what surrounds it
     try:

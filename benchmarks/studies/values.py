@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from benchmarks import published
@@ -21,6 +20,7 @@ from deepnets.files import replace_content
 from deepnets.generate import split_path
 from deepnets.network_file import NetworkFile
 from deepnets.symbolic import count_parameters
+from deepnets.uninitialized import without_storage
 
 KEY = ["split", "index"]
 FITTED, TESTED = "val", "test"
@@ -146,7 +146,9 @@ def measured_values(path: Path, num: int, image_size: int) -> pd.DataFrame:
 
 @torch.inference_mode()
 def _measure(split: str, index: int, image_size: int) -> dict[str, float]:
-    with torch.device("meta"):
+    from torch.utils.flop_counter import FlopCounterMode  # imports a compiler
+
+    with without_storage():
         model, _ = subject(split, index).build(image_size, 10)
         with FlopCounterMode(display=False) as counter:
             model.eval()(torch.empty(1, 3, image_size, image_size))

@@ -8,10 +8,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from deepnets.tracing.recorder import TraceError
+from deepnets.uninitialized import without_storage
 
 
 def load_target(target: str) -> nn.Module:
@@ -82,7 +82,7 @@ def _attribute(module: Any, source: str, name: str) -> Callable[[], Any]:
 
 def _build(target: str, factory: Callable[[], Any]) -> nn.Module:
     try:
-        with torch.device("meta"):
+        with without_storage():
             model = factory()
     except (NotImplementedError, RuntimeError):  # some compute their widths with tensors
         model = factory()

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -14,6 +13,7 @@ from deepnets.generate import split_path
 from deepnets.network_file import NetworkFile
 from deepnets.sampling import sample_networks
 from deepnets.table import ArchitectureTable
+from deepnets.uninitialized import without_storage
 from deepnets.widths import training_widths
 
 _DRAWS = 1000  # of one meta-batch
@@ -133,7 +133,7 @@ class ArchitecturePool:
 
 def training_network(architecture: Architecture, image_size: int, num_classes: int) -> TrainingNetwork:
     """A network without storage, and its graph."""
-    with torch.device("meta"):
+    with without_storage():
         module = architecture.build(num_classes=num_classes, image_size=image_size)
     without_running_statistics(module)
     return TrainingNetwork(architecture, symbolic_graph(architecture, image_size, num_classes), module)

@@ -1,8 +1,10 @@
-"""Networks that get all of their parameters from elsewhere need no random initialisation."""
+"""Networks that get their parameters from elsewhere, or need none, are built without random initialisation."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch.overrides import TorchFunctionMode
 
 
@@ -20,3 +22,10 @@ class Uninitialized(TorchFunctionMode):
         if getattr(func, "__module__", None) == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs)
+
+
+@contextmanager
+def without_storage() -> Iterator[None]:
+    """Within it, modules are built on the meta device; random numbers there would import a compiler, for seconds."""
+    with torch.device("meta"), Uninitialized():
+        yield
