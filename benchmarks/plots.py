@@ -1,17 +1,14 @@
 """Pictures of results."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import nn
 
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.record import Record, frame
-from ghn_models.postprocess import correlation_spread
 
 
 def plot_run(folder: Path, record: Record, table: bytes) -> Path:
@@ -66,24 +63,3 @@ def _accuracies(axes: Axes, groups: list[str], rows: pd.DataFrame, record: Recor
     axes.set_xlim(-0.6, len(groups) - 0.4)
     axes.set_ylim(0, 100)
     axes.set_ylabel(f"{metric}{' accuracy' if metric.startswith('top') else ''}, %")
-
-
-def plot_correlations(path: Path, networks: Mapping[str, nn.Module]) -> Path:
-    """How much the channels of convolutions are correlated, layer by layer (GHN-orth paper, Figure 2).
-
-    Args:
-        path: of the picture.
-        networks: of one architecture, by what gave them their parameters.
-    """
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
-    axes = figure.subplots()
-    for name, network in networks.items():
-        layers = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-        axes.plot([float(correlation_spread(layer.weight.detach())) for layer in layers], label=name, linewidth=1)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("convolution")
-    axes.set_ylabel("std of channel correlations")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=200)
-    return path

@@ -21,7 +21,6 @@ from benchmarks.initializers.fixup import residual_branches
 from benchmarks.initializers.metainit import gradient_quotient, noise
 from benchmarks.initializers.objectives import differentiable
 from benchmarks.networks import Subject
-from benchmarks.plots import plot_correlations
 from benchmarks.sgd import fine_tune
 from deepnets import trace
 from deepnets.variants import resnet50_bnfree
@@ -301,21 +300,19 @@ def test_fixup_trains_resnet50_without_batch_norm() -> None:
 # Orthogonal weights
 
 
-def test_ghn_orth_makes_channels_differ(tmp_path: Path) -> None:
+def test_ghn_orth_makes_channels_differ() -> None:
     """GHN-orth paper, Figure 2: the standard deviation of the correlations between channels."""
     from ghn_models.postprocess import correlation_spread
 
-    digits, spreads, networks = load_images("digits"), {}, {}
+    digits, spreads = load_images("digits"), {}
     for name in ("ghn3_t", "ghn3_t_orth"):
         torch.manual_seed(0)
         model = torchvision.models.resnet18(num_classes=10)
         initializer(name).apply(model, Setting("", None, digits, 32, torch.Generator().manual_seed(0), 3e-5))
-        networks[name] = model
         convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
         spreads[name] = torch.stack([correlation_spread(layer.weight) for layer in convolutions])
     assert (spreads["ghn3_t_orth"] < spreads["ghn3_t"]).float().mean() > 0.9
     assert spreads["ghn3_t_orth"].mean() < spreads["ghn3_t"].mean() / 2
-    assert plot_correlations(tmp_path / "correlations.png", networks).stat().st_size > 10_000
 
 
 # Trained weights
