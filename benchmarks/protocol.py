@@ -87,6 +87,7 @@ class Protocol:
         beta: strength of noise on predicted weights.
         scores: models may be proxies or files of scores, too, see `benchmarks.scorers`.
         recorded: checks settings, and makes them such as they are recorded.
+        check_groups: raises ValueError if settings do not suit networks of these groups.
         tolerance: by how much an accuracy may differ when it is measured again.
         load: the data, from their name, the folder that the user gives and the size of images; ValueError if they
             cannot be used.
@@ -109,6 +110,7 @@ class Protocol:
     beta: Callable[[Any], float] = lambda settings: 0.0
     scores: bool = False
     recorded: Callable[[Any], Any] = lambda settings: settings
+    check_groups: Callable[[Any, tuple[str, ...]], None] = lambda settings, groups: None
     tolerance: float = 0.01
     load: Callable[[str, str | None, int], Task] = load_images
     dataset: str | None = None

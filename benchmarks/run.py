@@ -126,6 +126,7 @@ def plan_of(options: Run, settings: Any) -> Plan:
         raise ValueError("--split has no names; it needs one or more")
     for group in groups:
         check_group(group)
+    kind.check_groups(settings, groups)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     check_device(device)
     for name, value in (("num", options.num), ("repeats", options.repeats), ("workers", options.workers)):
@@ -200,6 +201,16 @@ def _kinds() -> Iterator[tuple[str, Protocol | Study]]:
     yield from STUDIES.items()
 
 
+def _runs(options: Any) -> Iterator[tuple[Run, Any]]:
+    """Options and settings of each protocol that is to be run."""
+    together = options.protocol == "all"
+    every = [name for name, kind in PROTOCOLS.items() if kind.dataset is None]
+    for name in every if together else (options.protocol,):
+        settings = getattr(options, name, None) or protocol(name).settings()
+        out = options.out / name if options.out and together else options.out
+        yield replace(options, protocol=name, out=out), settings
+
+
 def options_class() -> type:
     """`Run` with the options of every protocol and study: --finetune.epochs and so on."""
     groups = [
@@ -224,11 +235,10 @@ def main() -> int:
             report, text = study(options, getattr(options, options.protocol), command)
             print(f"{text}\nreport: {report}")
             return 0
-        every = [name for name, kind in PROTOCOLS.items() if kind.dataset is None]
-        for name in every if options.protocol == "all" else (options.protocol,):
-            settings = getattr(options, name, None) or protocol(name).settings()
-            out = options.out / name if options.out and options.protocol == "all" else options.out
-            one = replace(options, protocol=name, out=out)
+        runs = list(_runs(options))
+        for one, settings in runs:
+            plan_of(one, settings)  # what cannot be done is said before the first run
+        for one, settings in runs:
             path, made = run(one, settings, command)
             print(f"{summary(made)}\nrecord: {path}")
             if made["status"] != "dev":

@@ -86,7 +86,7 @@ def test_truth_is_accuracy_after_training() -> None:
     """Of the same network, whatever scores it."""
     context.cache_clear()
     job = replace(PLAN, groups=("test",)).jobs()[4]
-    settings = nas.Settings(epochs=0.3)
+    settings = nas.Settings("training", epochs=0.3)
     rows = [evaluate(replace(PLAN, model=model, settings=settings), job) for model in ("params", "randinit")]
     assert [row["status"] for row in rows] == ["ok", "ok"]
     assert rows[0]["truth"] == rows[1]["truth"]

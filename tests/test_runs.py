@@ -252,6 +252,11 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
         ("--model randinit --split", "--split has no names; it needs one or more"),
         ("--model nothing.csv --protocol nas", "nothing.csv cannot be read as CSV"),
         ("--model params --protocol nas --nas.truth no.csv", "no.csv cannot be read as CSV"),
+        (
+            "--model params --protocol nas --split test wide",
+            "published accuracies of torchvision74 only, not of test, wide",
+        ),
+        ("--model ghn3_t --protocol all --split test", "published accuracies of torchvision74 only, not of test"),
         ("--model params", "there is no model 'params'"),
         ("--model randinit --dataset mnist", "there is no image data set 'mnist'"),
         ("--model randinit --dataset cifar10", "the images of cifar10 need the folder that they are in (--data-dir)"),

@@ -1,8 +1,8 @@
 """How well a score ranks networks by their quality after training (GHN-3 paper, section A.4; DeepNets paper, 5.3).
 
 Kendall's tau between the score of each network and the truth: its accuracy after training from random initialisation,
-here or in a file. Within each group and over all of them: pooled correlations are mostly about differences between
-groups.
+published (PyTorch-74), measured here, or in a file. Within each group and over all of them: pooled correlations are
+mostly about differences between groups.
 """
 
 import re
@@ -23,6 +23,7 @@ from benchmarks.summaries import CORRELATION
 from ghn_models import checkpoints
 
 _TRAINING, _PUBLISHED = "training", "published"
+_GROUP = "torchvision74"
 _BATCH = 128
 _WEIGHT_DECAY = 3e-5
 
@@ -32,13 +33,13 @@ class Settings:
     """What the truth is.
 
     Args:
-        truth: "training" trains each network here; "published" is the ImageNet accuracy of torchvision's weights, for
-            torchvision74; else a CSV file with the columns group, index and truth, or top1 as tables of other runs.
+        truth: "published" is the ImageNet accuracy of torchvision's weights, for torchvision74; "training" trains each
+            network here; else a CSV file with the columns group, index and truth, or top1 as tables of other runs.
         epochs: of training, if it is done here.
         lr: learning rate of it.
     """
 
-    truth: str = _TRAINING
+    truth: str = _PUBLISHED
     epochs: float = 10.0
     lr: float = 0.04
 
@@ -77,9 +78,9 @@ def _known(truth: str) -> pd.Series:
     """Truth by group and index."""
     if truth != _PUBLISHED:
         return column_of(Path(truth), ("truth", "top1"))
-    table = load("torchvision74")
+    table = load(_GROUP)
     trained = table[(table["method"] == "RANDINIT") & (table["protocol"] == "sota")].set_index("arch")["top1"]
-    return pd.Series({("torchvision74", s.index): trained[s.name] for s in subjects("torchvision74")})
+    return pd.Series({(_GROUP, s.index): trained[s.name] for s in subjects(_GROUP)})
 
 
 def check(settings: Settings) -> Settings:
@@ -96,12 +97,22 @@ def check(settings: Settings) -> Settings:
     return replace(settings, truth=f"{name} {checkpoints.sha256(path)[:16]}")
 
 
+def check_groups(settings: Settings, groups: tuple[str, ...]) -> None:
+    """Raise ValueError if there are networks without a published truth, and it is wanted."""
+    others = [group for group in groups if group != _GROUP]
+    if settings.truth == _PUBLISHED and others:
+        raise ValueError(
+            f"there are published accuracies of {_GROUP} only, not of {', '.join(others)}; --nas.truth training trains "
+            "each network here, and --nas.truth FILE.csv reads the truth"
+        )
+
+
 def _setting(settings: Settings) -> str:
     if settings.truth == _PUBLISHED:
         return "ImageNet accuracy of torchvision's weights"
     if settings.truth != _TRAINING:
         return f"truth of {settings.truth}"
-    return described(f"trained for {count(settings.epochs, 'epoch')}", settings, "epochs")
+    return described(f"trained for {count(settings.epochs, 'epoch')}", settings, "truth", "epochs")
 
 
 PROTOCOL = Protocol(
@@ -111,6 +122,7 @@ PROTOCOL = Protocol(
     settings=Settings,
     setting=_setting,
     evaluate=evaluate,
+    groups=(_GROUP,),
     metrics=("tau",),
     columns=("score", "truth"),
     summary=CORRELATION,
@@ -118,5 +130,6 @@ PROTOCOL = Protocol(
     needs_classifier=True,
     scores=True,
     recorded=check,
+    check_groups=check_groups,
     tolerance=0.04,
 )
