@@ -58,8 +58,7 @@ def score(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> Score:
     if name not in PROXIES:
         raise ValueError(f"there is no proxy {name!r}; accepted: {', '.join(PROXIES)}")
     try:
-        # Attention in its fused form cannot be differentiated twice.
-        with batch_statistics(model), sdpa_kernel(SDPBackend.MATH):
+        with batch_statistics(model):
             value = float(PROXIES[name](model, images, labels))
     except Exception as error:
         return Score(math.nan, " ".join(f"{type(error).__name__}: {error}".split())[:200])
@@ -90,7 +89,8 @@ def plain(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 @_proxy
 def grasp(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Sum of -w (H g), with the Hessian H and the gradient g of the loss (Wang et al., 2020)."""
-    weights, gradients = _loss_gradients(model, images, labels, create_graph=True)
+    with sdpa_kernel(SDPBackend.MATH):  # attention in its fused form cannot be differentiated twice
+        weights, gradients = _loss_gradients(model, images, labels, create_graph=True)
     product = _sum(g.detach() * g for g in gradients)
     curved = torch.autograd.grad(product, weights, allow_unused=True, materialize_grads=True)
     return _sum(-w * h for w, h in zip(weights, curved, strict=True))
@@ -215,10 +215,10 @@ def _weight_names(model: nn.Module) -> list[str]:
 
 
 def _loss(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Cross entropy, and copies of the weights that it depends on."""
-    copies = {name: p.detach().clone() for name, p in model.named_parameters()}
-    weights = [copies[name].requires_grad_() for name in _weight_names(model)]
-    return F.cross_entropy(functional_call(model, copies, images), labels), weights
+    """Cross entropy, and the weights that it depends on, which are those of the model, without its flags."""
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+    weights = [parameters[name].requires_grad_() for name in _weight_names(model)]
+    return F.cross_entropy(functional_call(model, parameters, images), labels), weights
 
 
 def _loss_gradients(
