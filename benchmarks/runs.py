@@ -33,8 +33,14 @@ from deepnets.sampling import SPLITS
 from ghn_models.images import ImageError, ImageTask
 from ghn_models.training.step import is_out_of_memory
 
+try:
+    import resource
+except ImportError:  # no Unix
+    resource = None  # type: ignore[assignment]
+
 _SMALLEST_BATCH = 8
 _ONE_AT_A_TIME = threading.RLock()
+_MOST_MEMORY = 0.9  # of the machine
 
 
 @dataclass(frozen=True)
@@ -177,6 +183,7 @@ def evaluate(plan: Plan, job: Job, prepared: "Prepared | Exception | None" = Non
         prepared: the network, if it was built before, or what happened.
     """
     if plan.device == "cpu":
+        _refuse_memory_that_is_not_there()
         torch.set_num_threads(1)  # the same sums for any number of workers; cores work on networks of their own
     here = context(plan)
     row: Row = {
@@ -205,6 +212,16 @@ def evaluate(plan: Plan, job: Job, prepared: "Prepared | Exception | None" = Non
             done = {"status": "failed", "reason": reason}
         seconds = time.perf_counter() - start
         return {"params": 0, **row, "batch_size": batch_size, "seconds": seconds, **done}
+
+
+def _refuse_memory_that_is_not_there() -> None:
+    """Without a limit the system kills the process; with one its request fails, and the batch is halved."""
+    if resource is None:
+        return
+    wanted = int(_MOST_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limits = [limit for limit in (soft, hard, wanted) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
 
 
 class RunFolder:

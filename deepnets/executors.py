@@ -86,7 +86,9 @@ def workers(
         try:
             yield Workers(pool, width)
         except BrokenExecutor:
-            raise FileError("a worker was killed, perhaps for want of memory; the same command continues") from None
+            raise FileError(
+                "a worker was killed, perhaps for want of memory; the same command continues, best with fewer workers"
+            ) from None
 
 
 def available_cores() -> int:

@@ -193,6 +193,24 @@ def test_short_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "out of memory" in row["reason"]
 
 
+def test_memory_that_is_not_there_is_refused() -> None:
+    """An error, after which the batch is halved, instead of a process that the system kills."""
+    code = """
+import torch
+from benchmarks import runs
+from ghn_models.training.step import is_out_of_memory
+
+runs._refuse_memory_that_is_not_there()
+try:
+    torch.zeros(runs.os.sysconf("SC_PAGE_SIZE") * runs.os.sysconf("SC_PHYS_PAGES"), dtype=torch.uint8)
+except RuntimeError as error:
+    assert is_out_of_memory(error)
+    print("refused")
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "refused\n"
+
+
 def test_a_folder_is_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scored(lambda case: {"top1": 0.5, "top5": 1.0}, monkeypatch)
     compute(PLAN, folder(tmp_path / "a"), None, 1)

@@ -15,7 +15,8 @@ Batch = tuple[Tensor, Tensor]
 """Images (B, 3, H, W) and labels (B,)."""
 
 
-_SHORT = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # of PyTorch, CUDA and its libraries
+# Of PyTorch, CUDA and its libraries, and oneDNN, which gives no reason.
+_SHORT = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "could not create a primitive")
 
 
 @dataclass(frozen=True)
