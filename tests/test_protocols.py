@@ -157,7 +157,7 @@ def test_settings_are_checked() -> None:
 def test_every_protocol_names_what_it_returns(digits: ImageTask) -> None:
     few = {
         "finetune": {"epochs": 0.1, "lrs": (0.1,)},
-        "nas": {"epochs": 0.1},
+        "nas": {"truth": "training", "epochs": 0.1},
         "transfer": {"epochs": 1, "lrs": (0.1,), "weight_decays": (0.0,)},
     }
     for name, kind in PROTOCOLS.items():
