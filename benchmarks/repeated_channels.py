@@ -282,7 +282,7 @@ class _Attention:
 
 
 def _to_pixels(x: Channels, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A linear layer at each pixel; as a convolution, which CPUs that are not Intel's compute three times as fast."""
+    """A linear layer at each pixel; as a convolution, which took less than half of the time on an AMD CPU."""
     weight = x.summed(weight)[..., None, None].contiguous(memory_format=torch.channels_last)  # (O, D, 1, 1)
     return F.conv2d(x.distinct.contiguous(memory_format=torch.channels_last), weight, bias)
 
