@@ -254,9 +254,11 @@ class _Attention:
         weight = module.to_qkv.weight  # (3C, C)
         rows = torch.arange(len(weight), device=weight.device) % _period(weight, 0)
         heads = rows.view(3, ATTENTION_HEADS, -1).transpose(0, 1)  # (h, 3, C / h) which distinct outputs each one has
-        distinct, self.of = heads.unique(dim=0, return_inverse=True)  # (u, 3, C / h), (h,)
-        parts = distinct.unbind(1)  # queries, keys and values, which are often the same
-        self.parts = parts[:1] if all(torch.equal(parts[0], part) for part in parts) else parts
+        distinct, of = heads.unique(dim=0, return_inverse=True)  # (u, 3, d), (h,), d = C / h
+        parts = distinct.transpose(0, 1)  # (3, u, d) queries, keys and values, which are often the same
+        self.rows = parts[:1] if torch.equal(parts, parts[:1].expand_as(parts)) else parts  # (1 or 3, u, d)
+        inside = torch.arange(parts.shape[2], device=weight.device)  # (d,)
+        self.index = (of[:, None] * len(inside) + inside).flatten()  # (C,)
 
     def repeats(self) -> bool:
         """Its linear layers tell."""
@@ -268,17 +270,14 @@ class _Attention:
         return x + module.ff(_layer_norm(x, module.ln2))
 
     def _attend(self, x: Channels) -> Channels:
-        rows = torch.stack(self.parts)  # (1 or 3, u, d), d = C / h
-        width = rows.shape[2]
-        weight = F.pad(self.module.to_qkv.weight[rows], (0, 0, 0, -width % 4))  # (1 or 3, u, d', C)
+        width = self.rows.shape[2]
+        weight = F.pad(self.module.to_qkv.weight[self.rows], (0, 0, 0, -width % 4))  # (1 or 3, u, d', C)
         qkv = _to_pixels(x, weight.flatten(0, 2)).flatten(2).transpose(1, 2)  # (B, T, 3 u d')
         parts = qkv.unflatten(2, weight.shape[:3]).permute(2, 0, 3, 1, 4)  # (1 or 3, B, u, T, d')
         query, key, value = parts.expand(3, -1, -1, -1, -1)
         attended = F.scaled_dot_product_attention(query, key, value, scale=width**-0.5)  # (B, u, T, d')
         maps = attended[..., :width].transpose(2, 3).flatten(1, 2).unflatten(2, x.shape[2:])  # (B, u d, H, W)
-        inside = torch.arange(width, device=rows.device)  # (d,)
-        index = (self.of[:, None] * width + inside).flatten()  # (C,)
-        return Channels(maps.contiguous(memory_format=torch.channels_last), index)
+        return Channels(maps.contiguous(memory_format=torch.channels_last), self.index)
 
 
 def _to_pixels(x: Channels, weight: Tensor, bias: Tensor | None = None) -> Tensor:
