@@ -116,20 +116,19 @@ def torchvision_network(name: str, image_size: int, num_classes: int) -> nn.Modu
     and Swin gets 3x3 kernels and stride 1, and a pooling layer right behind it goes. Vision Transformers get patches
     of 4x4 pixels. Other families stay as they are.
     """
+    network = VARIANTS[name](num_classes) if name in VARIANTS else _of_torchvision(name, image_size, num_classes)
+    if image_size == 32:
+        _keep_resolution(network, name)
+    return network
+
+
+def _of_torchvision(name: str, image_size: int, num_classes: int) -> nn.Module:
     import torchvision
 
-    if name in VARIANTS:
-        variant = VARIANTS[name](num_classes)
-        if image_size == 32:
-            _keep_resolution(variant, name)
-        return variant
-    factory = getattr(torchvision.models, name)
     options: dict[str, Any] = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
     if image_size == 32 and name.startswith("vit_"):
         options |= {"image_size": 8 * int(name.rsplit("_")[-1])}  # 8x8 patches
-    network: nn.Module = factory(num_classes=num_classes, **options)
-    if image_size == 32:
-        _keep_resolution(network, name)
+    network: nn.Module = getattr(torchvision.models, name)(num_classes=num_classes, **options)
     return network
 
 

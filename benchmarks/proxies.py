@@ -61,7 +61,8 @@ def score(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> Score:
         with batch_statistics(model):
             value = float(PROXIES[name](model, images, labels))
     except Exception as error:
-        return Score(math.nan, " ".join(f"{type(error).__name__}: {error}".split())[:200])
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        return Score(math.nan, " ".join(f"{kind}{error}".split())[:200])
     return Score(value) if math.isfinite(value) else Score(math.nan, f"its value is {value}")
 
 

@@ -135,6 +135,8 @@ def plan_of(options: Run, settings: Any) -> Plan:
     for name, value in (("seed", options.seed), ("orth_layer", options.orth_layer)):
         if not 0 <= value < 2**63:
             raise ValueError(f"{name} is {value}; it must be from 0 to 2^63 - 1")
+    if options.random_weights and not is_ghn(options.model.removesuffix(SUFFIX)):
+        raise ValueError(f"--random-weights is for GHNs, and {options.model} is none; accepted: as in --model ghn3_l")
     dataset = options.dataset or kind.dataset or _trained_on(options)
     return Plan(
         protocol=options.protocol,

@@ -264,6 +264,10 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
             "--model randinit --protocol speed",
             "there is no protocol 'speed'; accepted: detection, finetune, nas, no_finetune, transfer",
         ),
+        (
+            "--model orth --random-weights",
+            "--random-weights is for GHNs, and orth is none; accepted: as in --model ghn3_l",
+        ),
         ("--model randinit --split tests", "there are no networks 'tests'; accepted: all, train"),
         ("--model randinit --num 0", "num is 0; it must be 1 or more"),
         ("--model randinit --seed -1", "seed is -1; it must be from 0 to 2^63 - 1"),
