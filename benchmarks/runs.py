@@ -2,11 +2,11 @@
 
 import gc
 import json
-import os
 import threading
 import time
 import warnings
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from benchmarks import memory
 from benchmarks.ensemble import members
 from benchmarks.folders import check_identity, claimed
 from benchmarks.initializers import Initializer, Setting, Untrained, initializer
@@ -27,20 +28,15 @@ from benchmarks.networks import Subject, subject, subjects
 from benchmarks.protocol import Case, Protocol, Task
 from benchmarks.protocols import protocol
 from benchmarks.scorers import Scorer, by_accuracy, scorer
-from deepnets.executors import workers
+from deepnets.executors import fresh_processes, workers
 from deepnets.files import append_line, replace_content
 from deepnets.sampling import SPLITS
 from ghn_models.images import ImageError, ImageTask
 from ghn_models.training.step import is_out_of_memory
 
-try:
-    import resource
-except ImportError:  # no Unix
-    resource = None  # type: ignore[assignment]
-
 _SMALLEST_BATCH = 8
+_SMALLEST_SHARE = 1 / 8  # of the memory; seldom do all workers need much at once
 _ONE_AT_A_TIME = threading.RLock()
-_MOST_MEMORY = 0.9  # of the machine
 
 
 @dataclass(frozen=True)
@@ -182,46 +178,43 @@ def evaluate(plan: Plan, job: Job, prepared: "Prepared | Exception | None" = Non
         job: which network.
         prepared: the network, if it was built before, or what happened.
     """
+    start, batch_size = time.perf_counter(), context(plan).protocol.batch_size
+    row, fits = _attempt(plan, job, batch_size, prepared)
+    del prepared
+    while not fits and batch_size // 2 >= _SMALLEST_BATCH:
+        batch_size //= 2
+        row, fits = _attempt(plan, job, batch_size)
+    return {**row, "seconds": time.perf_counter() - start}
+
+
+def _attempt(plan: Plan, job: Job, batch_size: int, prepared: "Prepared | Exception | None" = None) -> tuple[Row, bool]:
+    """The results of a job with batches of this size, and whether it fits into memory."""
     if plan.device == "cpu":
-        _refuse_memory_that_is_not_there()
         torch.set_num_threads(1)  # the same sums for any number of workers; cores work on networks of their own
-    here = context(plan)
+    here, start = context(plan), time.perf_counter()
     row: Row = {
+        "params": 0,
         "group": job.group,
         "index": job.index,
         "repeat": job.repeat,
         "name": subject(job.group, job.index).name,
+        "batch_size": batch_size,
     }
-    batch_size, start = here.protocol.batch_size, time.perf_counter()
-    while True:
-        try:
-            if isinstance(prepared, Exception):
-                raise prepared
-            prepared = prepare(plan, job) if prepared is None else prepared
-            row["params"] = prepared.params
-            case = Case(prepared.model, here.task, batch_size, prepared.seed, prepared.subject, here.scorer)
-            result = here.protocol.evaluate(case, plan.settings)
-            done: Row = {"status": "ok", "reason": "", **result}
-        except (ImageError, OSError):  # of no network in particular
-            raise
-        except Exception as error:
-            if is_out_of_memory(error) and batch_size // 2 >= _SMALLEST_BATCH:
-                batch_size, prepared = batch_size // 2, None
-                continue
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            done = {"status": "failed", "reason": reason}
-        seconds = time.perf_counter() - start
-        return {"params": 0, **row, "batch_size": batch_size, "seconds": seconds, **done}
-
-
-def _refuse_memory_that_is_not_there() -> None:
-    """Without a limit the system kills the process; with one its request fails, and the batch is halved."""
-    if resource is None:
-        return
-    wanted = int(_MOST_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limits = [limit for limit in (soft, hard, wanted) if limit != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
+    fits = True
+    try:
+        if isinstance(prepared, Exception):
+            raise prepared
+        prepared = prepare(plan, job) if prepared is None else prepared
+        row["params"] = prepared.params
+        case = Case(prepared.model, here.task, batch_size, prepared.seed, prepared.subject, here.scorer)
+        done: Row = {"status": "ok", "reason": "", **here.protocol.evaluate(case, plan.settings)}
+    except (ImageError, OSError):  # of no network in particular
+        raise
+    except Exception as error:
+        fits = not is_out_of_memory(error)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        done = {"status": "failed", "reason": reason}
+    return {**row, "seconds": time.perf_counter() - start, **done}, fits
 
 
 class RunFolder:
@@ -299,15 +292,47 @@ def _results(plan: Plan, jobs: list[Job], scheduler: str | None, processes: int 
     if scheduler is None and plan.device != "cpu":
         yield from _one_ahead(plan, jobs)
         return
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # PyTorch in new processes uses large pages, which saves faults
-    with workers(scheduler, processes, len(jobs), start="spawn") as those:
-        yield from those.compute(partial(_evaluate_alone, plan), jobs)
+    if scheduler is not None:
+        with workers(scheduler, None, len(jobs)) as those:
+            yield from those.compute(partial(_on_cluster, plan), jobs)
+        return
+    waiting, unfit = deque(jobs), list[Job]()
+    while waiting:
+        before = len(unfit)
+        with workers(None, processes, len(waiting), start="spawn") as those:
+            share = max(1 / those.width, _SMALLEST_SHARE)
+            # Kept memory has holes, so that a worker which reached its limit gets no other network.
+            until_unfit = (waiting.popleft() for _ in jobs if waiting and len(unfit) == before)
+            for job, row in those.compute(partial(_with_share, plan, share), until_unfit):
+                if row is None:
+                    unfit.append(job)
+                else:
+                    yield job, row
+    if unfit:
+        with fresh_processes() as those:
+            yield from those.compute(partial(_with_all_memory, plan), unfit)
 
 
-def _evaluate_alone(plan: Plan, job: Job) -> Row:
+def _on_cluster(plan: Plan, job: Job) -> Row:
     """Workers of a cluster may have several threads, but random numbers belong to the process."""
     with _ONE_AT_A_TIME:
+        memory.limit()
         return evaluate(plan, job)
+
+
+def _with_share(plan: Plan, share: float, job: Job) -> Row | None:
+    """The results of a job, or None if it needs more than this share of the memory."""
+    memory.limit(share)
+    memory.keep_what_is_freed()
+    row, fits = _attempt(plan, job, context(plan).protocol.batch_size)
+    memory.return_the_rest()
+    return row if fits else None
+
+
+def _with_all_memory(plan: Plan, job: Job) -> Row:
+    memory.limit()
+    memory.return_what_is_freed()
+    return evaluate(plan, job)
 
 
 def _one_ahead(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:

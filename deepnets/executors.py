@@ -80,11 +80,30 @@ def workers(
     if width <= 1:
         yield Workers(None, 1)
         return
-    context = get_context(start if start in get_all_start_methods() else None)
-    with ProcessPoolExecutor(width, context, initializer=_end_with, initargs=(os.getpid(),)) as pool:
+    with _processes(width, start) as pool:
         pool.submit(os.getpid).result()  # starts the workers now, before a progress bar starts a thread
+        yield Workers(pool, width)
+
+
+@contextmanager
+def fresh_processes() -> Iterator[Workers]:
+    """A new process for each task, one at a time.
+
+    Raises:
+        FileError: it was killed.
+    """
+    with _processes(1, "spawn", max_tasks_per_child=1) as pool:
+        yield Workers(pool, 1)
+
+
+@contextmanager
+def _processes(width: int, start: str, max_tasks_per_child: int | None = None) -> Iterator[ProcessPoolExecutor]:
+    context = get_context(start if start in get_all_start_methods() else None)
+    with ProcessPoolExecutor(
+        width, context, initializer=_end_with, initargs=(os.getpid(),), max_tasks_per_child=max_tasks_per_child
+    ) as pool:
         try:
-            yield Workers(pool, width)
+            yield pool
         except BrokenExecutor:
             raise FileError(
                 "a worker was killed, perhaps for want of memory; the same command continues, best with fewer workers"

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from benchmarks.protocols import PROTOCOLS
 from benchmarks.protocols.no_finetune import Settings
 from benchmarks.run import Run, plan_of
 from benchmarks.runs import Job, Plan, Row, RunFolder, compute, context
+from deepnets.executors import Workers
 from deepnets.storage import FileError
 from ghn_models import checkpoints, create
 
@@ -105,12 +107,12 @@ def test_workers_and_restarts_change_nothing(tmp_path: Path, ghn_folder: Path, m
         compute(plan, folder(tmp_path / "b", plan), None, 1)
     monkeypatch.setattr(RunFolder, "append", append)
     done = []
-    evaluate = runs.evaluate
-    monkeypatch.setattr(runs, "evaluate", lambda plan, job: done.append(job) or evaluate(plan, job))
+    attempt = runs._attempt
+    monkeypatch.setattr(runs, "_attempt", lambda plan, job, size: done.append(job) or attempt(plan, job, size))
     resumed = compute(plan, folder(tmp_path / "b", plan), None, 1)
     assert done == [Job("test", 1, 0)]
     assert same_twice(resumed, whole)
-    monkeypatch.setattr(runs, "evaluate", evaluate)
+    monkeypatch.setattr(runs, "_attempt", attempt)
     assert same_twice(compute(plan, folder(tmp_path / "c", plan), None, 2), whole)
 
 
@@ -193,22 +195,30 @@ def test_short_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "out of memory" in row["reason"]
 
 
-def test_memory_that_is_not_there_is_refused() -> None:
-    """An error, after which the batch is halved, instead of a process that the system kills."""
-    code = """
-import torch
-from benchmarks import runs
-from ghn_models.training.step import is_out_of_memory
+def test_what_needs_more_than_its_share_of_memory_is_evaluated_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[str, int]] = []
 
-runs._refuse_memory_that_is_not_there()
-try:
-    torch.zeros(runs.os.sysconf("SC_PAGE_SIZE") * runs.os.sysconf("SC_PHYS_PAGES"), dtype=torch.uint8)
-except RuntimeError as error:
-    assert is_out_of_memory(error)
-    print("refused")
-"""
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout == "refused\n"
+    def hungry(case: Case) -> dict[str, float]:
+        sizes.append((case.subject.name, case.batch_size))
+        if case.subject.name == "test/0" and case.batch_size > 32:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return {"top1": 0.1, "top5": 0.5}
+
+    @contextmanager
+    def alone() -> Iterator[Workers]:
+        sizes.append(("alone", 0))
+        yield Workers(None, 1)
+
+    monkeypatch.setattr(runs, "fresh_processes", alone)
+    scored(hungry, monkeypatch)
+    rows = compute(PLAN, folder(tmp_path), None, 1)
+    assert [(row["name"], row["status"], row["batch_size"]) for row in rows] == [
+        *(("test/0", "ok", 32), ("test/1", "ok", 64)),
+        *(("bnfree/0", "ok", 64), ("bnfree/1", "ok", 64)),
+    ]
+    assert sizes == [(row["name"], 64) for row in rows] + [("alone", 0), ("test/0", 64), ("test/0", 32)]
 
 
 def test_a_folder_is_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,91 @@
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from deepnets.executors import fresh_processes
+
+glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep memory as they like")
+
+
+def printed(code: str) -> str:
+    """What a process of its own prints."""
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_memory_that_is_not_there_is_refused() -> None:
+    """An error, after which the batch is halved, instead of a process that the system kills."""
+    code = """
+import os, torch
+from benchmarks import memory
+from ghn_models.training.step import is_out_of_memory
+
+machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+for share, size in ((1, machine), (0.5, machine // 2)):
+    memory.limit(share)
+    memory.keep_what_is_freed()
+    try:
+        torch.zeros(size, dtype=torch.uint8)
+    except RuntimeError as error:
+        print("refused", is_out_of_memory(error))
+"""
+    assert printed(code) == "refused True\nrefused True\n"
+
+
+@glibc
+def test_freed_memory_is_kept_until_it_is_returned() -> None:
+    code = """
+import resource, torch
+from benchmarks import memory
+
+def new_pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**26)  # 256 MB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(new_pages(), new_pages())
+memory.keep_what_is_freed()
+print(new_pages(), new_pages())
+memory.return_the_rest()
+print(new_pages())
+"""
+    first, again, kept, kept_again, returned = map(int, printed(code).split())
+    some = first // 2
+    assert again > some
+    assert kept > some > kept_again
+    assert returned > some
+
+
+@glibc
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_returned_memory_leaves_no_holes() -> None:
+    """Tensors of 2 MB between which a small one stays would hold the heap where it is."""
+    code = """
+import torch
+from benchmarks import memory
+
+def size():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData"))
+
+memory.return_what_is_freed()
+before = size()
+pairs = [(torch.zeros(2**19), torch.zeros(2**8)) for _ in range(100)]
+small = [b for _, b in pairs]
+grown = size() - before
+del pairs
+print(grown, size() - before)
+"""
+    grown, left = map(int, printed(code).split())
+    assert grown > 200_000 > 20_000 > left
+
+
+def test_fresh_processes_have_one_task() -> None:
+    with fresh_processes() as those:
+        pids = [pid for _, pid in those.compute(_pid, range(3))]
+    assert len({*pids, os.getpid()}) == 4
+
+
+def _pid(_: int) -> int:
+    return os.getpid()
