@@ -65,8 +65,8 @@ def workers(
         scheduler: address of a Dask scheduler; local processes without.
         processes: how many local ones; by default one for each available core.
         n_tasks: more processes are not started.
-        start: forked processes start at once and need no importable main module; spawned ones are for parents with
-            threads, such as those of torch.
+        start: forked processes start at once and need no importable main module, and a single one would be of no
+            use, so this process does its work; spawned ones are for parents with threads, such as those of torch.
 
     Raises:
         ValueError: no scheduler answers.
@@ -77,7 +77,7 @@ def workers(
             yield Workers(client.get_executor(), max(1, sum(client.nthreads().values())))
         return
     width = min(available_cores() if processes is None else processes, n_tasks)
-    if width <= 1:
+    if width <= 1 and start == "fork":
         yield Workers(None, 1)
         return
     with _processes(width, start) as pool:

@@ -1,6 +1,29 @@
 """Tests that run in several processes at once share the cores: one thread each."""
 
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import pytest
+
+from deepnets.executors import Workers, workers
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # set before torch is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single worker of a run is this process, which can be looked into and starts at once."""
+    from benchmarks import runs
+
+    @contextmanager
+    def here() -> Iterator[Workers]:
+        yield Workers(None, 1)
+
+    def some(scheduler: Any, processes: Any, *args: Any, **options: Any) -> AbstractContextManager[Workers]:
+        alone = scheduler is None and processes == 1
+        return here() if alone else workers(scheduler, processes, *args, **options)
+
+    monkeypatch.setattr(runs, "workers", some)

@@ -52,10 +52,7 @@ memory.return_the_rest()
 print(new_pages())
 """
     first, again, kept, kept_again, returned = map(int, printed(code).split())
-    some = first // 2
-    assert again > some
-    assert kept > some > kept_again
-    assert returned > some
+    assert kept_again < 1_000 < 10_000 < min(first, again, kept, returned)  # 65,536 pages of 4 kB, or fewer larger ones
 
 
 @glibc

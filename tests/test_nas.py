@@ -18,6 +18,7 @@ from benchmarks.tables import lines_of, summary
 from deepnets.sampling import sample_networks
 from deepnets.symbolic import count_parameters
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
 NUM = 8
 PLAN = Plan("nas", nas.Settings(), "params", "digits", ("test", "bnfree"), num=NUM)
 

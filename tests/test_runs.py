@@ -34,6 +34,7 @@ from deepnets.executors import Workers
 from deepnets.storage import FileError
 from ghn_models import checkpoints, create
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
 PLAN = Plan("no_finetune", Settings(), "randinit", "digits", ("test", "bnfree"), num=2, seed=3)
 
 
