@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import threading
 import time
 import warnings
@@ -296,12 +297,13 @@ def _results(plan: Plan, jobs: list[Job], scheduler: str | None, processes: int 
         with workers(scheduler, None, len(jobs)) as those:
             yield from those.compute(partial(_on_cluster, plan), jobs)
         return
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # PyTorch in new processes uses large pages, which saves faults
     waiting, unfit = deque(jobs), list[Job]()
     while waiting:
         before = len(unfit)
         with workers(None, processes, len(waiting), start="spawn") as those:
             share = max(1 / those.width, _SMALLEST_SHARE)
-            # Kept memory has holes, so that a worker which reached its limit gets no other network.
+            # Memory has holes, so that a worker which reached its limit gets no other network.
             until_unfit = (waiting.popleft() for _ in jobs if waiting and len(unfit) == before)
             for job, row in those.compute(partial(_with_share, plan, share), until_unfit):
                 if row is None:
@@ -323,9 +325,7 @@ def _on_cluster(plan: Plan, job: Job) -> Row:
 def _with_share(plan: Plan, share: float, job: Job) -> Row | None:
     """The results of a job, or None if it needs more than this share of the memory."""
     memory.limit(share)
-    memory.keep_what_is_freed()
     row, fits = _attempt(plan, job, context(plan).protocol.batch_size)
-    memory.return_the_rest()
     return row if fits else None
 
 

@@ -7,8 +7,6 @@ import pytest
 
 from deepnets.executors import fresh_processes
 
-glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep memory as they like")
-
 
 def printed(code: str) -> str:
     """What a process of its own prints."""
@@ -25,7 +23,6 @@ from ghn_models.training.step import is_out_of_memory
 machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 for share, size in ((1, machine), (0.5, machine // 2)):
     memory.limit(share)
-    memory.keep_what_is_freed()
     try:
         torch.zeros(size, dtype=torch.uint8)
     except RuntimeError as error:
@@ -34,29 +31,7 @@ for share, size in ((1, machine), (0.5, machine // 2)):
     assert printed(code) == "refused True\nrefused True\n"
 
 
-@glibc
-def test_freed_memory_is_kept_until_it_is_returned() -> None:
-    code = """
-import resource, torch
-from benchmarks import memory
-
-def new_pages():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(2**26)  # 256 MB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-print(new_pages(), new_pages())
-memory.keep_what_is_freed()
-print(new_pages(), new_pages())
-memory.return_the_rest()
-print(new_pages())
-"""
-    first, again, kept, kept_again, returned = map(int, printed(code).split())
-    assert kept_again < 1_000 < 10_000 < min(first, again, kept, returned)  # 65,536 pages of 4 kB, or fewer larger ones
-
-
-@glibc
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep memory as they like")
 def test_returned_memory_leaves_no_holes() -> None:
     """Tensors of 2 MB between which a small one stays would hold the heap where it is."""
     code = """
