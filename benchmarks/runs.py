@@ -38,6 +38,7 @@ from ghn_models.training.step import is_out_of_memory
 _SMALLEST_BATCH = 8
 _SMALLEST_SHARE = 1 / 8  # of the memory; seldom do all workers need much at once
 _ONE_AT_A_TIME = threading.RLock()
+_reached_limit = False  # whether this worker did
 
 
 @dataclass(frozen=True)
@@ -303,7 +304,6 @@ def _results(plan: Plan, jobs: list[Job], scheduler: str | None, processes: int 
         before = len(unfit)
         with workers(None, processes, len(waiting), start="spawn") as those:
             share = max(1 / those.width, _SMALLEST_SHARE)
-            # Memory has holes, so that a worker which reached its limit gets no other network.
             until_unfit = (waiting.popleft() for _ in jobs if waiting and len(unfit) == before)
             for job, row in those.compute(partial(_with_share, plan, share), until_unfit):
                 if row is None:
@@ -323,9 +323,16 @@ def _on_cluster(plan: Plan, job: Job) -> Row:
 
 
 def _with_share(plan: Plan, share: float, job: Job) -> Row | None:
-    """The results of a job, or None if it needs more than this share of the memory."""
+    """The results of a job, or None if it needs more than this share of the memory.
+
+    What a network leaves in memory has holes, so a worker that reached its limit cannot be trusted with another one.
+    """
+    global _reached_limit
+    if _reached_limit:
+        return None
     memory.limit(share)
     row, fits = _attempt(plan, job, context(plan).protocol.batch_size)
+    _reached_limit = not fits
     return row if fits else None
 
 

@@ -20,6 +20,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     @contextmanager
     def here() -> Iterator[Workers]:
+        monkeypatch.setattr(runs, "_reached_limit", False)  # like a new process
         yield Workers(None, 1)
 
     def some(scheduler: Any, processes: Any, *args: Any, **options: Any) -> AbstractContextManager[Workers]:
