@@ -310,9 +310,16 @@ def _results(plan: Plan, jobs: list[Job], scheduler: str | None, processes: int 
                     unfit.append(job)
                 else:
                     yield job, row
-    if unfit:
+    batch_size = context(plan).protocol.batch_size
+    while unfit:
+        still = []
         with fresh_processes() as those:
-            yield from those.compute(partial(_with_all_memory, plan), unfit)
+            for job, (row, fits) in those.compute(partial(_with_all_memory, plan, batch_size), unfit):
+                if fits or batch_size // 2 < _SMALLEST_BATCH:
+                    yield job, row
+                else:
+                    still.append(job)
+        unfit, batch_size = still, batch_size // 2
 
 
 def _on_cluster(plan: Plan, job: Job) -> Row:
@@ -336,10 +343,10 @@ def _with_share(plan: Plan, share: float, job: Job) -> Row | None:
     return row if fits else None
 
 
-def _with_all_memory(plan: Plan, job: Job) -> Row:
+def _with_all_memory(plan: Plan, batch_size: int, job: Job) -> tuple[Row, bool]:
     memory.limit()
     memory.return_what_is_freed()
-    return evaluate(plan, job)
+    return _attempt(plan, job, batch_size)
 
 
 def _one_ahead(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
