@@ -58,12 +58,24 @@ def score(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> Score:
     if name not in PROXIES:
         raise ValueError(f"there is no proxy {name!r}; accepted: {', '.join(PROXIES)}")
     try:
-        with batch_statistics(model):
-            value = float(PROXIES[name](model, images, labels))
+        return Score(value_of(name, model, images, labels))
     except Exception as error:
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         return Score(math.nan, " ".join(f"{kind}{error}".split())[:200])
-    return Score(value) if math.isfinite(value) else Score(math.nan, f"its value is {value}")
+
+
+def value_of(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """The value of `score`, for those who count failures themselves.
+
+    Raises:
+        ValueError: the proxy has no value for this network.
+        Exception: whatever the network raises.
+    """
+    with batch_statistics(model):
+        value = float(PROXIES[name](model, images, labels))
+    if not math.isfinite(value):
+        raise ValueError(f"its value is {value}")
+    return value
 
 
 @_proxy

@@ -180,13 +180,23 @@ def evaluate(plan: Plan, job: Job, prepared: "Prepared | Exception | None" = Non
         job: which network.
         prepared: the network, if it was built before, or what happened.
     """
-    start, batch_size = time.perf_counter(), context(plan).protocol.batch_size
-    row, fits = _attempt(plan, job, batch_size, prepared)
-    del prepared
-    while not fits and batch_size // 2 >= _SMALLEST_BATCH:
-        batch_size //= 2
-        row, fits = _attempt(plan, job, batch_size)
+    if plan.device == "cpu":
+        memory.limit()
+    start = time.perf_counter()
+    for batch_size in _batch_sizes(plan):
+        row, fits = _attempt(plan, job, batch_size, prepared)
+        prepared = None
+        if fits:
+            break
     return {**row, "seconds": time.perf_counter() - start}
+
+
+def _batch_sizes(plan: Plan) -> list[int]:
+    """That of the protocol, and its halves for networks that do not fit into memory."""
+    sizes = [context(plan).protocol.batch_size]
+    while sizes[-1] // 2 >= _SMALLEST_BATCH:
+        sizes.append(sizes[-1] // 2)
+    return sizes
 
 
 def _attempt(plan: Plan, job: Job, batch_size: int, prepared: "Prepared | Exception | None" = None) -> tuple[Row, bool]:
@@ -291,41 +301,65 @@ def compute(plan: Plan, folder: RunFolder, scheduler: str | None, processes: int
 
 
 def _results(plan: Plan, jobs: list[Job], scheduler: str | None, processes: int | None) -> Iterator[tuple[Job, Row]]:
-    if scheduler is None and plan.device != "cpu":
-        yield from _one_ahead(plan, jobs)
-        return
     if scheduler is not None:
         with workers(scheduler, None, len(jobs)) as those:
             yield from those.compute(partial(_on_cluster, plan), jobs)
-        return
+    elif plan.device == "cpu":
+        yield from _in_processes(plan, jobs, processes)
+    else:
+        yield from _one_ahead(plan, jobs)
+
+
+def _in_processes(plan: Plan, jobs: list[Job], processes: int | None) -> Iterator[tuple[Job, Row]]:
+    """Local processes share the memory; networks that need more than a share come at the end."""
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # PyTorch in new processes uses large pages, which saves faults
     waiting, unfit = deque(jobs), list[Job]()
     while waiting:
-        before = len(unfit)
-        with workers(None, processes, len(waiting), start="spawn") as those:
-            share = max(1 / those.width, _SMALLEST_SHARE)
-            until_unfit = (waiting.popleft() for _ in jobs if waiting and len(unfit) == before)
-            for job, row in those.compute(partial(_with_share, plan, share), until_unfit):
-                if row is None:
-                    unfit.append(job)
-                else:
-                    yield job, row
-    batch_size = context(plan).protocol.batch_size
-    while unfit:
-        still = []
+        for job, row in _until_unfit(plan, waiting, processes):
+            if row is None:
+                unfit.append(job)
+            else:
+                yield job, row
+    yield from _alone(plan, unfit)
+
+
+def _until_unfit(plan: Plan, waiting: deque[Job], processes: int | None) -> Iterator[tuple[Job, Row | None]]:
+    """Results of jobs, which leave the queue, until one has none for want of memory."""
+    fit = True
+
+    def handed_out() -> Iterator[Job]:
+        while waiting and fit:
+            yield waiting.popleft()
+
+    with workers(None, processes, len(waiting), start="spawn") as those:
+        share = max(1 / those.width, _SMALLEST_SHARE)
+        for job, row in those.compute(partial(_with_share, plan, share), handed_out()):
+            fit = fit and row is not None
+            yield job, row
+
+
+def _alone(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
+    """Results of one job at a time; those that do not fit into all of the memory are tried again with half the batch.
+
+    Each time in a new process: PyTorch does not free what a second derivative that failed had built.
+    """
+    sizes = _batch_sizes(plan)
+    for batch_size in sizes:
+        if not jobs:
+            return
+        unfit = []
         with fresh_processes() as those:
-            for job, (row, fits) in those.compute(partial(_with_all_memory, plan, batch_size), unfit):
-                if fits or batch_size // 2 < _SMALLEST_BATCH:
+            for job, (row, fits) in those.compute(partial(_with_all_memory, plan, batch_size), jobs):
+                if fits or batch_size == sizes[-1]:
                     yield job, row
                 else:
-                    still.append(job)
-        unfit, batch_size = still, batch_size // 2
+                    unfit.append(job)
+        jobs = unfit
 
 
 def _on_cluster(plan: Plan, job: Job) -> Row:
     """Workers of a cluster may have several threads, but random numbers belong to the process."""
     with _ONE_AT_A_TIME:
-        memory.limit()
         return evaluate(plan, job)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from benchmarks.evaluation import accuracies
 from benchmarks.initializers import Initializer, initializer
 from benchmarks.protocol import Case
-from benchmarks.proxies import PROXIES, score
+from benchmarks.proxies import PROXIES, value_of
 from ghn_models import checkpoints
 
 Scorer = Callable[[Case], float]
@@ -43,10 +43,7 @@ def scorer(name: str) -> tuple[Initializer, Scorer] | None:
 def _proxy(name: str) -> Scorer:
     def of(case: Case) -> float:
         images, labels = next(iter(case.task.train.shuffled(case.evaluation_batch, case.seed, 0, 0, 0, False)))
-        found = score(name, case.model, images, labels)
-        if found.reason:
-            raise ValueError(found.reason)
-        return found.value
+        return value_of(name, case.model, images, labels)
 
     return of
 
