@@ -2,7 +2,6 @@
 
 import gc
 import json
-import os
 import threading
 import time
 import warnings
@@ -312,15 +311,15 @@ def _results(plan: Plan, jobs: list[Job], scheduler: str | None, processes: int 
 
 def _in_processes(plan: Plan, jobs: list[Job], processes: int | None) -> Iterator[tuple[Job, Row]]:
     """Local processes share the memory; networks that need more than a share come at the end."""
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # PyTorch in new processes uses large pages, which saves faults
     waiting, unfit = deque(jobs), list[Job]()
-    while waiting:
-        for job, row in _until_unfit(plan, waiting, processes):
-            if row is None:
-                unfit.append(job)
-            else:
-                yield job, row
-    yield from _alone(plan, unfit)
+    with memory.reused_in_new_processes():
+        while waiting:
+            for job, row in _until_unfit(plan, waiting, processes):
+                if row is None:
+                    unfit.append(job)
+                else:
+                    yield job, row
+        yield from _alone(plan, unfit)
 
 
 def _until_unfit(plan: Plan, waiting: deque[Job], processes: int | None) -> Iterator[tuple[Job, Row | None]]:

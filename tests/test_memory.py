@@ -2,9 +2,11 @@ import os
 import platform
 import subprocess
 import sys
+from ctypes.util import find_library
 
 import pytest
 
+from benchmarks import memory
 from deepnets.executors import fresh_processes
 
 
@@ -51,6 +53,34 @@ print(grown, size() - before)
 """
     grown, left = map(int, printed(code).split())
     assert grown > 200_000 > 20_000 > left
+
+
+@pytest.mark.skipif(find_library("jemalloc") != "libjemalloc.so.2", reason="the system has no jemalloc")
+def test_new_processes_reuse_memory() -> None:
+    """Each new tensor of 64 MB would be 16,384 new pages of 4 kB."""
+    code = """
+import resource, torch
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+torch.zeros(2**24)
+before = faults()
+for _ in range(10):
+    torch.zeros(2**24)
+print(faults() - before)
+"""
+    with memory.reused_in_new_processes():
+        assert int(printed(code)) < 1000
+
+
+def test_an_allocator_that_the_user_has_chosen_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "find_library", lambda _: "libjemalloc.so.2")
+    monkeypatch.setenv("LD_PRELOAD", "")
+    before = dict(os.environ)
+    with memory.reused_in_new_processes():
+        assert os.environ["LD_PRELOAD"] == ""
+    assert dict(os.environ) == before
 
 
 def test_fresh_processes_have_one_task() -> None:
