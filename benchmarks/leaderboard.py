@@ -310,7 +310,7 @@ _Command = (
 
 def main() -> int:
     """The command; 2 if it was given something it cannot use, 1 if something is wrong with what it checks."""
-    command: Any = tyro.cli(_Command, description=__doc__)
+    command: Any = tyro.cli(_Command, prog="python -m benchmarks.leaderboard", description=__doc__)
     try:
         return int(command.run())
     except (ValueError, FileError, OSError, shutil.Error) as error:

@@ -91,7 +91,7 @@ class Options:
 
 def main() -> int:
     """The command; 2 if it was given something it cannot use."""
-    options = tyro.cli(Options, description=__doc__)
+    options = tyro.cli(Options, prog="python -m benchmarks.lr_sensitivity", description=__doc__)
     try:
         if len(options.folders) < 2:
             raise RecordError("give the folders of two runs or more")

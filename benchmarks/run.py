@@ -230,7 +230,7 @@ def main() -> int:
     )
     models = indent(MODELS, " " * 4)
     description = f"{__doc__}\nModels:\n\n{models}\nProtocols:\n\n{protocols}\n\nStudies of a GHN:\n\n{studies}\n"
-    options: Any = tyro.cli(options_class(), description=description)
+    options: Any = tyro.cli(options_class(), prog="python -m benchmarks.run", description=description)
     command = ["python", "-m", "benchmarks.run", *sys.argv[1:]]
     try:
         if options.protocol in STUDIES:

@@ -125,7 +125,7 @@ def _figure(
 def main() -> int:
     """The command; 2 if it was given something it cannot use."""
     try:
-        options = tyro.cli(Synthetic, description=__doc__)
+        options = tyro.cli(Synthetic, prog="python -m benchmarks.synthetic_pedestrians", description=__doc__)
         draw(options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

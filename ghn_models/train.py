@@ -153,7 +153,7 @@ def _claim(out: Path, about: dict[str, Any]) -> None:
 
 def main() -> int:
     """The command; 2 if it was given something it cannot use."""
-    options = tyro.cli(Train, description=__doc__)
+    options = tyro.cli(Train, prog="python -m ghn_models.train", description=__doc__)
     try:
         best = train(options)
     except (ImageError, TrainingError, CheckpointError, ValueError) as error:
