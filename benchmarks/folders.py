@@ -6,20 +6,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deepnets.files import Locked, exclusive
+from deepnets.files import Locked, exclusive, replace_content
 from deepnets.storage import FileError
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def claimed(folder: Path, identity: dict[str, Any], noun: str) -> Iterator[None]:
     """The folder, made if it is missing; no other process can work on it meanwhile.
 
+    Args:
+        folder: of the results.
+        identity: what they are, which identity.json tells those who go on with them.
+        noun: likewise, for people.
+
     Raises:
-        FileError: another process works on it.
+        FileError: it cannot be made, another process works on it, or it has other results.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise FileError(f"{folder} is no folder; choose another --out") from None
     try:
         with exclusive(folder / "lock"):
+            path, wanted = folder / "identity.json", json.loads(json.dumps(identity))
+            if path.exists():
+                check_identity(path, wanted, noun)
+            else:
+                replace_content(path, json.dumps(wanted, indent=1) + "\n")
             yield
     except Locked:
         raise FileError(f"another process works on {folder}; wait for it or choose another --out") from None

@@ -6,13 +6,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes.util import find_library
+from pathlib import Path
 
 try:
     import resource
 except ImportError:  # no Unix
     resource = None  # type: ignore[assignment]
 
-_MOST = 0.9  # of the machine
+_MOST = 0.9  # of what there is
+_CONTAINER = Path("/sys/fs/cgroup/memory.max")  # of Docker and others
 _MMAP_THRESHOLD = -3  # a parameter of glibc's mallopt
 _LARGE = 2**20
 _JEMALLOC = "libjemalloc.so.2"
@@ -23,10 +25,17 @@ def limit(share: float = 1.0) -> None:
     """Let this process have its share of the memory: a request for more fails, where the system would kill it."""
     if resource is None:
         return
-    wanted = int(share * _MOST * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    wanted = int(share * _MOST * _installed())
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     bounds = [bound for bound in (soft, hard, wanted) if bound != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_DATA, (min(bounds), hard))
+
+
+def _installed() -> int:
+    """Bytes of memory of the machine, or of the container."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    container = _CONTAINER.read_text().strip() if _CONTAINER.is_file() else ""
+    return min(machine, int(container)) if container.isdecimal() else machine
 
 
 def return_what_is_freed() -> None:

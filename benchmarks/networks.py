@@ -3,6 +3,7 @@
 Names with + between them, resnet50+resnet101, are an ensemble of single networks.
 """
 
+import threading
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -18,6 +19,8 @@ from deepnets.torchvision74 import TORCHVISION74
 from deepnets.uninitialized import Uninitialized
 from deepnets.variants import VARIANTS
 
+GENERATOR = threading.RLock()
+"""Belongs to whoever builds a network with random numbers of the process; another thread may build the next one."""
 EVALUATION_SPLITS = ("test", "wide", "deep", "dense", "bnfree")
 PREDEFINED = ("resnet50", "vit")
 """The predefined networks of the DeepNets paper (section 3): ResNet-50 of torchvision, and a 12-layer ViT."""
@@ -85,10 +88,10 @@ def subject(group: str, index: int) -> Subject:
 
 
 def subjects(group: str, num: int | None = None) -> list[Subject]:
-    """The networks of a group, or the first `num` of them.
+    """The networks of a group, or the first `num` of them if it has more.
 
     Raises:
-        ValueError: an unknown group, or more networks than it has.
+        ValueError: an unknown group, or num below 1.
     """
     check_group(group)
     if num is not None and not num >= 1:

@@ -17,8 +17,9 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.networks import EVALUATION_SPLITS
 from benchmarks.protocol import Protocol
-from benchmarks.runs import Context, Job, Plan, Row
+from benchmarks.runs import Context, Job, Plan, Row, jobs_of
 from deepnets import provenance
 from deepnets.files import replace_content
 
@@ -51,7 +52,7 @@ def identity(plan: Plan, context: Context) -> dict[str, Any]:
             "weights_sha256": context.initializer.weights_sha256,
             "orth_layer": plan.orth_layer,
         },
-        "networks": {group: sum(job.group == group for job in plan.jobs()) // plan.repeats for group in plan.groups},
+        "networks": plan.networks(),
         "seed": plan.seed,
         "repeats": plan.repeats,
     }
@@ -78,7 +79,7 @@ def make(plan: Plan, context: Context, rows: Sequence[Row], command: Sequence[st
         "run_id": run_id(content),
         "status": "dev" if plan.random_weights else "self_reported",
         **content,
-        "results": aggregate(pd.read_csv(io.BytesIO(table), keep_default_na=False), context.protocol),
+        "results": aggregate(frame(table), context.protocol),
         "rows_sha256": hashlib.sha256(table).hexdigest(),
         "environment": {**provenance.versions(), **provenance.machine(plan.device)},
         "commit": provenance.commit(),
@@ -97,10 +98,10 @@ def table_of(rows: Sequence[Row], protocol: Protocol) -> bytes:
 
 
 def aggregate(table: pd.DataFrame, protocol: Protocol) -> dict[str, Any]:
-    """What is said of each group of networks, and of "all" of them if there are several groups."""
+    """What is said of each group of networks, and of "all" those of the evaluation splits if there are several."""
     parts = {str(group): part for group, part in table.groupby("group", sort=False)}
-    if len(parts) > 1:
-        parts["all"] = table
+    if len(parts.keys() & set(EVALUATION_SPLITS)) > 1:
+        parts["all"] = table[table["group"].isin(EVALUATION_SPLITS)]
     return {
         group: {
             "networks": len(part[["group", "index"]].drop_duplicates()),
@@ -179,9 +180,4 @@ def frame(table: bytes) -> pd.DataFrame:
 
 def plan_jobs(record: Record) -> list[Job]:
     """The lines that the table of a record must have."""
-    return [
-        Job(group, index, repeat)
-        for group, count in record["networks"].items()
-        for index in range(count)
-        for repeat in range(record["repeats"])
-    ]
+    return jobs_of(record["networks"], record["repeats"])

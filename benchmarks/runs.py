@@ -2,7 +2,6 @@
 
 import gc
 import json
-import threading
 import time
 import warnings
 import zlib
@@ -22,21 +21,20 @@ from tqdm import tqdm
 
 from benchmarks import memory
 from benchmarks.ensemble import members
-from benchmarks.folders import check_identity, claimed
+from benchmarks.folders import claimed
 from benchmarks.initializers import Initializer, Setting, Untrained, initializer
-from benchmarks.networks import Subject, subject, subjects
+from benchmarks.networks import GENERATOR, Subject, subject, subjects
 from benchmarks.protocol import Case, Protocol, Task
 from benchmarks.protocols import protocol
 from benchmarks.scorers import Scorer, by_accuracy, scorer
 from deepnets.executors import fresh_processes, workers
-from deepnets.files import append_line, replace_content
+from deepnets.files import append_line
 from deepnets.sampling import SPLITS
 from ghn_models.images import ImageError, ImageTask
 from ghn_models.training.step import is_out_of_memory
 
 _SMALLEST_BATCH = 8
 _SMALLEST_SHARE = 1 / 8  # of the memory; seldom do all workers need much at once
-_ONE_AT_A_TIME = threading.RLock()
 _reached_limit = False  # whether this worker did
 
 
@@ -85,17 +83,23 @@ class Plan:
     random_weights: bool = False
     device: str = "cpu"
 
+    def networks(self) -> dict[str, int]:
+        """Number of networks by group."""
+        return {group: len(subjects(group, self.num)) for group in self.groups}
+
     def jobs(self) -> list[Job]:
         """All lines of results, in their order."""
-        return [
-            Job(group, subject.index, repeat)
-            for group in self.groups
-            for subject in subjects(group, self._count(group))
-            for repeat in range(self.repeats)
-        ]
+        return jobs_of(self.networks(), self.repeats)
 
-    def _count(self, group: str) -> int | None:
-        return None if self.num is None else min(self.num, len(subjects(group)))
+
+def jobs_of(networks: dict[str, int], repeats: int) -> list[Job]:
+    """All lines of results, in their order, of the first networks of each group."""
+    return [
+        Job(group, index, repeat)
+        for group, count in networks.items()
+        for index in range(count)
+        for repeat in range(repeats)
+    ]
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ class Prepared:
 
 def prepare(plan: Plan, job: Job) -> Prepared:
     """Build the network of a job and give it its parameters."""
-    with _ONE_AT_A_TIME:  # the generator is that of the process
+    with GENERATOR:
         return _prepare(plan, job)
 
 
@@ -247,12 +251,7 @@ class RunFolder:
         Raises:
             FileError: another run is in the folder, or another process works on this one.
         """
-        with claimed(self.path):
-            path, wanted = self.path / "identity.json", json.loads(json.dumps(self.identity))
-            if path.exists():
-                check_identity(path, wanted, "run")
-            else:
-                replace_content(path, json.dumps(wanted, indent=1) + "\n")
+        with claimed(self.path, self.identity, "run"):
             yield self._read()
 
     def _read(self) -> dict[Job, Row]:
@@ -319,7 +318,7 @@ def _in_processes(plan: Plan, jobs: list[Job], processes: int | None) -> Iterato
                     unfit.append(job)
                 else:
                     yield job, row
-        yield from _alone(plan, unfit)
+    yield from _alone(plan, unfit)  # where memory is short, the system gets back what is freed
 
 
 def _until_unfit(plan: Plan, waiting: deque[Job], processes: int | None) -> Iterator[tuple[Job, Row | None]]:
@@ -358,7 +357,7 @@ def _alone(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
 
 def _on_cluster(plan: Plan, job: Job) -> Row:
     """Workers of a cluster may have several threads, but random numbers belong to the process."""
-    with _ONE_AT_A_TIME:
+    with GENERATOR:
         return evaluate(plan, job)
 
 

@@ -3,6 +3,7 @@ import platform
 import subprocess
 import sys
 from ctypes.util import find_library
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,15 @@ for share, size in ((1, machine), (0.5, machine // 2)):
         print("refused", is_out_of_memory(error))
 """
     assert printed(code) == "refused True\nrefused True\n"
+
+
+def test_a_container_has_less_memory_than_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "_CONTAINER", limit)
+    machine = memory._installed()
+    for content, wanted in (("max\n", machine), ("1000000\n", 1_000_000), (f"{2 * machine}\n", machine)):
+        limit.write_text(content)
+        assert memory._installed() == wanted
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep memory as they like")

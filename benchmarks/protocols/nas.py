@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from benchmarks.evaluation import accuracies
-from benchmarks.networks import subjects
+from benchmarks.networks import GENERATOR, subjects
 from benchmarks.protocol import Case, Protocol, Result, count, described
 from benchmarks.published import load
 from benchmarks.scorers import column_of
@@ -65,9 +65,10 @@ def evaluate(case: Case, settings: Settings) -> Result:
 
 
 def _trained(case: Case, settings: Settings) -> float:
-    torch.default_generator.manual_seed(case.seed)
-    device = next(case.model.parameters()).device
-    model = case.subject.build(case.task.train.size, case.task.num_classes)[0].to(device)
+    with GENERATOR:
+        torch.default_generator.manual_seed(case.seed)
+        model, _ = case.subject.build(case.task.train.size, case.task.num_classes)
+    model = model.to(next(case.model.parameters()).device)
     options = (settings.lr, _WEIGHT_DECAY, case.seed, case.task.flip)
     finite = fine_tune(model, case.task.train, settings.epochs, min(_BATCH, case.batch_size), *options, decay=True)
     return accuracies(model, case.task.test.batches(case.evaluation_batch))[0] if finite else 0.0

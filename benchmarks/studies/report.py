@@ -92,7 +92,7 @@ def make(request: Request, out: Path | None = None) -> tuple[Path, str]:
     """
     identity = json.loads(json.dumps(request.identity()))
     folder = out or Path("results") / folder_name(identity)
-    with claimed(folder):
+    with claimed(folder, identity, "study"):
         report = folder / REPORT
         tables = _finished(report, identity) if report.exists() else _compute(request, folder, identity)
     return report, request.study.summary(tables)

@@ -141,7 +141,7 @@ def measured_values(path: Path, num: int, image_size: int) -> pd.DataFrame:
             known = [job for job in jobs if job in rows]
             table = pd.DataFrame([rows[job] for job in known], pd.MultiIndex.from_tuples(known, names=KEY))
             replace_content(path, table.to_csv(lineterminator="\n"))
-    return pd.read_csv(path).set_index(KEY)
+    return pd.read_csv(path).set_index(KEY).loc[jobs]
 
 
 @torch.inference_mode()
