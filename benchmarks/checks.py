@@ -6,7 +6,8 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import date
+from dataclasses import asdict
+from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pandas as pd
 from jsonschema import Draft202012Validator, validators
 
 from benchmarks.initializers import method
+from benchmarks.initializers.ghn import SUFFIX
 from benchmarks.networks import subjects
 from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS
@@ -74,7 +76,8 @@ def _form(record: Record) -> Problems:
     if errors:
         return
     try:
-        date.fromisoformat(record["date"])
+        if date.fromisoformat(record["date"]) > date.today() + timedelta(days=1):
+            yield f"date: {record['date']} is still to come"
     except ValueError:
         yield f"date: {record['date']} is none"
 
@@ -87,10 +90,15 @@ def _names(record: Record) -> Problems:
         return
     if version != kind.version:
         yield f"it is of version {version} of {kind.name}; accepted: {kind.version}"
-    try:
-        kind.settings(**record["protocol"]["settings"])
-    except (TypeError, ValueError) as error:
-        yield f"its settings are none of {kind.name} ({error})"
+    settings = record["protocol"]["settings"]
+    usual = asdict(kind.settings())
+    if settings.keys() != usual.keys() or not all(_of_kind(settings[name], usual[name]) for name in usual):
+        yield f"its settings are none of {kind.name}, such as {usual}"
+    else:
+        try:
+            kind.read_settings(settings)
+        except ValueError as error:
+            yield f"its settings are none of {kind.name} ({error})"
     for group, count in record["networks"].items():
         try:
             available = len(subjects(group))
@@ -101,6 +109,15 @@ def _names(record: Record) -> Problems:
             yield f"it has {count} networks of {group}, of which there are {available}"
     if record["status"] == "dev":
         yield "it is marked as dev (random weights), which is nothing for a leaderboard"
+
+
+def _of_kind(value: Any, usual: Any) -> bool:
+    """Whether a setting is a number, a text or several numbers as the usual one is."""
+    if isinstance(usual, tuple):
+        return isinstance(value, list) and all(_of_kind(v, u) for v, u in zip(value, usual * len(value), strict=False))
+    if isinstance(usual, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(usual)
 
 
 def _hashes(record: Record, table: bytes, datasets: dict[str, Any]) -> Problems:
@@ -118,7 +135,9 @@ def _hashes(record: Record, table: bytes, datasets: dict[str, Any]) -> Problems:
     random, has_weights = proxy or method(name) is not None, record["model"]["weights_sha256"] is not None
     if random == has_weights:
         yield f"{name} {'has no' if random else 'needs a'} weights_sha256"
-    shipped = _shipped().get(record["model"]["name"].removesuffix("_orth"))
+    if record["model"]["orth_layer"] and not name.endswith(SUFFIX):
+        yield f"{name} has no layers that are made orthogonal, so orth_layer must be 0"
+    shipped = _shipped().get(record["model"]["name"].removesuffix(SUFFIX))
     if shipped is not None and shipped != record["model"]["weights_sha256"]:
         yield f"its weights have another sha256 than the shipped {record['model']['name']}"
 
@@ -166,6 +185,8 @@ def _line(line: dict[str, str], kind: Protocol, settings: Any) -> Problems:
         value = _number(line[name])
         if not np.isfinite(value) or (name in kind.accuracies and not 0 <= value <= 1):
             yield f"{name} is {line[name]!r}, which is no {'accuracy' if name in kind.accuracies else 'number'}"
+    if _number(line["batch_size"]) not in kind.batch_sizes:
+        yield f"batch_size is {line['batch_size']}; accepted: {', '.join(map(str, kind.batch_sizes))}"
     for name in kind.columns:
         choices = getattr(settings, f"{name}s", None)  # lr is one of lrs
         if choices is not None and _number(line[name]) not in choices:
@@ -220,15 +241,23 @@ def _same(found: float | None, wanted: float | None) -> bool:
 
 def _networks(record: Record, rows: pd.DataFrame) -> Problems:
     """Names of networks, and their numbers of parameters where they follow from the architecture alone."""
-    data = record["dataset"]
+    data, kind = record["dataset"], PROTOCOLS[record["protocol"]["name"]]
+    settings = kind.read_settings(record["protocol"]["settings"])
     for group, part in rows.groupby("group", sort=False):
         members = subjects(str(group))
         if any(name != members[index].name for name, index in zip(part["name"], part["index"], strict=True)):
             yield f"networks of {group} have other names"
+        ok = part[part["status"] == "ok"]
+        for row in ok.to_dict("records"):
+            known = kind.known(settings, members[row["index"]])
+            if known is not None and float(row[known[0]]) != known[1]:
+                yield f"{known[0]} of {row['name']} is {row[known[0]]}, but it must be {known[1]}"
+        if kind.scores and record["model"]["name"] == "params" and (ok["score"].astype(float) != ok["params"]).any():
+            yield "scores of params are other numbers than those of parameters"
         if group not in SPLITS:
             continue
         counts = _params(str(group), record["networks"][group], data["image_size"], data["classes"])
-        for row in part[part["status"] == "ok"].itertuples():
+        for row in ok.itertuples():
             if row.params != counts[row.index]:
                 yield f"{row.name} has {counts[row.index]} parameters, not {row.params}"
                 break
@@ -246,7 +275,7 @@ def clashes(records: list[Record]) -> Iterator[tuple[str, str]]:
     """What is wrong between records: run_id and problem."""
     seen: dict[tuple[str, str, str], str] = {}
     weights: dict[str, tuple[str | None, str]] = {}
-    data: dict[tuple[str, int], tuple[Any, str]] = {}
+    data: dict[tuple[str, int], tuple[Any, int, str]] = {}
     for record in records:
         name, called = record["run_id"], record["model"]["name"]
         key = (record["rows_sha256"], called, record["dataset"]["name"])
@@ -257,6 +286,6 @@ def clashes(records: list[Record]) -> Iterator[tuple[str, str]]:
         if first[0] != record["model"]["weights_sha256"]:
             yield name, f"its weights differ from those of {first[1]}, which are called {called} too"
         images = (record["dataset"]["name"], record["dataset"]["image_size"])
-        before = data.setdefault(images, (record["dataset"]["sha256"], name))
-        if before[0] != record["dataset"]["sha256"]:
-            yield name, f"its data differ from those of {before[1]}, which are called {images[0]} too"
+        before = data.setdefault(images, (record["dataset"]["sha256"], record["dataset"]["classes"], name))
+        if before[:2] != (record["dataset"]["sha256"], record["dataset"]["classes"]):
+            yield name, f"its data differ from those of {before[2]}, which are called {images[0]} too"

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,10 +23,15 @@ import tyro
 from tyro.conf import Positional, subcommand
 
 from benchmarks import checks
+from benchmarks.initializers.ghn import SUFFIX
+from benchmarks.initializers.pretrained import PREFIX
 from benchmarks.page import page
+from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS
+from benchmarks.protocols.nas import is_file_of_truth
 from benchmarks.record import Record, RecordError, frame, in_folder, plan_jobs, read, write
-from benchmarks.runs import Job, Plan, context, evaluate
+from benchmarks.runs import Job, Plan, check_device, context, evaluate
+from benchmarks.scorers import by_accuracy
 from benchmarks.tables import leaderboard, to_csv, to_markdown
 from deepnets.storage import FileError
 
@@ -50,11 +55,16 @@ class Board:
             raise RecordError(f"{root} is no folder of leaderboards: it has no {_DATASETS} (give another --root)")
         self.root, self.runs = root, root / "runs"
         self.datasets = self._json(_DATASETS)
+        if not all(isinstance(sizes, dict) for sizes in self.datasets.values()):
+            raise RecordError(f"{root / _DATASETS} must have sha256 by name of data and image size")
         self.verified = self._json(_VERIFIED)
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.root / name
-        content = json.loads(path.read_text()) if path.exists() else {}
+        try:
+            content = json.loads(path.read_text()) if path.exists() else {}
+        except ValueError as error:
+            raise RecordError(f"{path} cannot be read ({error})") from None
         if not isinstance(content, dict):
             raise RecordError(f"{path} is no JSON object")
         return content
@@ -126,6 +136,11 @@ class Board:
             if known.get(run_id) != rows_sha256:
                 yield f"{_VERIFIED} has {run_id!r}, of which there is no such record"
 
+    def require_right_records(self) -> None:
+        """Raise RecordError if a record is wrong: tables cannot be made of it."""
+        for problem in self.wrong_records():
+            raise RecordError(f"a record of the leaderboards is wrong: {problem}")
+
     def _unexpected(self) -> Iterator[str]:
         wanted = {name for path in self.paths() for name in (path.name, path.name.removesuffix(".json") + ".csv.gz")}
         for path in sorted(self.runs.iterdir()) if self.runs.is_dir() else []:
@@ -153,9 +168,7 @@ class Submit:
         wrong = checks.problems(record, table, board.datasets)
         if wrong:
             raise RecordError(f"{source.name}: {wrong[0]}")
-        before = list(board.wrong_records())
-        if before:
-            raise RecordError(f"a record of the leaderboards is wrong: {before[0]}")
+        board.require_right_records()
         others = [other for other, _ in board.records()]
         wrong += [problem for name, problem in checks.clashes([*others, record]) if name == record.get("run_id")]
         if wrong:
@@ -208,7 +221,9 @@ class Verify:
     seed: int | None = None
     """Of the draw, which nobody can foresee by default."""
     weights: Path | None = None
-    """Folder of the GHN's checkpoint, if it is not shipped."""
+    """The model, if it is not shipped: folder of a GHN's checkpoint, trained weights, or CSV file of scores."""
+    truth: Path | None = None
+    """CSV file of the truth, if it was one."""
     data_dir: Path | None = None
     """Folder of the images; digits need none."""
     device: str = "cpu"
@@ -220,6 +235,9 @@ class Verify:
         """Print both results of each network; 1 if any differ."""
         if self.num < 1:
             raise RecordError(f"num is {self.num}; it must be 1 or more")
+        if self.seed is not None and self.seed < 0:
+            raise RecordError(f"seed is {self.seed}; it must be 0 or more")
+        check_device(self.device)
         board = Board(self.root)
         record, table = read(board.runs / f"{self.run_id}.json")
         wrong = checks.problems(record, table, board.datasets)
@@ -245,12 +263,10 @@ class Verify:
 
     def _plan(self, record: Record) -> Plan:
         kind = PROTOCOLS[record["protocol"]["name"]]
-        name = record["model"]["name"]
-        own = None if self.weights is None else str(self.weights) + "_orth" * name.endswith("_orth")
         plan = Plan(
             protocol=kind.name,
-            settings=kind.read_settings(record["protocol"]["settings"]),
-            model=own or name,
+            settings=self._settings(kind, record["protocol"]["settings"]),
+            model=self._model(record["model"]["name"]),
             dataset=record["dataset"]["name"],
             groups=tuple(record["networks"]),
             data_dir=None if self.data_dir is None else str(self.data_dir),
@@ -267,19 +283,36 @@ class Verify:
             raise RecordError(f"the images at hand have other sha256 than those of {self.run_id}")
         return plan
 
+    def _model(self, name: str) -> str:
+        if self.weights is not None:
+            prefix = PREFIX if name.startswith(PREFIX.replace(":", "-")) else ""
+            return f"{prefix}{self.weights}{SUFFIX * name.endswith(SUFFIX)}"
+        if name.startswith((PREFIX.replace(":", "-"), "file-")):
+            raise RecordError(f"{name} is a file that its owner has; give it as --weights")
+        return name
+
+    def _settings(self, kind: Protocol, recorded: dict[str, Any]) -> Any:
+        own = kind.read_settings(recorded if self.truth is None else {**recorded, "truth": str(self.truth)})
+        if self.truth is None and is_file_of_truth(recorded.get("truth", "")):
+            raise RecordError(f"its truth is the file {recorded['truth'].split()[0]}; give it as --truth")
+        if self.truth is not None and asdict(kind.recorded(own)) != asdict(kind.read_settings(recorded)):
+            raise RecordError(f"{self.truth} is not the truth of {self.run_id}, which is {recorded.get('truth')}")
+        return own
+
     def _differences(self, plan: Plan, job: Job, recorded: dict[str, Any]) -> list[float]:
         """By how much each result is off; 1 if the network failed in one of the two measurements only.
 
-        Scores that are no accuracies may be large: those above 1 are compared relatively.
+        Scores of proxies have any size, so they are compared relatively; so are values above 1.
         """
         row, kind = evaluate(plan, job), PROTOCOLS[plan.protocol]
         failed = [r["status"] == "failed" for r in (recorded, row)]
         if any(failed):
             differences = [float(failed[0] != failed[1])] * len(kind.compared)
-            texts = ["failed" if f else "ok" for f in failed]
+            texts = [f"failed ({r['reason']})" if r["status"] == "failed" else "ok" for r in (recorded, row)]
         else:
             pairs = [(float(row[name]), float(recorded[name])) for name in kind.compared]
-            differences = [(new - old) / max(1.0, abs(old)) for new, old in pairs]
+            least = 1.0 if context(plan).scorer is by_accuracy else sys.float_info.min
+            differences = [(new - old) / max(least, abs(old), abs(new)) for new, old in pairs]
             texts = [", ".join(f"{name} {float(r[name]):.4g}" for name in kind.compared) for r in (recorded, row)]
         wrong = max(map(abs, differences)) > kind.tolerance
         print(f"{row['name']:<12} recorded {texts[0]}; measured {texts[1]}{'  DIFFERS' if wrong else ''}")
@@ -295,7 +328,9 @@ class Render:
 
     def run(self) -> int:
         """Write the generated files."""
-        for path in Board(self.root).write():
+        board = Board(self.root)
+        board.require_right_records()
+        for path in board.write():
             print(path)
         return 0
 

@@ -19,6 +19,7 @@ import tyro
 from numpy.typing import NDArray
 from tyro.conf import Positional
 
+from benchmarks.checks import problems
 from benchmarks.record import Record, RecordError, frame, in_folder, read
 
 TOLERANCES = (0.0, 0.01, 0.02)
@@ -58,8 +59,13 @@ def by_learning_rate(runs: Sequence[tuple[Record, bytes]]) -> dict[float, NDArra
     """Accuracy of each network by learning rate, repetitions averaged; networks that failed have accuracy 0.
 
     Raises:
-        RecordError: runs that differ in more than their one learning rate.
+        RecordError: records that are wrong, are not of finetune, or differ in more than their one learning rate.
     """
+    for record, table in runs:
+        wrong = problems(record, table, {})
+        if wrong or record["protocol"]["name"] != "finetune":
+            name = record.get("run_id", "a record")
+            raise RecordError(f"{name}: {wrong[0] if wrong else 'it is not of finetune, which has learning rates'}")
     found: dict[float, NDArray[np.float64]] = {}
     first = _but_lr(runs[0][0])
     for record, table in runs:

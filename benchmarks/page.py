@@ -60,7 +60,6 @@ def _board(name: str, lines: Sequence[Line]) -> dict[str, Any]:
 def _run(record: Record, table: bytes) -> dict[str, Any]:
     """What the page tells of a run: where it comes from, and the accuracies of its networks in percent."""
     rows, kind = frame(table), PROTOCOLS[record["protocol"]["name"]]
-    rows = rows[rows["status"] == "ok"]
     about = {
         "command": record["command"],
         "commit": record["commit"] or "unknown",
@@ -70,15 +69,16 @@ def _run(record: Record, table: bytes) -> dict[str, Any]:
         "test images": (record["dataset"]["sha256"]["test"] or "unknown")[:16],
     }
     points = {metric: _accuracies(rows, metric) for metric in kind.accuracies}
-    pairs = {} if kind.accuracies else _pairs(rows)
+    pairs = {} if kind.accuracies else _pairs(rows[rows["status"] == "ok"])
     return {"about": about, "points": points, "pairs": pairs, "chance": 100 / record["dataset"]["classes"]}
 
 
 def _accuracies(rows: pd.DataFrame, metric: str) -> dict[str, list[float]]:
-    """Of the networks of each group, in percent."""
+    """Of the networks of each group, in percent; 0 if they failed."""
+    values = pd.to_numeric(rows[metric], errors="coerce").where(rows["status"] == "ok", 0.0)
     return {
-        str(group): [round(100 * value, 1) for value in sorted(pd.to_numeric(part[metric]))]
-        for group, part in rows.groupby("group", sort=False)
+        str(group): [round(100 * value, 1) for value in sorted(part)]
+        for group, part in values.groupby(rows["group"], sort=False)
     }
 
 

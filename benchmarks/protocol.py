@@ -16,6 +16,7 @@ Result = dict[str, float | str]
 """Values by column."""
 
 EVALUATION_BATCH = 64
+_SMALLEST_BATCH = 8
 ROW_COLUMNS = ("group", "index", "repeat", "name", "params", "status", "reason", "batch_size")
 
 
@@ -88,6 +89,8 @@ class Protocol:
         scores: models may be proxies or files of scores, too, see `benchmarks.scorers`.
         recorded: checks settings, and makes them such as they are recorded.
         check_groups: raises ValueError if settings do not suit networks of these groups.
+        known: the column of results that follows from settings and networks alone, if any, and its value for a
+            network.
         tolerance: by how much an accuracy may differ when it is measured again.
         load: the data, from their name, the folder that the user gives and the size of images; ValueError if they
             cannot be used.
@@ -111,6 +114,7 @@ class Protocol:
     scores: bool = False
     recorded: Callable[[Any], Any] = lambda settings: settings
     check_groups: Callable[[Any, tuple[str, ...]], None] = lambda settings, groups: None
+    known: Callable[[Any, Subject], tuple[str, float] | None] = lambda settings, subject: None
     tolerance: float = 0.01
     load: Callable[[str, str | None, int], Task] = load_images
     dataset: str | None = None
@@ -119,6 +123,14 @@ class Protocol:
     def accuracies(self) -> tuple[str, ...]:
         """Metrics that every network has, 0 to 1."""
         return self.metrics if self.summary.per_network else ()
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """The usual one, and its halves for networks that do not fit into memory."""
+        sizes = [self.batch_size]
+        while sizes[-1] // 2 >= _SMALLEST_BATCH:
+            sizes.append(sizes[-1] // 2)
+        return sizes
 
     @property
     def compared(self) -> tuple[str, ...]:

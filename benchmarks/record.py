@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import shlex
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -155,7 +156,7 @@ def read(path: Path) -> tuple[Record, bytes]:
         record = json.loads(path.read_text(), parse_constant=_not_finite)
         with gzip.open(_table_path(path)) as file:
             table = file.read()
-    except (OSError, EOFError, ValueError, RecursionError) as error:
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise RecordError(f"{path.name} cannot be read ({' '.join(str(error).split())[:200]})") from None
     if not isinstance(record, dict):
         raise RecordError(f"{path.name} is no record")

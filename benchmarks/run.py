@@ -29,7 +29,7 @@ from benchmarks.networks import check_group
 from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS, protocol
 from benchmarks.record import Record
-from benchmarks.runs import Plan, RunFolder, compute, context
+from benchmarks.runs import Plan, RunFolder, check_device, compute, context
 from benchmarks.studies import STUDIES
 from benchmarks.studies.report import Request
 from benchmarks.studies.report import make as make_study
@@ -105,13 +105,27 @@ def run(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, Reco
     rows = compute(plan, RunFolder(out, {**content, **where}), options.scheduler, options.workers)
     made, table = record.make(plan, here, rows, command)
     path = out / f"{made['run_id']}.json"
-    if not path.exists():
+    if not _is_written(path, made):
         record.write(out, made, table)
     if options.plot:
         from benchmarks.plots import plot_run  # matplotlib takes half a second
 
         plot_run(out, made, table)
     return path, made
+
+
+def _is_written(path: Path, made: Record) -> bool:
+    """Whether the same record is there already, perhaps of another day."""
+    try:
+        found, _ = record.read(path)
+    except record.RecordError:
+        return False
+    return bool(found.get("rows_sha256") == made["rows_sha256"])
+
+
+def _possible(plan: Plan) -> None:
+    """Raise ValueError if images, weights or files are missing or do not suit each other."""
+    context(plan).protocol.recorded(plan.settings)
 
 
 def plan_of(options: Run, settings: Any) -> Plan:
@@ -127,17 +141,19 @@ def plan_of(options: Run, settings: Any) -> Plan:
     for group in groups:
         check_group(group)
     kind.check_groups(settings, groups)
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device is None else options.device
     check_device(device)
     for name, value in (("num", options.num), ("repeats", options.repeats), ("workers", options.workers)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}; it must be 1 or more")
+    if options.repeats is not None and options.repeats > 100:
+        raise ValueError(f"repeats is {options.repeats}; it must be 100 or less")
     for name, value in (("seed", options.seed), ("orth_layer", options.orth_layer)):
         if not 0 <= value < 2**63:
             raise ValueError(f"{name} is {value}; it must be from 0 to 2^63 - 1")
     if options.random_weights and not is_ghn(options.model.removesuffix(SUFFIX)):
         raise ValueError(f"--random-weights is for GHNs, and {options.model} is none; accepted: as in --model ghn3_l")
-    dataset = options.dataset or kind.dataset or _trained_on(options)
+    dataset = (kind.dataset or _trained_on(options)) if options.dataset is None else options.dataset
     return Plan(
         protocol=options.protocol,
         settings=settings,
@@ -153,15 +169,6 @@ def plan_of(options: Run, settings: Any) -> Plan:
         random_weights=options.random_weights,
         device=device,
     )
-
-
-def check_device(device: str) -> None:
-    """Raise ValueError if there is no such device."""
-    gpus = torch.cuda.device_count()
-    accepted = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{i}" for i in range(gpus))]
-    if device not in accepted:
-        what = "" if gpus else " (there is no CUDA GPU)"
-        raise ValueError(f"there is no device {device!r}{what}; accepted: {', '.join(accepted)}")
 
 
 def _trained_on(options: Run) -> str:
@@ -198,6 +205,10 @@ def study(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, st
     return make_study(request, options.out)
 
 
+_EVERY = tuple(name for name, kind in PROTOCOLS.items() if kind.dataset is None)
+"""Protocols that --protocol all runs."""
+
+
 def _kinds() -> Iterator[tuple[str, Protocol | Study]]:
     yield from PROTOCOLS.items()
     yield from STUDIES.items()
@@ -206,11 +217,20 @@ def _kinds() -> Iterator[tuple[str, Protocol | Study]]:
 def _runs(options: Any) -> Iterator[tuple[Run, Any]]:
     """Options and settings of each protocol that is to be run."""
     together = options.protocol == "all"
-    every = [name for name, kind in PROTOCOLS.items() if kind.dataset is None]
-    for name in every if together else (options.protocol,):
+    if options.orth_layer and not options.model.endswith(SUFFIX):
+        raise ValueError(f"--orth-layer is for GHNs that are made orthogonal, as ghn3_t{SUFFIX}, not {options.model}")
+    for name in _EVERY if together else (options.protocol,):
         settings = getattr(options, name, None) or protocol(name).settings()
         out = options.out / name if options.out and together else options.out
         yield replace(options, protocol=name, out=out), settings
+
+
+def _check_settings(options: Any) -> None:
+    """Raise ValueError if there are options of a protocol that is not run."""
+    used = _EVERY if options.protocol == "all" else (options.protocol,)
+    for name, kind in _kinds():
+        if name not in used and getattr(options, name, None) not in (None, kind.settings()):
+            raise ValueError(f"there are options --{name}., which are for --protocol {name}, not {options.protocol}")
 
 
 def options_class() -> type:
@@ -233,13 +253,14 @@ def main() -> int:
     options: Any = tyro.cli(options_class(), prog="python -m benchmarks.run", description=description)
     command = ["python", "-m", "benchmarks.run", *sys.argv[1:]]
     try:
+        _check_settings(options)
         if options.protocol in STUDIES:
             report, text = study(options, getattr(options, options.protocol), command)
             print(f"{text}\nreport: {report}")
             return 0
         runs = list(_runs(options))
         for one, settings in runs:
-            plan_of(one, settings)  # what cannot be done is said before the first run
+            _possible(plan_of(one, settings))  # what cannot be done is said before the first run
         for one, settings in runs:
             path, made = run(one, settings, command)
             print(f"{summary(made)}\nrecord: {path}")
@@ -248,6 +269,9 @@ def main() -> int:
     except (ValueError, FileError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -24,7 +24,7 @@ from benchmarks.ensemble import members
 from benchmarks.folders import claimed
 from benchmarks.initializers import Initializer, Setting, Untrained, initializer
 from benchmarks.networks import GENERATOR, Subject, subject, subjects
-from benchmarks.protocol import Case, Protocol, Task
+from benchmarks.protocol import ROW_COLUMNS, Case, Protocol, Task
 from benchmarks.protocols import protocol
 from benchmarks.scorers import Scorer, by_accuracy, scorer
 from deepnets.executors import fresh_processes, workers
@@ -33,7 +33,6 @@ from deepnets.sampling import SPLITS
 from ghn_models.images import ImageError, ImageTask
 from ghn_models.training.step import is_out_of_memory
 
-_SMALLEST_BATCH = 8
 _SMALLEST_SHARE = 1 / 8  # of the memory; seldom do all workers need much at once
 _reached_limit = False  # whether this worker did
 
@@ -186,20 +185,12 @@ def evaluate(plan: Plan, job: Job, prepared: "Prepared | Exception | None" = Non
     if plan.device == "cpu":
         memory.limit()
     start = time.perf_counter()
-    for batch_size in _batch_sizes(plan):
+    for batch_size in context(plan).protocol.batch_sizes:
         row, fits = _attempt(plan, job, batch_size, prepared)
         prepared = None
         if fits:
             break
     return {**row, "seconds": time.perf_counter() - start}
-
-
-def _batch_sizes(plan: Plan) -> list[int]:
-    """That of the protocol, and its halves for networks that do not fit into memory."""
-    sizes = [context(plan).protocol.batch_size]
-    while sizes[-1] // 2 >= _SMALLEST_BATCH:
-        sizes.append(sizes[-1] // 2)
-    return sizes
 
 
 def _attempt(plan: Plan, job: Job, batch_size: int, prepared: "Prepared | Exception | None" = None) -> tuple[Row, bool]:
@@ -232,6 +223,15 @@ def _attempt(plan: Plan, job: Job, batch_size: int, prepared: "Prepared | Except
     return {**row, "seconds": time.perf_counter() - start, **done}, fits
 
 
+def check_device(device: str) -> None:
+    """Raise ValueError if there is no such device."""
+    gpus = torch.cuda.device_count()
+    accepted = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{i}" for i in range(gpus))]
+    if device not in accepted:
+        what = "" if gpus else " (there is no CUDA GPU)"
+        raise ValueError(f"there is no device {device!r}{what}; accepted: {', '.join(accepted)}")
+
+
 class RunFolder:
     """The folder of a run: its plan and the lines of results that exist.
 
@@ -256,13 +256,14 @@ class RunFolder:
 
     def _read(self) -> dict[Job, Row]:
         """Lines by job; one that was cut off by a kill is none."""
+        kind = protocol(self.identity["protocol"]["name"])
+        needed = {"ok": {"seconds", *kind.row_columns}, "failed": {"seconds", *ROW_COLUMNS}}
         rows = {}
         for line in self._rows.read_text().splitlines() if self._rows.exists() else []:
             try:
                 row = json.loads(line)
-                if row["status"] not in ("ok", "failed"):
-                    continue
-                rows[Job(row["group"], row["index"], row["repeat"])] = row
+                if needed[row["status"]] <= row.keys():
+                    rows[Job(row["group"], row["index"], row["repeat"])] = row
             except (ValueError, KeyError, TypeError):
                 continue
         return rows
@@ -341,7 +342,7 @@ def _alone(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
 
     Each time in a new process: PyTorch does not free what a second derivative that failed had built.
     """
-    sizes = _batch_sizes(plan)
+    sizes = context(plan).protocol.batch_sizes
     for batch_size in sizes:
         if not jobs:
             return

@@ -4,6 +4,8 @@ A GHN or an initialisation scores a network by the accuracy that its parameters 
 scores (CSV with the columns group, index and score) are models of that protocol too.
 """
 
+import re
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,8 +38,11 @@ def scorer(name: str) -> tuple[Initializer, Scorer] | None:
         return None
     path = Path(name)
     values = column_of(path, ("score",))
-    called = path.name.removesuffix(".gz").removesuffix(".csv")
-    return replace(initializer("randinit"), name=called, weights_sha256=checkpoints.sha256(path)), _looked_up(values)
+    sha256 = checkpoints.sha256(path)
+    called = re.sub(r"[^A-Za-z0-9_.+-]", "_", path.name.removesuffix(".gz").removesuffix(".csv"))[-60:]
+    return replace(initializer("randinit"), name=f"file-{called}-{sha256[:6]}", weights_sha256=sha256), _looked_up(
+        values
+    )
 
 
 def _proxy(name: str) -> Scorer:
@@ -66,7 +71,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     """
     try:
         return pd.read_csv(path, dtype={"group": str})
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read as CSV ({checkpoints.reason(error)})") from None
 
 
@@ -82,5 +87,9 @@ def column_of(path: Path, names: tuple[str, ...]) -> pd.Series:
     if missing or column is None:
         wanted = ", ".join(["group", "index", " or ".join(names)])
         raise ValueError(f"{path} has the columns {', '.join(map(str, table))}; needed: {wanted}")
-    numbers = pd.to_numeric(table[column], errors="coerce")
+    for name in ("index", column):
+        wrong = table[name][pd.to_numeric(table[name], errors="coerce").isna() & table[name].notna()]
+        if len(wrong):
+            raise ValueError(f"the column {name!r} of {path} has {wrong.iloc[0]!r}; accepted: numbers")
+    numbers = pd.to_numeric(table[column])
     return numbers.groupby([table["group"], table["index"]]).mean().dropna()

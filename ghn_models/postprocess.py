@@ -7,7 +7,7 @@ from torch.nn.modules.conv import _ConvNd
 
 @torch.no_grad()
 def orthogonalize(model: nn.Module, first_layer: int = 0) -> nn.Module:
-    """Replaces weights by the closest orthogonal frame of their rows or columns, whichever are fewer (section 3.2).
+    """Orthonormalizes the rows or columns of weights, whichever are fewer, one after the other (section 3.2).
 
     Tiled weights have equal channels, which training cannot tell apart; a QR decomposition makes them different.
 

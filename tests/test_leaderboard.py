@@ -203,6 +203,18 @@ def formula_in_a_name(r: Record, lines: Any) -> None:
     r["dataset"]["name"] = "=1+1"
 
 
+def odd_batch(r: Record, lines: list[dict[str, str]]) -> None:
+    lines[0]["batch_size"] = "48"
+
+
+def not_yet(r: Record, lines: Any) -> None:
+    r["date"] = "2999-01-01"
+
+
+def layer_of_nothing(r: Record, lines: Any) -> None:
+    r["model"]["orth_layer"] = 3
+
+
 def text_in_settings(r: Record, lines: Any) -> None:
     r["protocol"]["settings"] = {"truth": "| <b>"}
 
@@ -233,6 +245,9 @@ def text_in_settings(r: Record, lines: Any) -> None:
         (missing_field, "'commit' is a required property"),
         (wrong_type, "seed: '0' is not of type 'integer'"),
         (no_day, "date: 2026-02-30 is none"),
+        (not_yet, "date: 2999-01-01 is still to come"),
+        (odd_batch, "batch_size is 48; accepted: 64, 32, 16, 8"),
+        (layer_of_nothing, "randinit has no layers that are made orthogonal"),
         (formula_in_a_name, "does not match '^[A-Za-z0-9"),
         (text_in_settings, "is not valid under any of the given schemas"),
     ],
@@ -267,6 +282,16 @@ def test_changes_without_new_hashes_are_found(board: Path) -> None:
     for change, message in ((one_network_better, "another sha256 than rows_sha256"), (other_data, "its run_id is")):
         record.write(board / "runs", *changed(change, fit=False))
         assert any(message in problem for problem in Board(board).problems())
+
+
+@pytest.mark.parametrize("change", [{"epochs": "1"}, {"lrs": [0.4, "x"]}, {"lrs": 0.4}, {"epochs": True}])
+def test_settings_are_of_their_kind(change: dict[str, Any]) -> None:
+    plan = Plan("finetune", finetune.Settings(), "randinit", "digits", ("test",), num=1)
+    record_, table = record.make(plan, context(plan), rows_of(plan), ["run"])
+    record_["protocol"]["settings"] |= change
+    record_["run_id"] = record.run_id(record_)
+    (found,) = checks.problems(record_, table, {})
+    assert "its settings are none of finetune" in found or "protocol.settings" in found
 
 
 def test_duplicates_are_found(board: Path) -> None:
@@ -356,8 +381,18 @@ def test_damaged_files_are_found(board: Path) -> None:
     (table,) = (board / "runs").glob("*.csv.gz")
     table.write_bytes(table.read_bytes()[:50])
     assert any("cannot be read" in problem for problem in Board(board).problems())
-    table.write_bytes(gzip.compress(b"\xff\xfe\x00"))
-    assert list(Board(board).problems())
+    whole = gzip.compress(b"a,b")
+    for damaged_table in (gzip.compress(b"\xff\xfe\x00"), whole[:10] + b"\xff" + whole[11:]):
+        table.write_bytes(damaged_table)
+        assert list(Board(board).problems())
+    path.write_text("{}")
+    table.write_bytes(whole)
+    with pytest.raises(RecordError, match="a record of the leaderboards is wrong"):
+        Render(board).run()
+    for damaged in ('{"digits": 3}', "{", "[]"):
+        (board / "datasets.json").write_text(damaged)
+        with pytest.raises(RecordError, match=r"datasets\.json"):
+            Board(board)
 
 
 def test_verify_measures_again(board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -378,6 +413,40 @@ def test_verify_measures_again(board: Path, tmp_path: Path, capsys: pytest.Captu
         Verify("nothing", board).run()
 
 
+def verified(board: Path, folder: Path, plan: Plan, changes: dict[str, Any], **options: Any) -> int:
+    """What verify says of a record in which the results of the first network were changed."""
+    context.cache_clear()
+    rows = compute(plan, RunFolder(folder, record.identity(plan, context(plan))), None, 1)
+    made_up = [{**rows[0], **changes}, *rows[1:]]
+    path = record.write(board / "runs", *record.make(plan, context(plan), made_up, ["run"]))
+    context.cache_clear()
+    return Verify(path.stem, board, **options).run()
+
+
+def test_small_scores_are_compared_with_themselves(board: Path, tmp_path: Path) -> None:
+    plan = Plan("nas", PROTOCOLS["nas"].settings(), "fisher", "digits", ("torchvision74",), num=2)
+    assert verified(board, tmp_path / "run", plan, {}, num=2) == 0
+    assert verified(
+        board, tmp_path / "run", plan, {"status": "ok", "reason": "", "score": 1e-4, "truth": 56.522}, num=2
+    )
+
+
+def test_files_of_others_have_to_be_given(board: Path, tmp_path: Path) -> None:
+    for name in ("score", "truth"):
+        (tmp_path / f"{name}.csv").write_text(f"group,index,{name}\ntest,0,0.5\ntest,1,0.75\ntest,2,0.25\n")
+    scores, truth = tmp_path / "score.csv", tmp_path / "truth.csv"
+    plan = Plan("nas", PROTOCOLS["nas"].settings(truth=str(truth)), str(scores), "digits", ("test",), num=3)
+    with pytest.raises(RecordError, match=r"its truth is the file truth\.csv; give it as --truth"):
+        verified(board, tmp_path / "run", plan, {}, weights=scores)
+    with pytest.raises(RecordError, match="give it as --weights"):
+        verified(board, tmp_path / "run", plan, {}, truth=truth)
+    other = tmp_path / "other.csv"
+    other.write_text("group,index,truth\ntest,0,0.25\n")
+    with pytest.raises(RecordError, match=r"other\.csv is not the truth of nas-digits-file-score"):
+        verified(board, tmp_path / "run", plan, {}, truth=other, weights=scores)
+    assert verified(board, tmp_path / "run", plan, {}, truth=truth, weights=scores) == 0
+
+
 def test_commands(board: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, code in (
         (["check", "--root", str(board)], 0),
@@ -385,6 +454,8 @@ def test_commands(board: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         (["check", "--root", "nowhere"], 2),
         (["submit", "nowhere", "--root", str(board)], 2),
         (["verify", "nothing", "--root", str(board)], 2),
+        (["verify", "nothing", "--root", str(board), "--seed", "-1"], 2),
+        (["verify", "nothing", "--root", str(board), "--device", "tpu"], 2),
     ):
         monkeypatch.setattr(sys, "argv", ["leaderboard", *arguments])
         assert leaderboard.main() == code
@@ -410,6 +481,13 @@ def test_tables_say_what_records_say() -> None:
     assert read.loc[0, "wide"] == pytest.approx(top1.values["wide"][0], abs=0.005)
     assert to_markdown("no_finetune", [top1]).count(f"{top1.values['deep'][0]:.1f} ±") == 1
     assert f"{100 * record_['results']['dense']['top1']['max']:.1f}" in summary(record_)
+
+
+def test_all_are_the_evaluation_splits() -> None:
+    plan = replace(PLAN, groups=(*EVALUATION_SPLITS, "val"), num=2)
+    with_others, without = (made(p)[0]["results"] for p in (plan, replace(plan, groups=EVALUATION_SPLITS)))
+    assert with_others["all"] == without["all"]
+    assert "all" not in made(replace(plan, groups=("test", "val")))[0]["results"]
 
 
 def test_the_best_networks_have_a_column_of_their_own() -> None:

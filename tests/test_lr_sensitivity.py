@@ -1,5 +1,6 @@
 """Sensitivity to the learning rate (GHN-3 paper, Table 18)."""
 
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +15,19 @@ from benchmarks import lr_sensitivity, record
 from benchmarks.lr_sensitivity import TOLERANCES, sensitivity
 from benchmarks.protocols import PROTOCOLS, finetune
 from benchmarks.runs import Plan, context
+from deepnets.sampling import sample_networks
+from deepnets.symbolic import count_parameters
 
 PLAN = Plan("finetune", finetune.Settings(lrs=(0.1,)), "randinit", "digits", ("test",), num=3)
 
 
 def write_run(path: Path, lr: float, values: list[float], **changes: Any) -> Path:
     plan = replace(PLAN, settings=finetune.Settings(lrs=(lr,)), **changes)
+    networks = sample_networks("test", 0, 3)
+    params = count_parameters(networks.table.with_channels(networks.channels_32), 32, 10).tolist()
     rows = [
-        {"group": job.group, "index": job.index, "repeat": job.repeat, "name": "x", "params": 1, "batch_size": 128,
+        {"group": job.group, "index": job.index, "repeat": job.repeat, "name": f"test/{job.index}",
+         "params": params[job.index], "batch_size": 128,
          "status": "ok", "reason": "", "lr": lr, "val_top1": 0.5, "top1": value, "top5": 1.0, "seconds": 1.0}
         for job, value in zip(plan.jobs(), values, strict=True)
     ]  # fmt: skip
@@ -61,7 +67,13 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "learning rate 0.01 is best on average" in output
     assert "best top1 ± 0: 66.7% of networks" in output
     other = write_run(tmp_path / "c", 0.4, [0.4, 0.6, 0.9], seed=1)
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for suffix in (".json", ".csv.gz"):
+        shutil.copy(next(b.glob(f"*{suffix}")), damaged)
+    next(damaged.glob("*.json")).write_text("{}")
     for folders, message in (
+        ((a, damaged), "a record: the record: 'format' is a required property"),
         ((a,), "give the folders of two runs or more"),
         ((a, a), "each run must have one of its own"),
         ((a, other), "in more than the learning rate"),

@@ -1,5 +1,7 @@
 """The nas protocol: scores against truth, from accuracies, proxies and files."""
 
+import gzip
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import kendalltau
 
-from benchmarks import checks, record
+from benchmarks import checks, record, runs
 from benchmarks.networks import subjects
 from benchmarks.paper_tables import published_rows
 from benchmarks.protocols import PROTOCOLS, nas
@@ -17,6 +19,7 @@ from benchmarks.runs import Plan, RunFolder, compute, context, evaluate
 from benchmarks.tables import lines_of, summary
 from deepnets.sampling import sample_networks
 from deepnets.symbolic import count_parameters
+from ghn_models import checkpoints
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 NUM = 8
@@ -77,7 +80,7 @@ def test_a_file_of_scores(tmp_path: Path, truth: Path) -> None:
         replace(PLAN, model=str(scores), settings=nas.Settings(truth=str(truth)), groups=("test",)), tmp_path / "run"
     )
     assert made["results"]["test"]["tau"]["tau"] == pytest.approx(1)
-    assert made["model"]["name"] == "guess"
+    assert made["model"]["name"] == f"file-guess-{checkpoints.sha256(scores)[:6]}"
     assert checks.problems(made, table, {}) == []
     changed = {**made, "results": {"test": {**made["results"]["test"], "tau": {"tau": 0.5}}}}
     assert checks.problems(changed, table, {})
@@ -93,6 +96,43 @@ def test_truth_is_accuracy_after_training() -> None:
     assert rows[0]["truth"] == rows[1]["truth"]
     assert rows[0]["score"] == params("test")[4]
     assert 0 <= rows[1]["score"] <= 1
+
+
+def test_truth_does_not_depend_on_the_thread_that_builds_the_next_network() -> None:
+    context.cache_clear()
+    plan = replace(PLAN, settings=nas.Settings("training", epochs=0.1), groups=("test",), num=4)
+    ahead = [row["truth"] for _, row in runs._one_ahead(plan, plan.jobs())]
+    assert ahead == [evaluate(plan, job)["truth"] for job in plan.jobs()]
+
+
+def test_published_truth_and_counted_parameters_cannot_be_made_up() -> None:
+    context.cache_clear()
+    plan = Plan("nas", nas.Settings(), "params", "digits", ("torchvision74",), num=3)
+    rows = [
+        {"group": job.group, "index": job.index, "repeat": 0, "name": subjects(job.group)[job.index].name, "params": 7,
+         "batch_size": 128, "status": "ok", "reason": "", "score": 7.0, "seconds": 1.0,
+         "truth": nas.published_truth(plan.settings, subjects(job.group)[job.index])[1]}
+        for job in plan.jobs()
+    ]  # fmt: skip
+    assert checks.problems(*record.make(plan, context(plan), rows, ["run"]), {}) == []
+    for change, message in (({"truth": 99.0}, "it must be 56.522"), ({"score": 99.0}, "scores of params are other")):
+        (found,) = checks.problems(*record.make(plan, context(plan), [rows[0] | change, *rows[1:]], ["run"]), {})
+        assert message in found
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:60], lambda content: content[:10] + b"\xff" + content[11:]]
+)
+def test_damaged_tables_are_one_sentence(damage: Callable[[bytes], bytes], tmp_path: Path, truth: Path) -> None:
+    path = tmp_path / "scores.csv.gz"
+    content = truth.read_text().replace("truth", "score").encode()
+    path.write_bytes(damage(gzip.compress(content)))
+    with pytest.raises(ValueError, match="cannot be read as CSV"):
+        context(replace(PLAN, model=str(path)))
+    path = tmp_path / "scores.csv"
+    path.write_text("group,index,score\ntest,0,0.5\ntest,1,good\n")
+    with pytest.raises(ValueError, match="has 'good'; accepted: numbers"):
+        context(replace(PLAN, model=str(path)))
 
 
 @pytest.mark.parametrize(

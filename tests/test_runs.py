@@ -298,6 +298,16 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
         ("--model randinit --num 1 --scheduler tcp://127.0.0.1:1", "no Dask scheduler answers"),
         ("--model randinit --protocol finetune --finetune.epochs 0", "epochs and learning rates must be above 0"),
         ("--model GHN --dataset fashion_mnist --data-dir x", "x is no folder"),
+        ("--model randinit --orth-layer 5", "--orth-layer is for GHNs that are made orthogonal, as ghn3_t_orth, not"),
+        ("--model randinit --finetune.epochs 5", "options --finetune., which are for --protocol finetune, not no_fin"),
+        ("--model randinit --dataset= --num 1", "there is no image data set ''"),
+        ("--model randinit --device= --num 1", "there is no device ''"),
+        ("--model randinit --repeats 1000", "repeats is 1000; it must be 100 or less"),
+        ("--model randinit --num 1 --out /dev/null", "/dev/null is no folder; choose another --out"),
+        (
+            "--model randinit --protocol all --split torchvision74 --nas.truth no.csv",
+            "no.csv cannot be read as CSV",
+        ),
         ("--model GHN100", "predicts classifiers of 100 classes, and digits has 10"),
     ],
 )
@@ -325,7 +335,10 @@ def test_bad_input(
 def test_a_damaged_folder_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scored(lambda case: {"top1": 0.5, "top5": 1.0}, monkeypatch)
     whole = compute(PLAN, folder(tmp_path), None, 1)
-    (tmp_path / "rows.jsonl").write_text('{"group": "test"}\n[1]\nnull\n{"group": [1], "index": 0, "repeat": 0}\n')
+    part = json.dumps({**whole[0], "status": "ok"}).replace('"top1"', '"top"')
+    (tmp_path / "rows.jsonl").write_text(
+        part + '\n{"group": "test"}\n[1]\nnull\n{"group": [1], "index": 0, "repeat": 0}\n'
+    )
     assert same_twice(compute(PLAN, folder(tmp_path), None, 1), whole)
     for content in ("", "[]", '{"a'):
         (tmp_path / "identity.json").write_text(content)
@@ -344,6 +357,29 @@ def test_random_weights_run_but_are_no_result(
     (path,) = (path for path in Path("here").glob("*.json") if path.name.startswith("no_finetune"))
     assert json.loads(path.read_text())["status"] == "dev"
     assert json.loads(path.read_text())["model"]["name"] == "ghn2.random"
+
+
+def test_a_record_that_lost_its_table_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = Run("randinit", split=("test",), num=1, workers=1, out=tmp_path)
+    path, made = command.run(options, Settings(), ["run"])
+    table = path.with_suffix(".csv.gz")
+    for damage in (table.unlink, lambda: table.write_bytes(b""), lambda: path.write_text("")):
+        damage()
+        command.run(options, Settings(), ["run"])
+        assert records.read(path)[0]["rows_sha256"] == made["rows_sha256"]
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "compute", interrupted)
+    monkeypatch.setattr(sys, "argv", ["run", "--model", "randinit", "--num", "1"])
+    assert command.main() == 130
+    assert capsys.readouterr().err == "interrupted; the same command goes on\n"
 
 
 @pytest.mark.slow

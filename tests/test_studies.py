@@ -21,6 +21,7 @@ from torch import nn
 
 from benchmarks import published
 from benchmarks import run as command
+from benchmarks.folders import claimed
 from benchmarks.rank_correlation import kendall
 from benchmarks.run import Run, study
 from benchmarks.studies import STUDIES, analysis, properties, regression, values
@@ -34,6 +35,7 @@ from deepnets import PRIMITIVES, ArchGraph, symbolic_graph
 from deepnets.generate import generate, split_path
 from deepnets.official import import_file
 from deepnets.sampling import sample_networks
+from deepnets.storage import FileError
 from deepnets.symbolic import count_parameters
 from ghn_models import GHN, create, load
 from ghn_models.targets import Kind, Target, targets
@@ -302,6 +304,17 @@ def test_measured_values_go_on_where_they_stopped(tmp_path: Path) -> None:
     assert again.loc[first.index].equals(first)
     assert len(again) == 4
     assert (again > 0).all(axis=None)
+    assert values.measured_values(path, 1, 32).equals(first)
+
+
+def test_a_folder_is_of_one_study(tmp_path: Path) -> None:
+    with claimed(tmp_path, {"image_size": 32}, "study"):
+        pass
+    with (
+        pytest.raises(FileError, match="has a study with image_size 32 instead of 224"),
+        claimed(tmp_path, {"image_size": 224}, "study"),
+    ):
+        pass
 
 
 def csv_file(path: Path, graphs: dict[str, list[ArchGraph]]) -> Path:

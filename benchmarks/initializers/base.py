@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -60,12 +59,10 @@ class Initializer:
         name: what it is called in tables.
         apply: what it does with a network.
         weights_sha256: of the weights that it reads: those of a GHN, or trained ones.
-        about: what the checkpoint of a GHN says of itself.
         num_classes: that the classifier is predicted for.
     """
 
     name: str
     apply: Apply
     weights_sha256: str | None = None
-    about: dict[str, Any] | None = None
     num_classes: int | None = None

@@ -12,6 +12,7 @@ from benchmarks.initializers.base import Apply, Initializer, Setting
 from ghn_models import GHN, CheckpointError, add_noise, checkpoints, create, list_models, load, orthogonalize
 
 SUFFIX = "_orth"
+_ORTH_BETA = 3e-5  # noise of GHN-orth, without which equal channels have no orthogonal frame of their own
 
 
 def predicted(name: str, device: str, orth_layer: int, untrained: "Untrained | None") -> Initializer:
@@ -30,17 +31,16 @@ def predicted(name: str, device: str, orth_layer: int, untrained: "Untrained | N
     found = predictor(base, device, untrained)
     apply = predicting(found.ghn, orth_layer if orthogonal else None)
     classes = found.ghn.config.num_classes
-    return Initializer(found.name + SUFFIX * orthogonal, apply, found.weights_sha256, found.about, classes)
+    return Initializer(found.name + SUFFIX * orthogonal, apply, found.weights_sha256, classes)
 
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A GHN in evaluation mode, its name in tables, the hash of its weights, and what they say of themselves."""
+    """A GHN in evaluation mode, its name in tables, and the hash of its weights."""
 
     ghn: GHN
     name: str
     weights_sha256: str | None
-    about: dict[str, Any] | None
 
 
 def predictor(name: str, device: str = "cpu", untrained: "Untrained | None" = None) -> Predictor:
@@ -55,12 +55,12 @@ def predictor(name: str, device: str = "cpu", untrained: "Untrained | None" = No
         ValueError: weights that are not at hand.
     """
     if untrained is not None:
-        return Predictor(untrained.create(name).to(device).eval(), f"{name}.random", None, None)
+        return Predictor(untrained.create(name).to(device).eval(), f"{name}.random", None)
     folder = find_weights(name)
     about, sha256 = checkpoints.about(folder), checkpoints.sha256(folder / checkpoints.WEIGHTS)
     known = folder.resolve().parent in (checkpoints.SHIPPED.resolve(), checkpoints.cache().resolve())
     called = folder.name if known else _called(about, sha256)
-    return Predictor(load(folder).to(device).eval(), called, sha256, about)
+    return Predictor(load(folder).to(device).eval(), called, sha256)
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,18 @@ def _called(about: dict[str, Any], sha256: str) -> str:
 
 
 def predicting(ghn: GHN, orth_layer: int | None) -> Apply:
-    """Predicts parameters, adds noise, and makes weights from a layer on orthogonal unless it is None."""
+    """Predicts parameters, adds noise, and makes weights from a layer on orthogonal unless it is None.
+
+    Orthogonal weights always begin with noise: a QR decomposition of equal channels follows from rounding alone.
+    """
 
     def apply(model: nn.Module, setting: Setting) -> None:
         ghn(model, setting.image_size, setting.graph)
         if not setting.initialized:
             _initialize(model, ghn.kept)
-        if setting.beta:
-            add_noise(model, setting.beta, orth_layer or 0, setting.generator)
+        beta = setting.beta or (0.0 if orth_layer is None else _ORTH_BETA)
+        if beta:
+            add_noise(model, beta, orth_layer or 0, setting.generator)
         if orth_layer is not None:
             orthogonalize(model, orth_layer)
 

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from benchmarks.evaluation import accuracies
-from benchmarks.networks import GENERATOR, subjects
+from benchmarks.networks import GENERATOR, Subject, subjects
 from benchmarks.protocol import Case, Protocol, Result, count, described
 from benchmarks.published import load
 from benchmarks.scorers import column_of
@@ -84,13 +84,23 @@ def _known(truth: str) -> pd.Series:
     return pd.Series({(_GROUP, s.index): trained[s.name] for s in subjects(_GROUP)})
 
 
+def published_truth(settings: Settings, subject: Subject) -> tuple[str, float] | None:
+    """The column truth of a network, if it is published."""
+    return ("truth", float(_known(_PUBLISHED)[subject.group, subject.index])) if settings.truth == _PUBLISHED else None
+
+
+def is_file_of_truth(truth: str) -> bool:
+    """Whether the truth is in a file, by its name in settings or in a record."""
+    return truth not in ("", _TRAINING, _PUBLISHED)
+
+
 def check(settings: Settings) -> Settings:
     """Settings for a record: a file is known by its name and hash, not by where it is.
 
     Raises:
         ValueError: the file cannot be used.
     """
-    if settings.truth in (_TRAINING, _PUBLISHED):
+    if not is_file_of_truth(settings.truth):
         return settings
     _known(settings.truth)
     path = Path(settings.truth)
@@ -132,5 +142,6 @@ PROTOCOL = Protocol(
     scores=True,
     recorded=check,
     check_groups=check_groups,
+    known=published_truth,
     tolerance=0.04,
 )
