@@ -14,7 +14,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,14 +24,14 @@ from tyro.conf import Positional, subcommand
 
 from benchmarks import checks
 from benchmarks.initializers.ghn import SUFFIX
-from benchmarks.initializers.pretrained import PREFIX
+from benchmarks.initializers.pretrained import PREFIX, TRAINED
 from benchmarks.page import page
 from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.protocols.nas import is_file_of_truth
 from benchmarks.record import Record, RecordError, frame, in_folder, plan_jobs, read, write
 from benchmarks.runs import Job, Plan, check_device, context, evaluate
-from benchmarks.scorers import by_accuracy
+from benchmarks.scorers import SCORES, by_accuracy
 from benchmarks.tables import leaderboard, to_csv, to_markdown
 from deepnets.storage import FileError
 
@@ -285,18 +285,23 @@ class Verify:
 
     def _model(self, name: str) -> str:
         if self.weights is not None:
-            prefix = PREFIX if name.startswith(PREFIX.replace(":", "-")) else ""
+            prefix = PREFIX * name.startswith(TRAINED)
             return f"{prefix}{self.weights}{SUFFIX * name.endswith(SUFFIX)}"
-        if name.startswith((PREFIX.replace(":", "-"), "file-")):
+        if name.startswith((TRAINED, SCORES)):
             raise RecordError(f"{name} is a file that its owner has; give it as --weights")
         return name
 
     def _settings(self, kind: Protocol, recorded: dict[str, Any]) -> Any:
-        own = kind.read_settings(recorded if self.truth is None else {**recorded, "truth": str(self.truth)})
-        if self.truth is None and is_file_of_truth(recorded.get("truth", "")):
-            raise RecordError(f"its truth is the file {recorded['truth'].split()[0]}; give it as --truth")
-        if self.truth is not None and asdict(kind.recorded(own)) != asdict(kind.read_settings(recorded)):
-            raise RecordError(f"{self.truth} is not the truth of {self.run_id}, which is {recorded.get('truth')}")
+        wanted, truth = kind.read_settings(recorded), recorded.get("truth", "")
+        if not is_file_of_truth(truth):
+            if self.truth is not None:
+                raise RecordError(f"{self.run_id} has no file of truth, so --truth is of no use")
+            return wanted
+        if self.truth is None:
+            raise RecordError(f"its truth is the file {truth.split()[0]}; give it as --truth")
+        own = replace(wanted, truth=str(self.truth))
+        if kind.recorded(own) != wanted:
+            raise RecordError(f"{self.truth} is not the truth of {self.run_id}, which is {truth}")
         return own
 
     def _differences(self, plan: Plan, job: Job, recorded: dict[str, Any]) -> list[float]:

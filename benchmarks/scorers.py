@@ -18,6 +18,8 @@ from benchmarks.protocol import Case
 from benchmarks.proxies import PROXIES, value_of
 from ghn_models import checkpoints
 
+SCORES = "file-"
+"""How files of scores begin in records."""
 Scorer = Callable[[Case], float]
 
 
@@ -40,7 +42,7 @@ def scorer(name: str) -> tuple[Initializer, Scorer] | None:
     values = column_of(path, ("score",))
     sha256 = checkpoints.sha256(path)
     called = re.sub(r"[^A-Za-z0-9_.+-]", "_", path.name.removesuffix(".gz").removesuffix(".csv"))[-60:]
-    return replace(initializer("randinit"), name=f"file-{called}-{sha256[:6]}", weights_sha256=sha256), _looked_up(
+    return replace(initializer("randinit"), name=f"{SCORES}{called}-{sha256[:6]}", weights_sha256=sha256), _looked_up(
         values
     )
 

@@ -445,6 +445,8 @@ def test_files_of_others_have_to_be_given(board: Path, tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"other\.csv is not the truth of nas-digits-file-score"):
         verified(board, tmp_path / "run", plan, {}, truth=other, weights=scores)
     assert verified(board, tmp_path / "run", plan, {}, truth=truth, weights=scores) == 0
+    with pytest.raises(RecordError, match="has no file of truth, so --truth is of no use"):
+        verified(board, tmp_path / "other", replace(PLAN, num=1), {}, truth=truth)
 
 
 def test_commands(board: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,7 +121,7 @@ def test_tabs_and_details(browser: Any) -> None:
     click(browser, "#published")
     choose(browser, "#metric", "top1")
     click(browser, "tr.measured td.model")
-    assert len(browser.find_elements("css selector", "svg circle")) == 12  # one of 12 networks failed
+    assert len(browser.find_elements("css selector", "svg circle")) == 12  # also of the one that failed
     assert "python -m benchmarks.run" in texts(browser, "dd")
     click(browser, "tr.measured td.model")
     assert not browser.find_elements("css selector", "svg")

@@ -12,6 +12,8 @@ from benchmarks.initializers.base import Initializer, Setting
 from ghn_models import checkpoints
 
 PREFIX = "pretrained:"
+TRAINED = "pretrained-"
+"""How models from files begin in options, and in records, which know them by their hash."""
 _KINDS = (".safetensors", ".pth", ".pt")
 
 
@@ -37,7 +39,7 @@ def pretrained(source: Path) -> Initializer:
         file = source if source.is_file() else _file_of(files, setting.name)
         _fill(model, _read(file), f"{file.name} does not fit {setting.name}")
 
-    return Initializer(f"pretrained-{sha256[:6]}", apply, sha256)
+    return Initializer(f"{TRAINED}{sha256[:6]}", apply, sha256)
 
 
 def _file_of(files: list[Path], name: str) -> Path:
