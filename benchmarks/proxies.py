@@ -72,7 +72,8 @@ def value_of(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> flo
         Exception: whatever the network raises.
     """
     with batch_statistics(model):
-        value = float(PROXIES[name](model, images, labels))
+        found = PROXIES[name](model, images, labels)
+    value = float(found.detach() if isinstance(found, Tensor) else found)
     if not math.isfinite(value):
         raise ValueError(f"its value is {value}")
     return value
