@@ -114,7 +114,7 @@ def _names(record: Record) -> Problems:
 def _of_kind(value: Any, usual: Any) -> bool:
     """Whether a setting is a number, a text or several numbers as the usual one is."""
     if isinstance(usual, tuple):
-        return isinstance(value, list) and all(_of_kind(v, u) for v, u in zip(value, usual * len(value), strict=False))
+        return isinstance(value, list) and all(_of_kind(item, usual[0]) for item in value)
     if isinstance(usual, float):
         return isinstance(value, int | float) and not isinstance(value, bool)
     return type(value) is type(usual)
