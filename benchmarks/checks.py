@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator, validators
 
 from benchmarks.initializers import method
 from benchmarks.initializers.ghn import SUFFIX
-from benchmarks.networks import subjects
+from benchmarks.networks import subject, subjects
 from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.proxies import PROXIES
@@ -48,6 +48,7 @@ def problems(record: Record, table: bytes, datasets: dict[str, Any]) -> list[str
         lambda: _rows(record, table),
         lambda: _results(record, table),
         lambda: _networks(record, frame(table)),
+        lambda: _known(record, frame(table)),
     ]
     for check in checks:
         try:
@@ -241,19 +242,12 @@ def _same(found: float | None, wanted: float | None) -> bool:
 
 def _networks(record: Record, rows: pd.DataFrame) -> Problems:
     """Names of networks, and their numbers of parameters where they follow from the architecture alone."""
-    data, kind = record["dataset"], PROTOCOLS[record["protocol"]["name"]]
-    settings = kind.read_settings(record["protocol"]["settings"])
+    data = record["dataset"]
     for group, part in rows.groupby("group", sort=False):
         members = subjects(str(group))
         if any(name != members[index].name for name, index in zip(part["name"], part["index"], strict=True)):
             yield f"networks of {group} have other names"
         ok = part[part["status"] == "ok"]
-        for row in ok.to_dict("records"):
-            known = kind.known(settings, members[row["index"]])
-            if known is not None and float(row[known[0]]) != known[1]:
-                yield f"{known[0]} of {row['name']} is {row[known[0]]}, but it must be {known[1]}"
-        if kind.scores and record["model"]["name"] == "params" and (ok["score"].astype(float) != ok["params"]).any():
-            yield "scores of params are other numbers than those of parameters"
         if group not in SPLITS:
             continue
         counts = _params(str(group), record["networks"][group], data["image_size"], data["classes"])
@@ -261,6 +255,19 @@ def _networks(record: Record, rows: pd.DataFrame) -> Problems:
             if row.params != counts[row.index]:
                 yield f"{row.name} has {counts[row.index]} parameters, not {row.params}"
                 break
+
+
+def _known(record: Record, rows: pd.DataFrame) -> Problems:
+    """Results that follow from settings, networks or their numbers of parameters without a measurement."""
+    kind = PROTOCOLS[record["protocol"]["name"]]
+    settings = kind.read_settings(record["protocol"]["settings"])
+    ok = rows[rows["status"] == "ok"]
+    for row in ok.to_dict("records"):
+        known = kind.known(settings, subject(row["group"], row["index"]))
+        if known is not None and float(row[known[0]]) != known[1]:
+            yield f"{known[0]} of {row['name']} is {row[known[0]]}, but it must be {known[1]}"
+    if kind.scores and record["model"]["name"] == "params" and (ok["score"].astype(float) != ok["params"]).any():
+        yield "scores of params are other numbers than those of parameters"
 
 
 @cache

@@ -41,10 +41,13 @@ def scorer(name: str) -> tuple[Initializer, Scorer] | None:
     path = Path(name)
     values = column_of(path, ("score",))
     sha256 = checkpoints.sha256(path)
-    called = re.sub(r"[^A-Za-z0-9_.+-]", "_", path.name.removesuffix(".gz").removesuffix(".csv"))[-60:]
-    return replace(initializer("randinit"), name=f"{SCORES}{called}-{sha256[:6]}", weights_sha256=sha256), _looked_up(
-        values
-    )
+    called = f"{SCORES}{recordable(path.name.removesuffix('.gz').removesuffix('.csv'))[-60:]}-{sha256[:6]}"
+    return replace(initializer("randinit"), name=called, weights_sha256=sha256), _looked_up(values)
+
+
+def recordable(name: str) -> str:
+    """The name of a file in characters that records accept."""
+    return re.sub(r"[^A-Za-z0-9_.+-]", "_", name)
 
 
 def _proxy(name: str) -> Scorer:

@@ -5,7 +5,6 @@ published (PyTorch-74), measured here, or in a file. Within each group and over 
 mostly about differences between groups.
 """
 
-import re
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -17,7 +16,7 @@ from benchmarks.evaluation import accuracies
 from benchmarks.networks import GENERATOR, Subject, subjects
 from benchmarks.protocol import Case, Protocol, Result, count, described
 from benchmarks.published import load
-from benchmarks.scorers import column_of
+from benchmarks.scorers import column_of, recordable
 from benchmarks.sgd import fine_tune
 from benchmarks.summaries import CORRELATION
 from ghn_models import checkpoints
@@ -104,8 +103,7 @@ def check(settings: Settings) -> Settings:
         return settings
     _known(settings.truth)
     path = Path(settings.truth)
-    name = re.sub(r"[^A-Za-z0-9_.+-]", "_", path.name)[-80:]
-    return replace(settings, truth=f"{name} {checkpoints.sha256(path)[:16]}")
+    return replace(settings, truth=f"{recordable(path.name)[-80:]} {checkpoints.sha256(path)[:16]}")
 
 
 def check_groups(settings: Settings, groups: tuple[str, ...]) -> None:
