@@ -23,13 +23,14 @@ import torch
 import tyro
 
 from benchmarks import record
+from benchmarks.execution import RunFolder, compute
 from benchmarks.initializers import MODELS
 from benchmarks.initializers.ghn import SUFFIX, Untrained, find_weights, is_ghn, predictor
 from benchmarks.networks import check_group
 from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS, protocol
 from benchmarks.record import Record
-from benchmarks.runs import Plan, RunFolder, check_device, compute, context
+from benchmarks.runs import Plan, check_device, context
 from benchmarks.studies import STUDIES
 from benchmarks.studies.report import Request
 from benchmarks.studies.report import make as make_study

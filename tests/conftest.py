@@ -16,15 +16,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # set before torch is imported
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A single worker of a run is this process, which can be looked into and starts at once."""
-    from benchmarks import runs
+    from benchmarks import execution
 
     @contextmanager
     def here() -> Iterator[Workers]:
-        monkeypatch.setattr(runs, "_reached_limit", False)  # like a new process
+        monkeypatch.setattr(execution, "_reached_limit", False)  # like a new process
         yield Workers(None, 1)
 
     def some(scheduler: Any, processes: Any, *args: Any, **options: Any) -> AbstractContextManager[Workers]:
         alone = scheduler is None and processes == 1
         return here() if alone else workers(scheduler, processes, *args, **options)
 
-    monkeypatch.setattr(runs, "workers", some)
+    monkeypatch.setattr(execution, "workers", some)

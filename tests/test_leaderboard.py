@@ -17,13 +17,14 @@ import pandas as pd
 import pytest
 
 from benchmarks import checks, leaderboard, record
+from benchmarks.execution import RunFolder, compute
 from benchmarks.leaderboard import Board, Check, Render, Submit, Verify
 from benchmarks.networks import EVALUATION_SPLITS
 from benchmarks.paper_tables import paper_tables, published_rows
 from benchmarks.protocols import PROTOCOLS, finetune
 from benchmarks.protocols.no_finetune import Settings
 from benchmarks.record import Record, RecordError
-from benchmarks.runs import Plan, Row, RunFolder, compute, context
+from benchmarks.runs import Plan, Row, context
 from benchmarks.tables import lines_of, summary, to_csv, to_markdown
 from deepnets.sampling import sample_networks
 

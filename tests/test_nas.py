@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 from scipy.stats import kendalltau
 
-from benchmarks import checks, record, runs
+from benchmarks import checks, execution, record
+from benchmarks.execution import RunFolder, compute
 from benchmarks.networks import subjects
 from benchmarks.paper_tables import published_rows
 from benchmarks.protocols import PROTOCOLS, nas
 from benchmarks.published import accuracy, load, values
-from benchmarks.runs import Plan, RunFolder, compute, context, evaluate
+from benchmarks.runs import Plan, context, evaluate
 from benchmarks.tables import lines_of, summary
 from deepnets.sampling import sample_networks
 from deepnets.symbolic import count_parameters
@@ -101,7 +102,7 @@ def test_truth_is_accuracy_after_training() -> None:
 def test_truth_does_not_depend_on_the_thread_that_builds_the_next_network() -> None:
     context.cache_clear()
     plan = replace(PLAN, settings=nas.Settings("training", epochs=0.1), groups=("test",), num=4)
-    ahead = [row["truth"] for _, row in runs._one_ahead(plan, plan.jobs())]
+    ahead = [row["truth"] for _, row in execution._one_ahead(plan, plan.jobs())]
     assert ahead == [evaluate(plan, job)["truth"] for job in plan.jobs()]
 
 

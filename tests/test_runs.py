@@ -20,16 +20,17 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks import execution, runs
 from benchmarks import record as records
 from benchmarks import run as command
-from benchmarks import runs
+from benchmarks.execution import RunFolder, compute
 from benchmarks.initializers import Untrained
 from benchmarks.networks import Subject, subject
 from benchmarks.protocol import Case, Protocol
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.protocols.no_finetune import Settings
 from benchmarks.run import Run, plan_of
-from benchmarks.runs import Job, Plan, Row, RunFolder, compute, context
+from benchmarks.runs import Job, Plan, Row, context
 from deepnets.executors import Workers
 from deepnets.storage import FileError
 from ghn_models import checkpoints, create
@@ -108,12 +109,12 @@ def test_workers_and_restarts_change_nothing(tmp_path: Path, ghn_folder: Path, m
         compute(plan, folder(tmp_path / "b", plan), None, 1)
     monkeypatch.setattr(RunFolder, "append", append)
     done = []
-    attempt = runs._attempt
-    monkeypatch.setattr(runs, "_attempt", lambda plan, job, size: done.append(job) or attempt(plan, job, size))
+    attempt = execution.attempt
+    monkeypatch.setattr(execution, "attempt", lambda plan, job, size: done.append(job) or attempt(plan, job, size))
     resumed = compute(plan, folder(tmp_path / "b", plan), None, 1)
     assert done == [Job("test", 1, 0)]
     assert same_twice(resumed, whole)
-    monkeypatch.setattr(runs, "_attempt", attempt)
+    monkeypatch.setattr(execution, "attempt", attempt)
     assert same_twice(compute(plan, folder(tmp_path / "c", plan), None, 2), whole)
 
 
@@ -130,7 +131,7 @@ def test_one_network_ahead_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     """As on a GPU: a thread builds the next network."""
     scored(lambda case: {"top1": float(next(case.model.parameters()).sum()), "top5": 0.0}, monkeypatch)
     jobs = PLAN.jobs()
-    ahead = [row for _, row in runs._one_ahead(PLAN, jobs)]
+    ahead = [row for _, row in execution._one_ahead(PLAN, jobs)]
     assert same_twice(ahead, [runs.evaluate(PLAN, job) for job in jobs])
 
 
@@ -152,7 +153,7 @@ def test_memory_that_the_next_network_takes_is_not_missing(monkeypatch: pytest.M
 
     monkeypatch.setattr(Subject, "build", counted)
     scored(full, monkeypatch)
-    assert [row["batch_size"] for _, row in runs._one_ahead(PLAN, PLAN.jobs())] == [64] * 4
+    assert [row["batch_size"] for _, row in execution._one_ahead(PLAN, PLAN.jobs())] == [64] * 4
 
 
 def test_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +168,7 @@ def test_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Subject, "build", fragile)
     for rows in (
         compute(PLAN, folder(tmp_path / "a"), None, 1),
-        [row for _, row in runs._one_ahead(PLAN, PLAN.jobs())],
+        [row for _, row in execution._one_ahead(PLAN, PLAN.jobs())],
     ):
         assert [row["status"] for row in rows] == ["ok", "failed", "ok", "ok"]
         assert rows[1]["reason"] == "RuntimeError: no such layer"
@@ -212,7 +213,7 @@ def test_what_needs_more_than_its_share_of_memory_is_evaluated_alone(
         sizes.append(("alone", 0))
         yield Workers(None, 1)
 
-    monkeypatch.setattr(runs, "fresh_processes", alone)
+    monkeypatch.setattr(execution, "fresh_processes", alone)
     scored(hungry, monkeypatch)
     rows = compute(PLAN, folder(tmp_path), None, 1)
     assert [(row["name"], row["status"], row["batch_size"]) for row in rows] == [
@@ -231,7 +232,7 @@ def test_a_folder_is_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with folder(tmp_path / "a").open() as rows:
         assert len(rows) == 4
         locked = [sys.executable, "-c", f"""if True:
-            from benchmarks.runs import RunFolder
+            from benchmarks.execution import RunFolder
             from pathlib import Path
             with RunFolder(Path({str(tmp_path / "a")!r}), {{}}).open():
                 pass"""]  # fmt: skip

@@ -1,0 +1,202 @@
+"""Results of a run, in local processes, on a GPU or on a cluster; each is stored as soon as it exists."""
+
+import json
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from benchmarks import memory
+from benchmarks.folders import claimed
+from benchmarks.networks import GENERATOR
+from benchmarks.protocol import ROW_COLUMNS
+from benchmarks.protocols import protocol
+from benchmarks.runs import Job, Plan, Prepared, Row, attempt, context, evaluate, prepare
+from deepnets.executors import fresh_processes, workers
+from deepnets.files import append_line
+
+_SMALLEST_SHARE = 1 / 8  # of the memory; seldom do all workers need much at once
+_reached_limit = False  # whether this worker did
+
+
+class RunFolder:
+    """The folder of a run: its plan and the lines of results that exist.
+
+    Args:
+        path: the folder; made if it is missing.
+        identity: what the run is; a folder with another one is refused.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        self.path, self.identity = path, identity
+        self._rows = path / "rows.jsonl"
+
+    @contextmanager
+    def open(self) -> Iterator[dict[Job, Row]]:
+        """The lines of results that exist; no other process can work on the run meanwhile.
+
+        Raises:
+            FileError: another run is in the folder, or another process works on this one.
+        """
+        with claimed(self.path, self.identity, "run"):
+            yield self._read()
+
+    def _read(self) -> dict[Job, Row]:
+        """Lines by job; one that was cut off by a kill is none."""
+        kind = protocol(self.identity["protocol"]["name"])
+        needed = {"ok": {"seconds", *kind.row_columns}, "failed": {"seconds", *ROW_COLUMNS}}
+        rows = {}
+        for line in self._rows.read_text().splitlines() if self._rows.exists() else []:
+            try:
+                row = json.loads(line)
+                if needed[row["status"]] <= row.keys():
+                    rows[Job(row["group"], row["index"], row["repeat"])] = row
+            except (ValueError, KeyError, TypeError):
+                continue
+        return rows
+
+    def append(self, row: Row) -> None:
+        """Store a line of results for good."""
+        append_line(self._rows, row)
+
+
+def compute(plan: Plan, folder: RunFolder, scheduler: str | None, processes: int | None) -> list[Row]:
+    """All results of a run, in the order of its jobs; those that exist are not computed again.
+
+    Args:
+        plan: of the run.
+        folder: where results are stored.
+        scheduler: address of a Dask scheduler, whose workers evaluate; images and weights have to be where they are
+            here.
+        processes: local ones on the CPU, by default one for each core.
+
+    Raises:
+        ValueError: no scheduler answers.
+        FileError: the folder cannot be used, or workers were killed.
+    """
+    jobs = plan.jobs()
+    with folder.open() as rows:
+        missing = [job for job in jobs if job not in rows]
+        with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit=" networks", smoothing=0.05) as bar:
+            for job, row in _results(plan, missing, scheduler, processes):
+                folder.append(row)
+                rows[job] = row
+                bar.update()
+                bar.set_postfix(failed=sum(r["status"] == "failed" for r in rows.values()))
+        return [rows[job] for job in jobs]
+
+
+def _results(plan: Plan, jobs: list[Job], scheduler: str | None, processes: int | None) -> Iterator[tuple[Job, Row]]:
+    if scheduler is not None:
+        with workers(scheduler, None, len(jobs)) as those:
+            yield from those.compute(partial(_on_cluster, plan), jobs)
+    elif plan.device == "cpu":
+        yield from _in_processes(plan, jobs, processes)
+    else:
+        yield from _one_ahead(plan, jobs)
+
+
+def _in_processes(plan: Plan, jobs: list[Job], processes: int | None) -> Iterator[tuple[Job, Row]]:
+    """Local processes share the memory; networks that need more than a share come at the end."""
+    waiting, unfit = deque(jobs), list[Job]()
+    with memory.reused_in_new_processes():
+        while waiting:
+            for job, row in _until_unfit(plan, waiting, processes):
+                if row is None:
+                    unfit.append(job)
+                else:
+                    yield job, row
+    yield from _alone(plan, unfit)  # where memory is short, the system gets back what is freed
+
+
+def _until_unfit(plan: Plan, waiting: deque[Job], processes: int | None) -> Iterator[tuple[Job, Row | None]]:
+    """Results of jobs, which leave the queue, until one has none for want of memory."""
+    fit = True
+
+    def handed_out() -> Iterator[Job]:
+        while waiting and fit:
+            yield waiting.popleft()
+
+    with workers(None, processes, len(waiting), start="spawn") as those:
+        share = max(1 / those.width, _SMALLEST_SHARE)
+        for job, row in those.compute(partial(_with_share, plan, share), handed_out()):
+            fit = fit and row is not None
+            yield job, row
+
+
+def _alone(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
+    """Results of one job at a time; those that do not fit into all of the memory are tried again with half the batch.
+
+    Each time in a new process: PyTorch does not free what a second derivative that failed had built.
+    """
+    sizes = context(plan).protocol.batch_sizes
+    for batch_size in sizes:
+        if not jobs:
+            return
+        unfit = []
+        with fresh_processes() as those:
+            for job, (row, fits) in those.compute(partial(_with_all_memory, plan, batch_size), jobs):
+                if fits or batch_size == sizes[-1]:
+                    yield job, row
+                else:
+                    unfit.append(job)
+        jobs = unfit
+
+
+def _on_cluster(plan: Plan, job: Job) -> Row:
+    """Workers of a cluster may have several threads, but random numbers belong to the process."""
+    with GENERATOR:
+        return evaluate(plan, job)
+
+
+def _with_share(plan: Plan, share: float, job: Job) -> Row | None:
+    """The results of a job, or None if it needs more than this share of the memory.
+
+    What a network leaves in memory has holes, so a worker that reached its limit cannot be trusted with another one.
+    """
+    global _reached_limit
+    if _reached_limit:
+        return None
+    memory.limit(share)
+    row, fits = attempt(plan, job, context(plan).protocol.batch_size)
+    _reached_limit = not fits
+    return row if fits else None
+
+
+def _with_all_memory(plan: Plan, batch_size: int, job: Job) -> tuple[Row, bool]:
+    memory.limit()
+    memory.return_what_is_freed()
+    return attempt(plan, job, batch_size)
+
+
+def _one_ahead(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
+    """A network is built and predicted by another thread while the one before it is evaluated.
+
+    Where memory was short for that, the network is evaluated again with nothing else in memory.
+    """
+
+    def ahead(job: Job) -> Prepared | Exception:
+        try:
+            return prepare(plan, job)
+        except Exception as error:  # raised again where it is counted
+            return error
+
+    batch_size = context(plan).protocol.batch_size
+    with ThreadPoolExecutor(1) as pool:
+        following = [pool.submit(ahead, job) for job in jobs[:1]]
+        for i, job in enumerate(jobs):
+            prepared = following.pop().result()
+            if i + 1 < len(jobs):
+                following.append(pool.submit(ahead, jobs[i + 1]))
+            row = evaluate(plan, job, prepared)
+            if following and row["batch_size"] < batch_size:
+                following.pop().result()
+                del prepared
+                row = evaluate(plan, job)
+                following.append(pool.submit(ahead, jobs[i + 1]))
+            yield job, row
