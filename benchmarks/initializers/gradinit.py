@@ -11,7 +11,8 @@ STEPS = 390
 """An epoch of CIFAR-10 (section 4.1)."""
 _GAMMA = 1.0  # largest gradient norm
 _ETA = 0.1  # length of the step
-_LR = 1e-2  # of factors; the paper takes 1e-3 to 1e-1, depending on the network
+_LR = 1e-2  # of factors, for an epoch; the paper takes 1e-3 to 1e-1, depending on the network
+_LARGEST_LR = 1e-1
 _SMALLEST = 0.01  # factor of a weight
 _CLIP = 1.0  # gradient of a factor
 _HALF = 64  # images in half a batch
@@ -21,7 +22,8 @@ def gradinit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
     """Multiply each parameter with a learnt factor (Zhu et al., 2021, Algorithm 1, for SGD).
 
     The factors minimize the loss after one step along the normalized gradient, on a batch of which half is that of the
-    gradient. Where the norm of the gradient is above 1, they minimize this norm instead. Both have their own Adam.
+    gradient. Where the norm of the gradient is above 1, they minimize this norm instead. Both have their own Adam. Less
+    than an epoch has larger steps, as large as any of the paper at most.
 
     Args:
         model: the network with a random initialisation; moved to the device of the images.
@@ -35,7 +37,8 @@ def gradinit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
     model.to(task.train.labels.device)
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     factors = {name: torch.ones((), device=p.device, requires_grad=True) for name, p in parameters.items()}
-    objective, constraint = (torch.optim.Adam(factors.values(), lr=_LR) for _ in range(2))
+    lr = min(_LARGEST_LR, _LR * max(1, STEPS / steps))
+    objective, constraint = (torch.optim.Adam(factors.values(), lr=lr) for _ in range(2))
     halves = epochs_of(task.train, _HALF, setting.seed(), task.flip)
     with differentiable(model):
         for _ in range(steps):
