@@ -132,13 +132,19 @@ class Prepared:
     params: int
 
 
-def prepare(plan: Plan, job: Job) -> Prepared:
-    """Build the network of a job and give it its parameters."""
+def prepare(plan: Plan, job: Job, share: float = 1.0) -> Prepared:
+    """Build the network of a job and give it its parameters.
+
+    Args:
+        plan: of the run.
+        job: which network.
+        share: of the usual batches, for initialisers that learn.
+    """
     with GENERATOR:
-        return _prepare(plan, job)
+        return _prepare(plan, job, share)
 
 
-def _prepare(plan: Plan, job: Job) -> Prepared:
+def _prepare(plan: Plan, job: Job, share: float) -> Prepared:
     here = context(plan)
     network = subject(job.group, job.index)
     words = [plan.seed, zlib.crc32(job.group.encode()), job.index, job.repeat]
@@ -154,7 +160,7 @@ def _prepare(plan: Plan, job: Job) -> Prepared:
         warnings.simplefilter("ignore")  # parameters that are not predicted keep their initialisation
         for name, member in zip(network.name.split("+"), members(model), strict=True):
             beta = here.protocol.beta(plan.settings)
-            setting = Setting(name, graph, images, plan.image_size, generator, beta, initialize)
+            setting = Setting(name, graph, images, plan.image_size, generator, beta, initialize, share)
             here.initializer.apply(member, setting)
     return Prepared(network, model.to(plan.device), seed % 2**31, params)
 
@@ -197,7 +203,8 @@ def attempt(plan: Plan, job: Job, batch_size: int, prepared: "Prepared | Excepti
     try:
         if isinstance(prepared, Exception):
             raise prepared
-        prepared = prepare(plan, job) if prepared is None else prepared
+        if prepared is None:
+            prepared = prepare(plan, job, batch_size / here.protocol.batch_size)
         row["params"] = prepared.params
         case = Case(prepared.model, here.task, batch_size, prepared.seed, prepared.subject, here.scorer)
         done: Row = {"status": "ok", "reason": "", **here.protocol.evaluate(case, plan.settings)}

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,19 @@ def test_gradinit_shrinks_gradients_that_are_too_large(digits: ImageTask) -> Non
     before = size(model)
     assert before > 10
     assert size(applied("gradinit.60", model, setting(digits))) < before / 2
+
+
+@pytest.mark.parametrize(("name", "images"), [("gradinit.1", 128), ("metainit.1", 64)])
+def test_learning_takes_smaller_batches_where_memory_is_short(name: str, images: int, digits: ImageTask) -> None:
+    sizes: list[int] = []
+    model = chain()
+    model[0].register_forward_pre_hook(lambda layer, given: sizes.append(len(given[0])))
+    applied(name, model, setting(digits))
+    whole = sizes.copy()
+    sizes.clear()
+    applied(name, model, replace(setting(digits), share=1 / 4))
+    assert set(whole) == {images}
+    assert set(sizes) == {images // 4}
 
 
 # MetaInit

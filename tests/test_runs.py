@@ -24,7 +24,7 @@ from benchmarks import execution, runs
 from benchmarks import record as records
 from benchmarks import run as command
 from benchmarks.execution import RunFolder, compute
-from benchmarks.initializers import Untrained
+from benchmarks.initializers import METHODS, Setting, Untrained
 from benchmarks.networks import Subject, subject
 from benchmarks.protocol import Case, Protocol
 from benchmarks.protocols import PROTOCOLS
@@ -195,6 +195,20 @@ def test_short_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     row = runs.evaluate(PLAN, Job("test", 0, 0))
     assert (row["status"], row["batch_size"]) == ("failed", 8)
     assert "out of memory" in row["reason"]
+
+
+def test_short_memory_halves_the_batches_of_initialisers(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[float] = []
+
+    def hungry(model: nn.Module, setting: Setting) -> None:
+        shares.append(setting.share)
+        if setting.share > 0.25:
+            raise torch.OutOfMemoryError
+
+    scored(lambda case: {"top1": 0.1, "top5": 0.5}, monkeypatch)
+    monkeypatch.setitem(METHODS, "randinit", hungry)
+    row = runs.evaluate(PLAN, Job("test", 0, 0))
+    assert (row["status"], row["batch_size"], shares) == ("ok", 16, [1.0, 0.5, 0.25])
 
 
 def test_what_needs_more_than_its_share_of_memory_is_evaluated_alone(
