@@ -40,15 +40,16 @@ def problems(record: Record, table: bytes, datasets: dict[str, Any]) -> list[str
         table: lines of results.
         datasets: sha256 of the parts of data sets, by name and image size.
     """
+    rows = cache(lambda: frame(table))
     # Each check relies on those before it.
     checks: list[Callable[[], Problems]] = [
         lambda: _form(record),
         lambda: _names(record),
         lambda: _hashes(record, table, datasets),
         lambda: _rows(record, table),
-        lambda: _results(record, table),
-        lambda: _networks(record, frame(table)),
-        lambda: _known(record, frame(table)),
+        lambda: _results(record, rows()),
+        lambda: _networks(record, rows()),
+        lambda: _known(record, rows()),
     ]
     for check in checks:
         try:
@@ -215,8 +216,8 @@ def _number(text: str) -> float:
     return float(text) if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?", text) else float("nan")
 
 
-def _results(record: Record, table: bytes) -> Problems:
-    wanted = aggregate(frame(table), PROTOCOLS[record["protocol"]["name"]])
+def _results(record: Record, rows: pd.DataFrame) -> Problems:
+    wanted = aggregate(rows, PROTOCOLS[record["protocol"]["name"]])
     if list(wanted) != list(record["results"]):
         yield "its results are of other groups than its table"
         return

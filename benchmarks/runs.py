@@ -132,19 +132,19 @@ class Prepared:
     params: int
 
 
-def prepare(plan: Plan, job: Job, share: float = 1.0) -> Prepared:
+def prepare(plan: Plan, job: Job, batch_share: float = 1.0) -> Prepared:
     """Build the network of a job and give it its parameters.
 
     Args:
         plan: of the run.
         job: which network.
-        share: of the usual batches, for initialisers that learn.
+        batch_share: how much of their usual batches initialisers that learn may take.
     """
     with GENERATOR:
-        return _prepare(plan, job, share)
+        return _prepare(plan, job, batch_share)
 
 
-def _prepare(plan: Plan, job: Job, share: float) -> Prepared:
+def _prepare(plan: Plan, job: Job, batch_share: float) -> Prepared:
     here = context(plan)
     network = subject(job.group, job.index)
     words = [plan.seed, zlib.crc32(job.group.encode()), job.index, job.repeat]
@@ -160,7 +160,7 @@ def _prepare(plan: Plan, job: Job, share: float) -> Prepared:
         warnings.simplefilter("ignore")  # parameters that are not predicted keep their initialisation
         for name, member in zip(network.name.split("+"), members(model), strict=True):
             beta = here.protocol.beta(plan.settings)
-            setting = Setting(name, graph, images, plan.image_size, generator, beta, initialize, share)
+            setting = Setting(name, graph, images, plan.image_size, generator, beta, initialize, batch_share)
             here.initializer.apply(member, setting)
     return Prepared(network, model.to(plan.device), seed % 2**31, params)
 

@@ -1,8 +1,10 @@
-"""Tests that run in several processes at once share the cores: one thread each."""
+"""What tests share. Those that run in several processes at once share the cores: one thread each."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,3 +30,18 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return here() if alone else workers(scheduler, processes, *args, **options)
 
     monkeypatch.setattr(execution, "workers", some)
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Path:
+    """A folder of leaderboards with one record."""
+    from benchmarks import record
+    from benchmarks.leaderboard import Submit
+    from tests.records import LEADERBOARDS, made
+
+    root = tmp_path / "leaderboards"
+    (root / "runs").mkdir(parents=True)
+    shutil.copy(LEADERBOARDS / "datasets.json", root)
+    record.write(tmp_path / "run", *made())
+    assert Submit(tmp_path / "run", root).run() == 0
+    return root

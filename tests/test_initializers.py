@@ -137,7 +137,7 @@ def test_learning_takes_smaller_batches_where_memory_is_short(name: str, images:
     applied(name, model, setting(digits))
     whole = sizes.copy()
     sizes.clear()
-    applied(name, model, replace(setting(digits), share=1 / 4))
+    applied(name, model, replace(setting(digits), batch_share=1 / 4))
     assert set(whole) == {images}
     assert set(sizes) == {images // 4}
 

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.page import page
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.tables import leaderboard
-from tests.test_leaderboard import made
+from tests.records import made
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 _OPTIONS = (

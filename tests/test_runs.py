@@ -201,8 +201,8 @@ def test_short_memory_halves_the_batches_of_initialisers(monkeypatch: pytest.Mon
     shares: list[float] = []
 
     def hungry(model: nn.Module, setting: Setting) -> None:
-        shares.append(setting.share)
-        if setting.share > 0.25:
+        shares.append(setting.batch_share)
+        if setting.batch_share > 0.25:
             raise torch.OutOfMemoryError
 
     scored(lambda case: {"top1": 0.1, "top5": 0.5}, monkeypatch)

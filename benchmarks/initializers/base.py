@@ -22,7 +22,7 @@ class Setting:
         generator: random numbers, on the CPU.
         beta: strength of noise on predicted weights.
         initialized: if not, parameters are arbitrary, and those that are not predicted have to be initialised.
-        share: how much of their usual batches initialisers that learn may take; less than 1 where memory is short.
+        batch_share: how much of their usual batches initialisers that learn may take, less where memory is short.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Setting:
     generator: torch.Generator
     beta: float = 0.0
     initialized: bool = True
-    share: float = 1.0
+    batch_share: float = 1.0
 
     def images(self) -> ImageTask:
         """Images of classes.

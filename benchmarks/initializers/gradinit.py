@@ -39,7 +39,7 @@ def gradinit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
     factors = {name: torch.ones((), device=p.device, requires_grad=True) for name, p in parameters.items()}
     lr = min(_LARGEST_LR, _LR * max(1, STEPS / steps))
     objective, constraint = (torch.optim.Adam(factors.values(), lr=lr) for _ in range(2))
-    halves = epochs_of(task.train, round(_HALF * setting.share), setting.seed(), task.flip)
+    halves = epochs_of(task.train, round(_HALF * setting.batch_share), setting.seed(), task.flip)
     with differentiable(model):
         for _ in range(steps):
             first, second, third = next(halves), next(halves), next(halves)

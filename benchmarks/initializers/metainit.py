@@ -60,7 +60,7 @@ def gradient_quotient(model: nn.Module, images: Tensor, labels: Tensor) -> Tenso
 
 def noise(setting: Setting) -> tuple[Tensor, Tensor]:
     """Images of normal random numbers (B, 3, H, H) and uniform random labels (B,)."""
-    count = round(_BATCH * setting.share)
+    count = round(_BATCH * setting.batch_share)
     images = torch.randn(count, 3, setting.image_size, setting.image_size, generator=setting.generator)
     return images, torch.randint(setting.images().num_classes, (count,), generator=setting.generator)
 

@@ -1,0 +1,105 @@
+"""Tables are what the records say, papers' numbers are theirs."""
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import record
+from benchmarks.networks import EVALUATION_SPLITS
+from benchmarks.paper_tables import paper_tables, published_rows
+from benchmarks.protocols import PROTOCOLS, finetune
+from benchmarks.runs import Plan, context
+from benchmarks.tables import lines_of, summary, to_csv, to_markdown
+from tests.records import PLAN, made, rows_of
+
+
+def test_tables_say_what_records_say() -> None:
+    plan = replace(PLAN, groups=EVALUATION_SPLITS, num=5)
+    record_, table = made(plan)
+    top1, top5 = lines_of(record_)
+    rows = pd.read_csv(io.BytesIO(table))
+    scores = rows["top1"].fillna(0.0)
+    assert top1.values["all"][0] == pytest.approx(100 * scores.mean())
+    assert top1.values["all"][1] == pytest.approx(100 * scores.std(ddof=0) / 25**0.5)
+    for group in EVALUATION_SPLITS:
+        part = scores[rows["group"] == group]
+        assert top1.values[group] == (pytest.approx(100 * part.mean()), pytest.approx(100 * part.std(ddof=0) / 5**0.5))
+    assert (top1.failed, top1.networks, top5.metric) == (1, 25, "top5")
+    read = pd.read_csv(io.StringIO(to_csv("no_finetune", [top1, top5])))
+    assert read.loc[0, "wide"] == pytest.approx(top1.values["wide"][0], abs=0.005)
+    assert to_markdown("no_finetune", [top1]).count(f"{top1.values['deep'][0]:.1f} ±") == 1
+    assert f"{100 * record_['results']['dense']['top1']['max']:.1f}" in summary(record_)
+
+
+def test_all_are_the_evaluation_splits() -> None:
+    plan = replace(PLAN, groups=(*EVALUATION_SPLITS, "val"), num=2)
+    with_others, without = (made(p)[0]["results"] for p in (plan, replace(plan, groups=EVALUATION_SPLITS)))
+    assert with_others["all"] == without["all"]
+    assert "all" not in made(replace(plan, groups=("test", "val")))[0]["results"]
+
+
+def test_the_best_networks_have_a_column_of_their_own() -> None:
+    plan = replace(PLAN, groups=EVALUATION_SPLITS, num=5)
+    record_, table = made(plan)
+    scores = pd.read_csv(io.BytesIO(table))["top1"].fillna(0.0)
+    best = np.sort(scores.to_numpy())[-10:]
+    line = lines_of(record_)[0]
+    assert line.values["top10"] == (pytest.approx(100 * best.mean()), pytest.approx(100 * best.std() / 10**0.5))
+
+
+def test_settings_that_are_not_usual_are_told() -> None:
+    def setting(**changes: Any) -> str:
+        plan = Plan("finetune", finetune.Settings(**changes), "randinit", "digits", ("test",), num=1)
+        return lines_of(record.make(plan, context(plan), rows_of(plan), ["run"])[0])[0].setting
+
+    assert setting() == "1 epoch"
+    assert setting(epochs=10.0, lrs=(0.1, 0.2)) == "10 epochs, lrs 0.1 0.2"
+    assert setting(beta=0.0) == "1 epoch, beta 0.0"
+
+
+def test_repetitions_are_averaged() -> None:
+    plan = Plan("finetune", finetune.Settings(), "randinit", "digits", ("test",), num=1, repeats=3)
+    rows = rows_of(plan)
+    result = record.make(plan, context(plan), rows, ["run"])[0]["results"]["test"]["top1"]
+    values = np.array([row["top1"] for row in rows])
+    assert result["mean"] == pytest.approx(values.mean())
+    assert result["sem"] == pytest.approx(values.std() / 3**0.5)
+    plan = replace(plan, num=2)
+    rows = rows_of(plan)
+    result = record.make(plan, context(plan), rows, ["run"])[0]["results"]["test"]["top1"]
+    means = np.array([row["top1"] for row in rows]).reshape(2, 3).mean(1)
+    assert (result["mean"], result["max"]) == (pytest.approx(means.mean()), pytest.approx(means.max()))
+    assert result["std"] == pytest.approx(means.std())
+
+
+def test_published_rows() -> None:
+    printed = {round(value, 6) for value in paper_tables()["value"].dropna()}
+    for name, kind in PROTOCOLS.items():
+        rows = published_rows(name)
+        assert rows
+        if not kind.accuracies:  # computed, not printed
+            continue
+        keys = [(row.model, row.dataset, row.setting, row.metric, row.source) for row in rows]
+        assert len(set(keys)) == len(keys)
+        values = [value for row in rows for value, _ in row.values.values()]
+        assert all({round(value, 6), round(value / 100, 6)} & printed for value in values)  # precision as a fraction
+        assert all(error is None or 0 <= error < 5 for row in rows for _, error in row.values.values())
+
+
+def test_published_rows_are_those_of_the_papers() -> None:
+    """Read off the papers by eye."""
+    rows = {(row.model, row.source): row for name in PROTOCOLS for row in published_rows(name)}
+    ghn2 = rows["GHN-2", "ppuda2021, Table 3"]
+    assert ghn2.values["test"] == (66.9, 0.3)
+    assert ghn2.values["bnfree"] == (36.8, 1.5)
+    assert ghn2.values["vit"] == (11.4, None)
+    assert rows["GHN-2", "ppuda2021, Table 4"].values["wide"] == (19.4, 1.4)
+    xl = rows["GHN-3-XL/m16", "ghn3_2023, Table 11"]
+    assert xl.values["test"] == (29.8, pytest.approx(11.2 / 500**0.5))
+    assert rows["GHN-3-XL/m16", "ghn3_2023, Table 7"].values["convnext_base"] == (13.8, None)
+    assert rows["GHN-orth", "ghnorth_2022, Table 1"].values["resnet50"] == (65.6, pytest.approx(0.2 / 5**0.5))
+    assert rows["GHN-2/m8, trained as GHN-3", "ghn3_2023, Table 11"].values["all"][0] == 12.7
