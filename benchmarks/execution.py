@@ -3,7 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -97,6 +97,8 @@ def _results(plan: Plan, jobs: list[Job], scheduler: str | None, processes: int 
             yield from those.compute(partial(_on_cluster, plan), jobs)
     elif plan.device == "cpu":
         yield from _in_processes(plan, jobs, processes)
+    elif context(plan).initializer.learns:  # on the GPU too, which would be shared with another network
+        yield from ((job, evaluate(plan, job)) for job in jobs)
     else:
         yield from _one_ahead(plan, jobs)
 
@@ -191,12 +193,12 @@ def _one_ahead(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
         following = [pool.submit(ahead, job) for job in jobs[:1]]
         for i, job in enumerate(jobs):
             prepared = following.pop().result()
-            if i + 1 < len(jobs):
-                following.append(pool.submit(ahead, jobs[i + 1]))
-            row = evaluate(plan, job, prepared)
-            if following and row["batch_size"] < batch_size:
-                following.pop().result()
+            following.extend(pool.submit(ahead, job) for job in jobs[i + 1 : i + 2])
+            row, fits = attempt(plan, job, batch_size, prepared)
+            if not fits:
+                wait(following)
+                following.clear()
                 del prepared
                 row = evaluate(plan, job)
-                following.append(pool.submit(ahead, jobs[i + 1]))
+                following.extend(pool.submit(ahead, job) for job in jobs[i + 1 : i + 2])
             yield job, row

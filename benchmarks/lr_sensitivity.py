@@ -33,7 +33,8 @@ class Sensitivity:
         lr: the one with the best mean accuracy.
         mean: this accuracy, 0 to 1.
         own: mean accuracy if each network gets its own best learning rate.
-        within: share of networks by how much less than with their own they may have.
+        within: share of networks by how much less than with their own they may have; those that fail with all learning
+            rates are not within.
     """
 
     lr: float
@@ -51,7 +52,7 @@ def sensitivity(accuracies: dict[float, NDArray[np.float64]]) -> Sensitivity:
     lr = max(accuracies, key=lambda lr: accuracies[lr].mean())
     best = np.max(list(accuracies.values()), axis=0)
     less = best - accuracies[lr]
-    within = {tolerance: float(np.mean(less <= tolerance + 1e-9)) for tolerance in TOLERANCES}
+    within = {tolerance: float(np.mean((less <= tolerance + 1e-9) & (best > 0))) for tolerance in TOLERANCES}
     return Sensitivity(lr, float(accuracies[lr].mean()), float(best.mean()), within)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from benchmarks.networks import EVALUATION_SPLITS, Subject
 from benchmarks.summaries import ACCURACY, Summary
-from ghn_models.images import load_images, usual_image_size
+from ghn_models.images import ImageTask, load_images, usual_image_size
 
 Result = dict[str, float | str]
 """Values by column."""
@@ -86,6 +86,7 @@ class Protocol:
         repeats: seeds for each network by default.
         needs_classifier: it uses predicted classifiers, so the data set must have the classes of the GHN.
         beta: strength of noise on predicted weights.
+        seen: the images that initialisers which learn may see, from those of the task, the settings and the seed.
         scores: models may be proxies or files of scores, too, see `benchmarks.scorers`.
         recorded: checks settings, and makes them such as they are recorded.
         check_groups: raises ValueError if settings do not suit networks of these groups.
@@ -111,6 +112,7 @@ class Protocol:
     repeats: int = 1
     needs_classifier: bool = False
     beta: Callable[[Any], float] = lambda settings: 0.0
+    seen: Callable[[ImageTask, Any, int], ImageTask] = lambda task, settings, seed: task
     scores: bool = False
     recorded: Callable[[Any], Any] = lambda settings: settings
     check_groups: Callable[[Any, tuple[str, ...]], None] = lambda settings, groups: None

@@ -155,17 +155,20 @@ def _prepare(plan: Plan, job: Job, batch_share: float) -> Prepared:
     initialize = job.group not in SPLITS or here.initializer.num_classes != here.task.num_classes
     model, graph = network.build(plan.image_size, here.task.num_classes, initialize)
     params = sum(p.numel() for p in model.parameters())
-    images = here.task if isinstance(here.task, ImageTask) else None
+    images = here.protocol.seen(here.task, plan.settings, seed % 2**31) if isinstance(here.task, ImageTask) else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # parameters that are not predicted keep their initialisation
         for name, member in zip(network.name.split("+"), members(model), strict=True):
             beta = here.protocol.beta(plan.settings)
-            setting = Setting(name, graph, images, plan.image_size, generator, beta, initialize, batch_share)
+            setting = Setting(
+                *(name, graph, images, plan.image_size, generator, beta, initialize, batch_share),
+                here.protocol.needs_classifier,
+            )
             here.initializer.apply(member, setting)
     return Prepared(network, model.to(plan.device), seed % 2**31, params)
 
 
-def evaluate(plan: Plan, job: Job, prepared: "Prepared | Exception | None" = None) -> Row:
+def evaluate(plan: Plan, job: Job) -> Row:
     """The results of a job. What a network cannot do is a result too: it failed, with the reason.
 
     A network that does not fit into memory is tried again with half the batch.
@@ -173,21 +176,26 @@ def evaluate(plan: Plan, job: Job, prepared: "Prepared | Exception | None" = Non
     Args:
         plan: of the run.
         job: which network.
-        prepared: the network, if it was built before, or what happened.
     """
     if plan.device == "cpu":
         memory.limit()
     start = time.perf_counter()
     for batch_size in context(plan).protocol.batch_sizes:
-        row, fits = attempt(plan, job, batch_size, prepared)
-        prepared = None
+        row, fits = attempt(plan, job, batch_size)
         if fits:
             break
     return {**row, "seconds": time.perf_counter() - start}
 
 
 def attempt(plan: Plan, job: Job, batch_size: int, prepared: "Prepared | Exception | None" = None) -> tuple[Row, bool]:
-    """The results of a job with batches of this size, and whether it fits into memory."""
+    """The results of a job with batches of this size, and whether it fits into memory.
+
+    Args:
+        plan: of the run.
+        job: which network.
+        batch_size: of the protocol, or less.
+        prepared: the network, if it was built before, or what happened.
+    """
     if plan.device == "cpu":
         torch.set_num_threads(1)  # the same sums for any number of workers; cores work on networks of their own
     here, start = context(plan), time.perf_counter()
@@ -208,10 +216,11 @@ def attempt(plan: Plan, job: Job, batch_size: int, prepared: "Prepared | Excepti
         row["params"] = prepared.params
         case = Case(prepared.model, here.task, batch_size, prepared.seed, prepared.subject, here.scorer)
         done: Row = {"status": "ok", "reason": "", **here.protocol.evaluate(case, plan.settings)}
-    except (ImageError, OSError):  # of no network in particular
-        raise
     except Exception as error:
         fits = not is_out_of_memory(error)
+        if fits and isinstance(error, ImageError | OSError):  # of no network in particular
+            raise
+        error.__traceback__ = None  # which has all tensors that were there
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         done = {"status": "failed", "reason": reason}
     return {**row, "seconds": time.perf_counter() - start, **done}, fits

@@ -368,6 +368,15 @@ def test_training_that_diverges_has_no_precision(task: PedestrianTask) -> None:
     assert set(result) == {*detection.PROTOCOL.metrics, *detection.PROTOCOL.columns}
 
 
+def test_training_takes_no_random_numbers_of_the_next_network(task: PedestrianTask) -> None:
+    """On a GPU, whose own generator draws regions and dropout, another network is made meanwhile."""
+    detector = detection.faster_rcnn(small_network(), 64)
+    detector.transform.train()
+    state = torch.random.get_rng_state()
+    detector.transform([scene.image / 255 for scene in task.scenes[:2]])
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
 @pytest.mark.slow
 def test_average_precision_rises_on_other_images(tmp_path: Path) -> None:
     """A minute on one core; 0.00 before, 0.68 after."""

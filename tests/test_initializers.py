@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -140,6 +141,16 @@ def test_learning_takes_smaller_batches_where_memory_is_short(name: str, images:
     applied(name, model, replace(setting(digits), batch_share=1 / 4))
     assert set(whole) == {images}
     assert set(sizes) == {images // 4}
+
+
+@pytest.mark.parametrize("name", ["gradinit.1", "metainit.1"])
+def test_parameters_that_are_not_finite_are_no_result(
+    name: str, digits: ImageTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("gradinit", "metainit"):
+        monkeypatch.setattr(sys.modules[f"benchmarks.initializers.{module}"], "_SMALLEST", math.inf)
+    with pytest.raises(ValueError, match="learning ended with parameters that are not finite"):
+        applied(name, chain(), setting(digits))
 
 
 # MetaInit
@@ -297,6 +308,13 @@ def test_fixup_refuses_batch_norm(digits: ImageTask) -> None:
         applied("fixup", chain(norm=True), setting(digits))
 
 
+@pytest.mark.parametrize("name", ["vit_b_16", "swin_t"])
+def test_fixup_refuses_attention_in_one_function(name: str, digits: ImageTask) -> None:
+    model, graph = Subject(name, 0, name).build(32, 10)
+    with pytest.raises(ValueError, match="attention of this network is a single function"):
+        initializer("fixup").apply(model, Setting(name, graph, digits, 32, torch.Generator()))
+
+
 @pytest.mark.slow
 def test_fixup_trains_resnet50_without_batch_norm() -> None:
     """That of torchvision, in 144 steps. At 0.1, the paper's learning rate, it is lost after 115 steps of this kind."""
@@ -369,6 +387,22 @@ def test_pretrained_weights(
     small = Subject("resnet18", 0, "resnet18").build(32, 10)[0]
     with pytest.raises(ValueError, match=r"conv1.weight is \(64, 3, 7, 7\) there and .* need --image-size 224"):
         alone.apply(small, setting(digits, name="resnet18"))
+
+
+def test_pretrained_weights_for_other_classes(digits: ImageTask, tmp_path: Path) -> None:
+    source = torchvision.models.googlenet(num_classes=7, init_weights=False)
+    save_tensors(source, tmp_path / "googlenet.safetensors")
+    init = initializer(f"pretrained:{tmp_path}")
+    model = torchvision.models.googlenet(num_classes=10, init_weights=False)
+    heads = [model.fc, model.aux1.fc2, model.aux2.fc2]
+    before = [copy.deepcopy(head.weight) for head in heads]
+    init.apply(model, setting(digits, name="googlenet"))
+    assert all(torch.equal(head.weight, old) for head, old in zip(heads, before, strict=True))
+    assert torch.equal(model.aux1.fc1.weight, source.aux1.fc1.weight)
+    assert model.transform_input
+    with pytest.raises(ValueError, match="it is for 7 classes, and there are 10"):
+        init.apply(model, replace(setting(digits, name="googlenet"), needs_classifier=True))
+    init.apply(source, replace(setting(digits, name="googlenet"), needs_classifier=True))
 
 
 def test_files_that_are_no_weights(digits: ImageTask, tmp_path: Path) -> None:

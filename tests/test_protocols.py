@@ -110,6 +110,15 @@ def test_finetune_tests_the_choice_of_validation_once(digits: ImageTask, monkeyp
     assert asked == [(0.1, (300, 64, False)), (0.02, (300, 64, False)), (0.02, (300, 64, True))]  # 0.5 diverged
 
 
+def test_training_that_diverges_has_no_accuracy(digits: ImageTask) -> None:
+    for kind, settings in (
+        (finetune, finetune.Settings(epochs=0.5, lrs=(1e30, 1e25))),
+        (transfer, transfer.Settings(labels_per_class=10, epochs=2, lrs=(1e30,), weight_decays=(0.0,))),
+    ):
+        result = kind.evaluate(case_of(small_network(), digits, 16, 0), settings)
+        assert (result["val_top1"], result["top1"], result["top5"]) == (0, 0, 0)
+
+
 def test_finetune_and_transfer_learn(digits: ImageTask) -> None:
     before = accuracies(small_network(), digits.test.batches())[0]
     settings = finetune.Settings(epochs=1, lrs=(0.1, 0.01))

@@ -156,6 +156,66 @@ def test_memory_that_the_next_network_takes_is_not_missing(monkeypatch: pytest.M
     assert [row["batch_size"] for _, row in execution._one_ahead(PLAN, PLAN.jobs())] == [64] * 4
 
 
+@pytest.mark.parametrize("sizes", [[64, 32, 16, 8], [2]])
+def test_the_last_network_has_all_of_the_memory(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was made beside the one before it, which took too much; some protocols have no smaller batch."""
+    scored(lambda case: {"top1": 0.5, "top5": 0.5}, monkeypatch, sizes[0])
+    assert context(PLAN).protocol.batch_sizes == sizes
+    prepare, failed = runs.prepare, []
+
+    def hungry(plan: Plan, job: Job) -> runs.Prepared:
+        if job == plan.jobs()[-1] and not failed:
+            failed.append(job)
+            raise torch.OutOfMemoryError
+        return prepare(plan, job)
+
+    monkeypatch.setattr(execution, "prepare", hungry)
+    rows = [row for _, row in execution._one_ahead(PLAN, PLAN.jobs())]
+    assert failed
+    assert [(row["status"], row["batch_size"]) for row in rows] == [("ok", sizes[0])] * 4
+
+
+def test_initialisers_that_learn_have_the_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    scored(lambda case: {"top1": 0.5, "top5": 0.5}, monkeypatch)
+    monkeypatch.setattr(execution, "_one_ahead", lambda plan, jobs: iter([("ahead", {})]))
+    monkeypatch.setattr(execution, "evaluate", lambda plan, job: {"alone": True})
+    for model, alone in (("gradinit.3", True), ("metainit", True), ("randinit", False)):
+        plan = replace(PLAN, model=model)
+        monkeypatch.setattr(execution, "context", lambda _, plan=plan: context(plan))  # images stay on the CPU
+        results = list(execution._results(replace(plan, device="cuda"), plan.jobs(), None, None))
+        assert (results[0][1] == {"alone": True}) == alone
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("std::bad_alloc"), OSError(12, "Cannot allocate memory"), MemoryError()], ids=str
+)
+def test_all_that_says_that_memory_is_short(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(case: Case) -> dict[str, float]:
+        raise error
+
+    scored(short, monkeypatch)
+    row, fits = runs.attempt(PLAN, PLAN.jobs()[0], 64)
+    assert (row["status"], fits) == ("failed", False)
+
+
+def test_learning_sees_few_labels_where_few_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Setting] = []
+    trained: list[int] = []
+    kind = PROTOCOLS["transfer"]
+    context.cache_clear()
+    monkeypatch.setitem(METHODS, "randinit", lambda model, setting: seen.append(setting))
+    monkeypatch.setitem(
+        PROTOCOLS,
+        "transfer",
+        replace(kind, evaluate=lambda case, settings: trained.append(case.seed) or {"top1": 0.1, "top5": 0.5}),
+    )
+    plan = replace(PLAN, protocol="transfer", settings=kind.settings(labels_per_class=7))
+    assert runs.evaluate(plan, PLAN.jobs()[0])["status"] == "ok"
+    (few,) = (setting.images().train for setting in seen)
+    assert few.labels.bincount().tolist() == [7] * 10
+    assert few.labels.equal(context(plan).task.train.few(7, trained[0]).labels)
+
+
 def test_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scored(lambda case: {"top1": 0.5, "top5": 1.0}, monkeypatch)
     build = Subject.build

@@ -56,7 +56,7 @@ def initializer(name: str, device: str = "cpu", orth_layer: int = 0, untrained: 
     """
     found = method(name)
     if found is not None:
-        return Initializer(name, found)
+        return Initializer(name, found, learns=name.partition(".")[0] in _LEARNT)
     if name.startswith(PREFIX):
         return pretrained(Path(name.removeprefix(PREFIX)))
     if is_ghn(name.removesuffix(SUFFIX)):

@@ -23,6 +23,7 @@ class Setting:
         beta: strength of noise on predicted weights.
         initialized: if not, parameters are arbitrary, and those that are not predicted have to be initialised.
         batch_share: how much of their usual batches initialisers that learn may take, less where memory is short.
+        needs_classifier: the network is not trained afterwards.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Setting:
     beta: float = 0.0
     initialized: bool = True
     batch_share: float = 1.0
+    needs_classifier: bool = False
 
     def images(self) -> ImageTask:
         """Images of classes.
@@ -41,7 +43,7 @@ class Setting:
             ValueError: there are none.
         """
         if self.task is None:
-            raise ValueError("the model learns from images of classes, which the data of this protocol are not")
+            raise ValueError("the model needs images of classes, which the data of this protocol are not")
         return self.task
 
     def seed(self) -> int:
@@ -62,9 +64,11 @@ class Initializer:
         apply: what it does with a network.
         weights_sha256: of the weights that it reads: those of a GHN, or trained ones.
         num_classes: that the classifier is predicted for.
+        learns: it trains on the device of the networks.
     """
 
     name: str
     apply: Apply
     weights_sha256: str | None = None
     num_classes: int | None = None
+    learns: bool = False

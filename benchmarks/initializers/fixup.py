@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
+from torchvision.models.swin_transformer import ShiftedWindowAttention
 
 from benchmarks.initializers.base import Setting
 from deepnets import ArchGraph, trace
@@ -16,6 +17,8 @@ from ghn_models.targets import classifier
 _WEIGHTS = frozenset(PRIMITIVE_INDEX[name] for name in ("conv", "sep_conv", "dil_conv"))
 _JOINS = frozenset(PRIMITIVE_INDEX[name] for name in ("sum", "concat"))
 _SUM, _INPUT = PRIMITIVE_INDEX["sum"], PRIMITIVE_INDEX["input"]
+_ATTENTION = (nn.MultiheadAttention, ShiftedWindowAttention)
+"""They use the weights of their layers, which are never called."""
 _SLOW = 10**-0.5
 """Scalars are stored divided by this, so that SGD trains them with a tenth of its learning rate, as the authors do."""
 
@@ -33,11 +36,14 @@ def fixup(model: nn.Module, setting: Setting) -> None:
     `fixup_before`, `fixup_after` and `fixup_scale`, and are not among the parameters that tables count.
 
     Raises:
-        ValueError: the network has batch norm, which FixUp replaces.
+        ValueError: the network has batch norm, which FixUp replaces, or attention in one function, which leaves its
+            scalars no place.
     """
     norms = [name for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
     if norms:
         raise ValueError(f"FixUp is for networks without batch norm, and this one has {len(norms)} such layers")
+    if any(isinstance(module, _ATTENTION) for module in model.modules()):
+        raise ValueError("FixUp's scalars belong to layers, and attention of this network is a single function")
     graph = trace(model, setting.image_size) if setting.graph is None else setting.graph
     branches = residual_branches(graph)
     _he(model, setting.generator)

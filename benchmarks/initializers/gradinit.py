@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.initializers.base import Setting
-from benchmarks.initializers.objectives import differentiable, gradients, loss, norm
+from benchmarks.initializers.objectives import check_finite, differentiable, gradients, loss, norm
 from benchmarks.sgd import epochs_of
 
 STEPS = 390
@@ -31,7 +31,7 @@ def gradinit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
         steps: of learning.
 
     Raises:
-        ValueError: the gradient is not finite.
+        ValueError: gradients or factors are not finite.
     """
     task = setting.images()
     model.to(task.train.labels.device)
@@ -54,6 +54,7 @@ def gradinit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.mul_(factors[name])
+    check_finite(model)
 
 
 def _step(optimizer: torch.optim.Optimizer, factors: dict[str, Tensor], value: Tensor) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.initializers.base import Setting
-from benchmarks.initializers.objectives import differentiable, gradients, loss, norm
+from benchmarks.initializers.objectives import check_finite, differentiable, gradients, loss, norm
 
 STEPS = 500
 _LR = 0.1  # change of a norm in one step of sign descent
@@ -29,7 +29,7 @@ def metainit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
         steps: of learning.
 
     Raises:
-        ValueError: the gradient is not finite.
+        ValueError: gradients or norms are not finite.
     """
     device = setting.images().train.labels.device
     weights = {name: p for name, p in model.to(device).named_parameters() if p.dim() >= 2}
@@ -45,6 +45,7 @@ def metainit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
                 sign = float((weight.detach() * derivative).sum().sign())  # of the derivative by the norm
                 speeds[name] = _MOMENTUM * speeds[name] - _LR * sign
                 _change_norm(weight, speeds[name])
+    check_finite(model)
 
 
 def gradient_quotient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:

@@ -62,5 +62,11 @@ def norm(tensors: Mapping[str, Tensor]) -> Tensor:
     """
     value = torch.stack([tensor.square().sum() for tensor in tensors.values()]).sum().sqrt()
     if not torch.isfinite(value):
-        raise ValueError("the gradient of the loss is not finite at initialisation")
+        raise ValueError("the gradient of the loss is not finite, so nothing can be learnt")
     return value
+
+
+def check_finite(model: nn.Module) -> None:
+    """Raise ValueError if a parameter became infinite or no number."""
+    if not all(p.isfinite().all() for p in model.parameters()):
+        raise ValueError("learning ended with parameters that are not finite")

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -20,7 +21,8 @@ _KINDS = (".safetensors", ".pth", ".pt")
 def pretrained(source: Path) -> Initializer:
     """Weights of a state dictionary, in the names of the network; batch norm statistics come along.
 
-    A classifier for other classes keeps its initialisation, as fine-tuning needs it.
+    Classifiers for other classes, auxiliary ones too, keep their initialisation, as fine-tuning needs it; without
+    training the network fails.
 
     Args:
         source: a file (.safetensors, or .pth with tensors alone), or a folder with one for each network: NAME.pth or,
@@ -37,7 +39,7 @@ def pretrained(source: Path) -> Initializer:
 
     def apply(model: nn.Module, setting: Setting) -> None:
         file = source if source.is_file() else _file_of(files, setting.name)
-        _fill(model, _read(file), f"{file.name} does not fit {setting.name}")
+        _fill(model, _read(file), setting.needs_classifier, f"{file.name} does not fit {setting.name}")
 
     return Initializer(f"{TRAINED}{sha256[:6]}", apply, sha256)
 
@@ -68,17 +70,23 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _fill(model: nn.Module, state: dict[str, Tensor], wrong: str) -> None:
+def _fill(model: Any, state: dict[str, Tensor], needs_classifier: bool, wrong: str) -> None:
     own = {name: value for name, value in model.state_dict().items() if not name.endswith("num_batches_tracked")}
-    classifier = [name.removesuffix(".weight") for name, p in model.named_parameters() if p.dim() >= 2][-1]
+    num_classes = [len(p) for p in model.parameters() if p.dim() >= 2][-1]
     for name, value in own.items():
         if name not in state:
             raise ValueError(f"{wrong}: it has no {name}")
-        if state[name].shape == value.shape:
+        there, here = tuple(state[name].shape), tuple(value.shape)
+        if there == here:
             continue
-        if name.rpartition(".")[0] != classifier:
-            shapes = f"{tuple(state[name].shape)} there and {tuple(value.shape)} here"
-            raise ValueError(f"{wrong}: {name} is {shapes} (weights for ImageNet need --image-size 224)")
+        if here[:1] != (num_classes,) or there[1:] != here[1:]:
+            raise ValueError(
+                f"{wrong}: {name} is {there} there and {here} here (weights for ImageNet need --image-size 224)"
+            )
+        if needs_classifier:
+            raise ValueError(f"{wrong}: it is for {there[0]} classes, and there are {num_classes}")
     for name, value in own.items():
         if state[name].shape == value.shape:
             value.copy_(state[name])
+    if hasattr(model, "transform_input"):  # trained weights of GoogLeNet and Inception are for images of another scale
+        model.transform_input = True

@@ -70,7 +70,7 @@ def faster_rcnn(network: nn.Module, image_side: int) -> nn.Module:
     backbone = Backbone(network)
     side = image_side * 2 // 5 if backbone.attends else image_side
     with next(network.parameters()).device:
-        return FasterRCNN(
+        detector = FasterRCNN(
             backbone,
             num_classes=2,
             min_size=side,
@@ -78,6 +78,9 @@ def faster_rcnn(network: nn.Module, image_side: int) -> nn.Module:
             rpn_anchor_generator=AnchorGenerator((_ANCHORS,), (_RATIOS,)),
             box_roi_pool=MultiScaleRoIAlign(["0"], output_size=7, sampling_ratio=2),
         )
+    # There is one size. Choosing it at random would take numbers of the CPU, which may be making the next network.
+    detector.transform.torch_choice = lambda sizes: sizes[0]
+    return detector
 
 
 def train(

@@ -35,11 +35,13 @@ def evaluate(case: Case, settings: Settings) -> Result:
     """Test accuracy with the learning rate that is best on the validation images.
 
     SGD with momentum 0.9, weight decay 3e-5 and batches of 128 images. Only the network that was chosen sees the test
-    images. Batch norm uses the statistics of batches of 64 images, as without fine-tuning. The networks of an ensemble
-    are trained one by one, with the learning rate that is best for all of it.
+    images; if no learning rate had finite losses, its accuracy is 0. Batch norm uses the statistics of batches of 64
+    images, as without fine-tuning. The networks of an ensemble are trained one by one, with the learning rate that is
+    best for all of it.
     """
     evaluation_batch = case.evaluation_batch
     best: tuple[float, float] = (-1.0, 0.0)
+    trained = False
     for lr in settings.lrs:
         model = deepcopy(case.model)
         finite = all(
@@ -51,8 +53,8 @@ def evaluate(case: Case, settings: Settings) -> Result:
         )
         accuracy = accuracies(model, case.task.val.batches(evaluation_batch))[0] if finite else 0.0
         if accuracy > best[0]:
-            best, chosen = (accuracy, lr), model
-    top1, top5 = accuracies(chosen, case.task.test.batches(evaluation_batch))
+            best, chosen, trained = (accuracy, lr), model, finite
+    top1, top5 = accuracies(chosen, case.task.test.batches(evaluation_batch)) if trained else (0.0, 0.0)
     return {"lr": best[1], "val_top1": best[0], "top1": top1, "top5": top5}
 
 

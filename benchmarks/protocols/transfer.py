@@ -1,7 +1,7 @@
 """Accuracy on a task with few labels, with a new classifier (DeepNets paper, section 5.3; GHN-3 paper, section 5.3)."""
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from torch import nn
@@ -46,6 +46,7 @@ def evaluate(case: Case, settings: Settings) -> Result:
 
     The classifier is a new one. SGD with momentum 0.9 and a cosine schedule; learning rate and weight decay are chosen
     with a fifth of the labels held out, and the network is then trained on all of them. The labels depend on the seed.
+    If the losses of this last training are not finite, accuracies are 0.
     """
     seed_device(case.model, case.seed)
     for member in members(case.model):
@@ -67,8 +68,8 @@ def evaluate(case: Case, settings: Settings) -> Result:
             (accuracies(model, held_out.batches(case.evaluation_batch))[0] if finite else 0.0, lr, weight_decay)
         )
     accuracy, lr, weight_decay = max(tried, key=lambda pair: pair[0])
-    model, _ = train(labels, lr, weight_decay)
-    top1, top5 = accuracies(model, case.task.test.batches(case.evaluation_batch))
+    model, finite = train(labels, lr, weight_decay)
+    top1, top5 = accuracies(model, case.task.test.batches(case.evaluation_batch)) if finite else (0.0, 0.0)
     return {"lr": lr, "weight_decay": weight_decay, "val_top1": accuracy, "top1": top1, "top5": top5}
 
 
@@ -87,7 +88,7 @@ def new_classifier(model: nn.Module, num_classes: int) -> None:
 PROTOCOL = Protocol(
     name="transfer",
     version=1,
-    about="accuracy after training on few labels of another data set, 100 of each class by default",
+    about="accuracy after training on few labels (100 of each class) of --dataset, which should be another one",
     settings=Settings,
     setting=lambda settings: described(f"{settings.labels_per_class} labels per class", settings, "labels_per_class"),
     evaluate=evaluate,
@@ -96,5 +97,6 @@ PROTOCOL = Protocol(
     batch_size=96,
     repeats=3,
     beta=lambda settings: settings.beta,
+    seen=lambda task, settings, seed: replace(task, train=task.train.few(settings.labels_per_class, seed)),
     tolerance=0.04,
 )

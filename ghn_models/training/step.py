@@ -15,8 +15,11 @@ Batch = tuple[Tensor, Tensor]
 """Images (B, 3, H, W) and labels (B,)."""
 
 
-# Of PyTorch, CUDA and its libraries, and oneDNN, which gives no reason.
-_SHORT = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "could not create a primitive")
+# Of PyTorch, the system and C++; of CUDA and its libraries; and oneDNN, which gives no reason.
+_SHORT = (
+    *("can't allocate memory", "Cannot allocate memory", "bad_alloc"),
+    *("out of memory", "ALLOC_FAILED", "could not create a primitive"),
+)
 
 
 @dataclass(frozen=True)
