@@ -50,15 +50,17 @@ class Run:
         model: what gives the networks their parameters, one of the list above, e.g. randinit, gradinit.100, ghn3_t.
         protocol: what is measured, or a study; all for every protocol that classifies images, one after the other.
         dataset: digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet or folder; by default what the GHN was
-            trained on, or digits. For detection it is pennfudan.
+            trained on, or digits for models that are no GHN. For detection it is pennfudan.
         data_dir: folder of the images; digits need none.
         image_size: 32 or 224, which networks are built for; by default 224 for imagenet and detection, else 32.
-        split: networks: splits of DeepNets-1M (test, wide, ...), all for those of the protocol, torchvision74,
-            predefined, single ones such as resnet50, darts, vit, resnet50_bnfree, vit_b_16_gap, efficientnet_b0_relu,
-            resnet1000, vit_1_2b, or an ensemble, resnet50+resnet101, whose logits are averaged.
+        split: networks: splits of DeepNets-1M (test, wide, ...), torchvision74 (PyTorch-74), predefined, single ones
+            such as resnet50, darts, vit, resnet50_bnfree, vit_b_16_gap, efficientnet_b0_relu, resnet1000, vit_1_2b, or
+            an ensemble, resnet50+resnet101, whose logits are averaged. all are those of the protocol: test, wide, deep,
+            dense and bnfree, torchvision74 for nas, five and five single ones for transfer and detection.
         num: the first so many networks of each split; by default all.
-        repeats: how often each network is evaluated, with other random numbers; by default as in the protocol.
-        seed: of everything random.
+        repeats: how often each network is evaluated, with other random numbers; by default 1, or 3 for transfer and
+            detection.
+        seed: of everything random but the networks, which are always the same.
         orth_layer: the first layer that NAME_orth makes orthogonal.
         random_weights: evaluate the GHN untrained, to try things out; not for leaderboards.
         device: cpu, cuda or cuda:N; by default a GPU if there is one.

@@ -4,8 +4,8 @@
     python -m ghn_models.convert ghn2.cifar10 --file ghn2_cifar10.pt --trust --sha256 HASH
 
 Published weights are pickles, a format whose files can run programs. This is the only place that reads them, after you
-said that you trust the file (--trust), and after its sha256 was compared with a pinned one (--sha256, or ours where we
-have it; --allow-unpinned to go without). Of what a pickle can ask for, only tensors and containers are made; anything
+said that you trust the file (--trust), and after its sha256 was compared with the one you expect (--sha256, which is
+stored; --allow-unpinned to go without). Of what a pickle can ask for, only tensors and containers are made; anything
 else is refused before it is called. The result is a folder with safetensors, from which `ghn_models.load` reads.
 """
 
@@ -66,7 +66,7 @@ def convert(
         )
     if pinned is not None and found != pinned.lower():
         raise CheckpointError(f"{path} has sha256 {found}, not {pinned}")
-    settings = config(published.model, published.num_classes, published.image_size)
+    settings = config(published.model, *published.task)
     with without_storage():
         ghn = GHN(settings)
     most = 8 * sum(value.numel() for value in ghn.parameters()) + 2**20  # float64, and what surrounds it
@@ -75,8 +75,8 @@ def convert(
         checkpoints.fill(ghn, from_published(state, settings), "the file")
     except Exception as error:  # whatever a damaged or hostile file makes of its readers
         raise CheckpointError(f"{path} is not {name} ({checkpoints.reason(error)})") from None
-    source = {"name": name, "source": f"{published.source}, {published.file}", "source_sha256": found}
-    checkpoints.save_folder(ghn, folder, source)
+    source = {"source": f"{published.source}, {published.file}", "source_sha256": found}
+    checkpoints.save_folder(ghn, folder, {"name": name, "dataset": published.dataset, **source})
     return folder
 
 

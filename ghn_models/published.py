@@ -22,7 +22,7 @@ class Published:
         model: name of the model.
         file: its name.
         source: where it is.
-        num_classes, image_size: what it was trained for.
+        dataset: what it was trained on.
         kind: a joblib pickle of a state dict, or a torch file with one.
         sha256: of the file, None if it has never been seen by us.
     """
@@ -30,22 +30,26 @@ class Published:
     model: str
     file: str
     source: str
-    num_classes: int
-    image_size: int
+    dataset: Literal["cifar10", "imagenet"]
     kind: Literal["joblib", "torch"]
     sha256: str | None = None
 
+    @property
+    def task(self) -> tuple[int, int]:
+        """Number of classes and size of images."""
+        return {"cifar10": (10, 32), "imagenet": (1000, 224)}[self.dataset]
+
 
 PUBLISHED = {
-    "ghn3_t.imagenet_m8": Published("ghn3_t", "ghn3tm8.pt", f"hf.co/{HUB}", 1000, 224, "joblib"),
-    "ghn3_s.imagenet_m8": Published("ghn3_s", "ghn3sm8.pt", f"hf.co/{HUB}", 1000, 224, "joblib"),
-    "ghn3_l.imagenet_m8": Published("ghn3_l", "ghn3lm8.pt", f"hf.co/{HUB}", 1000, 224, "joblib"),
-    "ghn3_xl.imagenet_m16": Published("ghn3_xl", "ghn3xlm16.pt", f"hf.co/{HUB}", 1000, 224, "joblib"),
-    "ghn2.imagenet": Published("ghn2", "ghn2_imagenet.pt", _PPUDA, 1000, 224, "torch"),
-    "ghn1.imagenet": Published("ghn1", "ghn1_imagenet.pt", _PPUDA, 1000, 224, "torch"),
-    "ghn2.cifar10": Published("ghn2", "ghn2_cifar10.pt", _PPUDA, 10, 32, "torch"),
-    "ghn1.cifar10": Published("ghn1", "ghn1_cifar10.pt", _PPUDA, 10, 32, "torch"),
-    "mlp.cifar10": Published("mlp", "mlp_cifar10.pt", _PPUDA, 10, 32, "torch"),
+    "ghn3_t.imagenet_m8": Published("ghn3_t", "ghn3tm8.pt", f"hf.co/{HUB}", "imagenet", "joblib"),
+    "ghn3_s.imagenet_m8": Published("ghn3_s", "ghn3sm8.pt", f"hf.co/{HUB}", "imagenet", "joblib"),
+    "ghn3_l.imagenet_m8": Published("ghn3_l", "ghn3lm8.pt", f"hf.co/{HUB}", "imagenet", "joblib"),
+    "ghn3_xl.imagenet_m16": Published("ghn3_xl", "ghn3xlm16.pt", f"hf.co/{HUB}", "imagenet", "joblib"),
+    "ghn2.imagenet": Published("ghn2", "ghn2_imagenet.pt", _PPUDA, "imagenet", "torch"),
+    "ghn1.imagenet": Published("ghn1", "ghn1_imagenet.pt", _PPUDA, "imagenet", "torch"),
+    "ghn2.cifar10": Published("ghn2", "ghn2_cifar10.pt", _PPUDA, "cifar10", "torch"),
+    "ghn1.cifar10": Published("ghn1", "ghn1_cifar10.pt", _PPUDA, "cifar10", "torch"),
+    "mlp.cifar10": Published("mlp", "mlp_cifar10.pt", _PPUDA, "cifar10", "torch"),
 }
 """Published weights by our name."""
 

@@ -2,7 +2,7 @@
 
     python -m ghn_models.train --model ghn3_t --dataset digits --recipe laptop
     torchrun --nproc-per-node 2 -m ghn_models.train --model ghn3_t --dataset digits --recipe laptop
-    python -m ghn_models.train --model ghn2 --dataset cifar10 --data-dir data --recipe ghn2 --device cuda --amp
+    python -m ghn_models.train --model ghn2 --dataset cifar10 --data-dir data --recipe ghn2 --device cuda
 
 The folder runs/MODEL_DATASET_RECIPE_SEED gets settings, a log with a JSON line for every 50 steps, the curves as a
 picture (--plot) and checkpoints; a run that was stopped goes on from the last one when the same command is given again.
@@ -40,10 +40,10 @@ class Train:
     Args:
         model: name of the GHN, one of ghn_models.list_models().
         dataset: image data set: digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet or folder.
-        recipe: ghn2, ghn3 (as in the papers) or laptop.
+        recipe: ghn2 or ghn3, as in the papers, with as many steps as CIFAR-10 needs; or laptop.
         data_dir: folder of the images; digits need none.
         root: folder of the generated train split; without the file, architectures are drawn on the fly.
-        image_size: 32 or 224.
+        image_size: 32, or 224 as for imagenet.
         out: folder of the run; by default runs/MODEL_DATASET_RECIPE_SEED.
         seed: of weights, architectures and images.
         steps: meta-batches, other than in the recipe.

@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import ghn_models
+from benchmarks.run import Run, plan_of
 from ghn_models import GHN, CheckpointError, checkpoints, convert
 from ghn_models.published import from_published, to_published
 from ghn_models.registry import config
@@ -179,7 +180,7 @@ def published_state(name: str) -> "OrderedDict[str, Tensor]":
 
 def convert_arguments(name: str) -> tuple[str, int, int]:
     its = convert.PUBLISHED[name]
-    return its.model, its.num_classes, its.image_size
+    return its.model, *its.task
 
 
 def write_joblib(state: object, path: Path) -> None:
@@ -230,6 +231,8 @@ def test_published_files_are_converted(
     assert all(torch.equal(back[key], value) for key, value in state.items())
     source = checkpoints.about(checkpoints.cache() / name)
     assert source["source_sha256"] == checkpoints.sha256(path)
+    plan = plan_of(Run(name), None)  # evaluated on what it was trained on
+    assert (plan.dataset, plan.image_size) == {"cifar10": ("cifar10", 32)}.get(name.split(".")[1], ("imagenet", 224))
 
 
 @pytest.mark.parametrize("compress", ["zlib", "gzip", "bz2", "lzma", "xz"])

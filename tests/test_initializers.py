@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from benchmarks import checks
 from benchmarks.evaluation import accuracies
-from benchmarks.initializers import METHODS, Setting, initializer, method
+from benchmarks.initializers import METHODS, MODELS, Setting, initializer, method
 from benchmarks.initializers.fixup import residual_branches
 from benchmarks.initializers.metainit import gradient_quotient, noise
 from benchmarks.initializers.objectives import differentiable
 from benchmarks.networks import Subject
+from benchmarks.proxies import PROXIES
 from benchmarks.sgd import fine_tune
 from deepnets import trace
 from deepnets.variants import resnet50_bnfree
@@ -422,6 +423,13 @@ def test_files_that_are_no_weights(digits: ImageTask, tmp_path: Path) -> None:
 
 
 # All of them
+
+
+def test_the_help_names_all_models() -> None:
+    listed, scores = MODELS.split("\n\nFor --protocol nas")
+    names = [line.split("  ")[0] for line in listed.splitlines()]
+    assert {*METHODS} <= {*names}
+    assert [*PROXIES] == scores.splitlines()[2].split("    ")[0].split(", ")
 
 
 def test_names() -> None:

@@ -51,8 +51,8 @@ class Settings:
     Args:
         file: folder with the published networks, as `deepnets import deepnets1m_eval.hdf5` makes it; then the
             properties are the four published ones, on CIFAR-10 and on ImageNet.
-        values: CSV file with columns split, index and one for each property of generated networks, for example the
-            table RUN_ID.csv.gz of a run of no_finetune on val and test.
+        values: CSV file with columns split (or group), index and one for each property of generated networks, for
+            example the table RUN_ID.csv.gz of a run of no_finetune on val and test.
         columns: properties in that file; by default all its numbers.
         networks: of val and test each, whose inference is timed if neither file nor values is given.
         shuffles: of the networks, each with folds of its own; mean and standard deviation are over them.
