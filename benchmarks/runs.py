@@ -160,10 +160,8 @@ def _prepare(plan: Plan, job: Job, batch_share: float) -> Prepared:
         warnings.simplefilter("ignore")  # parameters that are not predicted keep their initialisation
         for name, member in zip(network.name.split("+"), members(model), strict=True):
             beta = here.protocol.beta(plan.settings)
-            setting = Setting(
-                *(name, graph, images, plan.image_size, generator, beta, initialize, batch_share),
-                here.protocol.needs_classifier,
-            )
+            needed = here.protocol.needs_classifier
+            setting = Setting(name, graph, images, plan.image_size, generator, beta, initialize, batch_share, needed)
             here.initializer.apply(member, setting)
     return Prepared(network, model.to(plan.device), seed % 2**31, params)
 
