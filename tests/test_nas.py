@@ -91,7 +91,7 @@ def test_truth_is_accuracy_after_training() -> None:
     """Of the same network, whatever scores it."""
     context.cache_clear()
     job = replace(PLAN, groups=("test",)).jobs()[4]
-    settings = nas.Settings("training", epochs=0.3)
+    settings = nas.Settings("training", epochs=0.1)
     rows = [evaluate(replace(PLAN, model=model, settings=settings), job) for model in ("params", "randinit")]
     assert [row["status"] for row in rows] == ["ok", "ok"]
     assert rows[0]["truth"] == rows[1]["truth"]
@@ -101,7 +101,7 @@ def test_truth_is_accuracy_after_training() -> None:
 
 def test_truth_does_not_depend_on_the_thread_that_builds_the_next_network() -> None:
     context.cache_clear()
-    plan = replace(PLAN, settings=nas.Settings("training", epochs=0.1), groups=("test",), num=4)
+    plan = replace(PLAN, settings=nas.Settings("training", epochs=0.01), groups=("test",), num=2)
     ahead = [row["truth"] for _, row in execution._one_ahead(plan, plan.jobs())]
     assert ahead == [evaluate(plan, job)["truth"] for job in plan.jobs()]
 
