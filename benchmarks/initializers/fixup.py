@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
-from torchvision.models.swin_transformer import ShiftedWindowAttention
 
 from benchmarks.initializers.base import Setting
 from deepnets import ArchGraph, trace
@@ -17,8 +16,6 @@ from ghn_models.targets import classifier
 _WEIGHTS = frozenset(PRIMITIVE_INDEX[name] for name in ("conv", "sep_conv", "dil_conv"))
 _JOINS = frozenset(PRIMITIVE_INDEX[name] for name in ("sum", "concat"))
 _SUM, _INPUT = PRIMITIVE_INDEX["sum"], PRIMITIVE_INDEX["input"]
-_ATTENTION = (nn.MultiheadAttention, ShiftedWindowAttention)
-"""They use the weights of their layers, which are never called."""
 _SLOW = 10**-0.5
 """Scalars are stored divided by this, so that SGD trains them with a tenth of its learning rate, as the authors do."""
 
@@ -42,7 +39,7 @@ def fixup(model: nn.Module, setting: Setting) -> None:
     norms = [name for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
     if norms:
         raise ValueError(f"FixUp is for networks without batch norm, and this one has {len(norms)} such layers")
-    if any(isinstance(module, _ATTENTION) for module in model.modules()):
+    if _has_single_function_attention(model):
         raise ValueError("FixUp's scalars belong to layers, and attention of this network is a single function")
     graph = trace(model, setting.image_size) if setting.graph is None else setting.graph
     branches = residual_branches(graph)
@@ -56,6 +53,13 @@ def fixup(model: nn.Module, setting: Setting) -> None:
             for name in branch[:-1]:
                 parameters[name].mul_(len(branches) ** (-1 / (2 * len(branch) - 2)))
     _add_scalars(model, {branch[-1] for branch in branches})
+
+
+def _has_single_function_attention(model: nn.Module) -> bool:
+    """Whether there are layers whose weights are used and which are never called."""
+    from torchvision.models.swin_transformer import ShiftedWindowAttention  # torchvision takes a second
+
+    return any(isinstance(module, nn.MultiheadAttention | ShiftedWindowAttention) for module in model.modules())
 
 
 def residual_branches(graph: ArchGraph) -> list[list[str]]:
