@@ -31,6 +31,7 @@ from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS, protocol
 from benchmarks.record import Record
 from benchmarks.runs import Plan, check_device, context
+from benchmarks.scorers import SCORERS
 from benchmarks.studies import STUDIES
 from benchmarks.studies.report import Request
 from benchmarks.studies.report import make as make_study
@@ -251,8 +252,11 @@ def main() -> int:
     protocols, studies = (
         "\n".join(f"    {name:<12}  {kind.about}" for name, kind in some.items()) for some in (PROTOCOLS, STUDIES)
     )
-    models = indent(MODELS, " " * 4)
-    description = f"{__doc__}\nModels:\n\n{models}\nProtocols:\n\n{protocols}\n\nStudies of a GHN:\n\n{studies}\n"
+    models, scorers = (indent(text, " " * 4) for text in (MODELS, SCORERS))
+    others = f"For --protocol nas also what gives networks scores:\n\n{scorers}"
+    description = (
+        f"{__doc__}\nModels:\n\n{models}\n{others}\nProtocols:\n\n{protocols}\n\nStudies of a GHN:\n\n{studies}\n"
+    )
     options: Any = tyro.cli(options_class(), prog="python -m benchmarks.run", description=description)
     command = ["python", "-m", "benchmarks.run", *sys.argv[1:]]
     try:

@@ -20,6 +20,11 @@ from ghn_models import checkpoints
 
 SCORES = "file-"
 """How files of scores begin in records."""
+SCORERS = f"""\
+{", ".join(PROXIES)}    zero-cost proxies
+FILE.csv         scores of your own, with columns group, index and score
+"""
+"""What --model accepts besides, for the nas protocol."""
 Scorer = Callable[[Case], float]
 
 

@@ -24,6 +24,7 @@ from benchmarks.initializers.metainit import gradient_quotient, noise
 from benchmarks.initializers.objectives import differentiable
 from benchmarks.networks import Subject
 from benchmarks.proxies import PROXIES
+from benchmarks.scorers import SCORERS
 from benchmarks.sgd import fine_tune
 from deepnets import trace
 from deepnets.variants import resnet50_bnfree
@@ -426,10 +427,9 @@ def test_files_that_are_no_weights(digits: ImageTask, tmp_path: Path) -> None:
 
 
 def test_the_help_names_all_models() -> None:
-    listed, scores = MODELS.split("\n\nFor --protocol nas")
-    names = [line.split("  ")[0] for line in listed.splitlines()]
+    names = [line.split("  ")[0] for line in MODELS.splitlines()]
     assert {*METHODS} <= {*names}
-    assert [*PROXIES] == scores.splitlines()[2].split("    ")[0].split(", ")
+    assert [*PROXIES] == SCORERS.splitlines()[0].split("    ")[0].split(", ")
 
 
 def test_names() -> None:

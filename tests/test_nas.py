@@ -101,7 +101,7 @@ def test_truth_is_accuracy_after_training() -> None:
 
 def test_truth_does_not_depend_on_the_thread_that_builds_the_next_network() -> None:
     context.cache_clear()
-    plan = replace(PLAN, settings=nas.Settings("training", epochs=0.01), groups=("test",), num=2)
+    plan = replace(PLAN, settings=nas.Settings("training", epochs=0.1), groups=("test",), num=2)
     ahead = [row["truth"] for _, row in execution._one_ahead(plan, plan.jobs())]
     assert ahead == [evaluate(plan, job)["truth"] for job in plan.jobs()]
 

@@ -26,11 +26,6 @@ pretrained:PATH  trained weights of torchvision: a file, or a folder with NAME.p
 ghn3_t, ...      a GHN, that is, predicted parameters: shipped or converted weights (ghn3_t, ghn3_t.digits)
 FOLDER           a GHN that you have trained, e.g. runs/my_ghn/best
 NAME_orth        a GHN whose predicted weights are made orthogonal (GHN-orth, Knyazev, 2022), e.g. ghn3_t_orth
-
-For --protocol nas also what gives networks scores:
-
-gradnorm, snip, plain, grasp, fisher, jacob_cov, synflow, synflow_bn, nwot, params, flops    zero-cost proxies
-FILE.csv         scores of your own, with columns group, index and score
 """
 """What --model accepts."""
 METHODS: dict[str, Apply] = {f.__name__: f for f in (randinit, he, orth, fixup, gradinit, metainit)}
