@@ -3,7 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -190,15 +190,19 @@ def _one_ahead(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
 
     batch_size = context(plan).protocol.batch_size
     with ThreadPoolExecutor(1) as pool:
-        following = [pool.submit(ahead, job) for job in jobs[:1]]
+
+        def begin(i: int) -> list[Future[Prepared | Exception]]:
+            return [pool.submit(ahead, job) for job in jobs[i : i + 1]]
+
+        following = begin(0)
         for i, job in enumerate(jobs):
             prepared = following.pop().result()
-            following.extend(pool.submit(ahead, job) for job in jobs[i + 1 : i + 2])
+            following = begin(i + 1)
             row, fits = attempt(plan, job, batch_size, prepared)
             if not fits:
                 wait(following)
                 following.clear()
                 del prepared
                 row = evaluate(plan, job)
-                following.extend(pool.submit(ahead, job) for job in jobs[i + 1 : i + 2])
+                following = begin(i + 1)
             yield job, row

@@ -17,59 +17,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchmarks import checks
-from benchmarks.evaluation import accuracies
 from benchmarks.initializers import METHODS, MODELS, Setting, initializer, method
-from benchmarks.initializers.fixup import residual_branches
 from benchmarks.initializers.metainit import gradient_quotient, noise
 from benchmarks.initializers.objectives import differentiable
 from benchmarks.networks import Subject
 from benchmarks.proxies import PROXIES
 from benchmarks.scorers import SCORERS
-from benchmarks.sgd import fine_tune
-from deepnets import trace
-from deepnets.variants import resnet50_bnfree
 from ghn_models.images import ImageTask, load_images
+from tests.initializing import applied, chain, setting
 
 
 @pytest.fixture(scope="module")
 def digits() -> ImageTask:
     return load_images("digits", None, 8)
-
-
-def setting(digits: ImageTask, seed: int = 0, size: int = 8, name: str = "net") -> Setting:
-    return Setting(name, None, digits, size, torch.Generator().manual_seed(seed))
-
-
-def chain(norm: bool = False, layers: int = 4) -> nn.Module:
-    torch.manual_seed(0)
-    blocks = [
-        nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8) if norm else nn.Identity(), nn.ReLU())
-        for _ in range(layers)
-    ]
-    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *blocks, nn.Flatten(), nn.Linear(512, 10))
-
-
-class Residual(nn.Module):
-    """ResNet of the CIFAR kind (He et al., 2016) without batch norm: 2 layers in each block, and two others."""
-
-    def __init__(self, blocks: int, width: int = 8) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.stem = nn.Conv2d(3, width, 3, padding=1, bias=False)
-        conv = [nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(2 * blocks)]
-        self.first, self.second = nn.ModuleList(conv[::2]), nn.ModuleList(conv[1::2])
-        self.fc = nn.Linear(64 * width, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x).relu()
-        for first, second in zip(self.first, self.second, strict=True):
-            x = (x + second(first(x).relu())).relu()
-        return self.fc(x.flatten(1))
-
-
-def applied(name: str, model: nn.Module, given: Setting) -> nn.Module:
-    initializer(name).apply(model, given)
-    return model
 
 
 # He
@@ -86,6 +46,14 @@ def test_he_keeps_the_signal_of_30_layers(digits: ImageTask) -> None:
     assert all(not layer.bias.any() for layer in layers[::2])
     deviation = torch.cat([layer.weight.flatten() for layer in layers[::2]]).std().item()
     assert deviation == pytest.approx((2 / 512) ** 0.5, rel=1e-2)
+
+
+def test_he_reaches_all_weights_of_attention(digits: ImageTask) -> None:
+    """Queries, keys and values have one weight together, which belongs to no linear layer."""
+    model = applied("he", nn.TransformerEncoderLayer(256, 4, 1024), setting(digits))
+    for name, p in model.named_parameters():
+        if p.dim() == 2:
+            assert p.std().item() == pytest.approx((2 / p.shape[1]) ** 0.5, rel=2e-2), name
 
 
 # GradInit
@@ -204,131 +172,6 @@ def test_metainit_lowers_its_gradient_quotient(digits: ImageTask, norm: bool) ->
             assert torch.equal(a, b), name
         else:
             torch.testing.assert_close(a / a.norm(), b / b.norm())
-
-
-# FixUp
-
-
-def test_fixup_follows_its_rules(digits: ImageTask) -> None:
-    """ResNet-50: 16 branches of 3 layers, so weights within them shrink by 16^(-1/4) = 1/2."""
-    model = applied("fixup", resnet50_bnfree(10), setting(digits, size=32))
-    for name, module in model.named_modules():
-        if not isinstance(module, nn.Conv2d):
-            continue
-        if name.endswith("conv3"):
-            assert not module.weight.any()
-            assert module.fixup_scale.shape == (1,)
-            continue
-        fan = max(module.weight[0].numel(), module.weight.shape[0] * module.weight[0, 0].numel())
-        expected = (2 / fan) ** 0.5 * (0.5 if name.endswith(("conv1", "conv2")) and "layer" in name else 1)
-        assert module.weight.std().item() == pytest.approx(expected, rel=0.05), name
-        assert not hasattr(module, "fixup_scale")
-    x = next(digits.test.batches(2))[0]
-    assert not model(x).any()
-    assert not model.fc.weight.any()
-    own = {name: p for name, p in model.named_parameters() if "fixup" in name}
-    assert len(own) == 53 + 1 + 16 + 53  # before each layer, behind those without a bias, at the end of branches
-
-
-def test_branches_of_known_networks() -> None:
-    expected = {"resnet18": (8, {2}), "resnet50": (16, {3}), "vit_b_16": (24, {2}), "convnext_tiny": (18, {3})}
-    for name, (count, lengths) in expected.items():
-        with torch.device("meta"):
-            branches = residual_branches(trace(getattr(torchvision.models, name)()))
-        assert (len(branches), set(map(len, branches))) == (count, lengths)
-
-
-def test_fixup_keeps_the_signal_of_networks_without_batch_norm() -> None:
-    """What reaches the classifier, where default initialisation loses it or He explodes."""
-    digits = load_images("digits")
-    x = next(digits.test.batches(4))[0]
-    for index in (8, 16):
-        sizes = {}
-        for name in ("randinit", "fixup"):
-            torch.manual_seed(0)
-            model, graph = Subject("bnfree", index, "").build(32, 10)
-            initializer(name).apply(model, Setting("", graph, digits, 32, torch.Generator().manual_seed(0)))
-            last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
-            seen: list[float] = []
-            last.register_forward_pre_hook(lambda module, inputs, seen=seen: seen.append(inputs[0].std().item()))
-            with torch.no_grad():
-                model.eval()(x)
-            sizes[name] = seen[0]
-        assert sizes["randinit"] < 1e-4
-        assert 0.05 < sizes["fixup"] < 50
-
-
-def test_fixup_trains_50_layers(digits: ImageTask) -> None:
-    """Section 4.2: at a learning rate of 0.1, which He's initialisation, the usual one of ResNets, does not survive."""
-    losses: dict[str, list[float]] = {"fixup": [], "he": []}
-    for name, values in losses.items():
-        model = applied(name, Residual(24), setting(digits))
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-        for epoch in range(3):
-            for x, y in digits.train.shuffled(64, 0, epoch):
-                loss = F.cross_entropy(model(x), y)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                values.append(loss.item())
-    chance = math.log(10)
-    assert losses["fixup"][0] == pytest.approx(chance)
-    assert sum(losses["fixup"][-10:]) / 10 < 0.5 * chance
-    assert not sum(losses["he"][-10:]) / 10 < 0.9 * chance  # not a number
-
-
-def test_scalars_of_fixup_are_trained_and_copied(digits: ImageTask) -> None:
-    model = applied("fixup", Residual(2), setting(digits))
-    twin = copy.deepcopy(model)
-    fine_tune(twin, digits.train, 1, 64, 0.05, 0.0, seed=0, flip=False)
-    moved = [name for (name, a), b in zip(model.named_parameters(), twin.parameters(), strict=True) if not a.equal(b)]
-    assert any("fixup_scale" in name for name in moved)
-    assert any("fixup_before" in name for name in moved)
-    x = next(digits.test.batches(4))[0]
-    assert not model(x).any()
-    assert twin(x).any()
-
-
-def test_evaluation_sees_the_scalars() -> None:
-    """Zeros are equal channels, but those that scalars make different must not be computed once."""
-    digits = load_images("digits")
-    model, graph = Subject("bnfree", 2, "").build(32, 10)
-    initializer("fixup").apply(model, Setting("", graph, digits, 32, torch.Generator().manual_seed(0)))
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            if "fixup" in name or "classifier" in name:
-                p.add_(0.1 * torch.randn(p.shape))
-    x, y = next(digits.test.batches(8))
-    with torch.no_grad():
-        expected = (copy.deepcopy(model).eval()(x).argmax(1) == y).float().mean().item()
-    assert accuracies(model, [(x, y)])[0] == expected
-
-
-def test_fixup_refuses_batch_norm(digits: ImageTask) -> None:
-    with pytest.raises(ValueError, match="FixUp is for networks without batch norm, and this one has 4"):
-        applied("fixup", chain(norm=True), setting(digits))
-
-
-@pytest.mark.parametrize("name", ["vit_b_16", "swin_t"])
-def test_fixup_refuses_attention_in_one_function(name: str, digits: ImageTask) -> None:
-    model, graph = Subject(name, 0, name).build(32, 10)
-    with pytest.raises(ValueError, match="attention of this network is a single function"):
-        initializer("fixup").apply(model, Setting(name, graph, digits, 32, torch.Generator()))
-
-
-@pytest.mark.slow
-def test_fixup_trains_resnet50_without_batch_norm() -> None:
-    """That of torchvision, in 144 steps. At 0.1, the paper's learning rate, it is lost after 115 steps of this kind."""
-    digits = load_images("digits", None, 16)
-    model = applied("fixup", resnet50_bnfree(10), setting(digits, size=16))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9)
-    for epoch in range(8):
-        for x, y in digits.train.shuffled(64, 0, epoch):
-            optimizer.zero_grad()
-            F.cross_entropy(model(x), y).backward()
-            optimizer.step()
-    assert accuracies(model, digits.test.batches())[0] > 0.5
 
 
 # Orthogonal weights

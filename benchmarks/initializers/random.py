@@ -21,9 +21,14 @@ def he(model: nn.Module, setting: Setting) -> None:
     """
     for module in model.modules():
         if isinstance(module, _ConvNd | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=setting.generator)
-            if module.bias is not None:
-                module.bias.zero_()
+            weight, bias = module.weight, module.bias
+        elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+            weight, bias = module.in_proj_weight, module.in_proj_bias  # of queries, keys and values
+        else:
+            continue
+        nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=setting.generator)
+        if bias is not None:
+            bias.zero_()
 
 
 def orth(model: nn.Module, setting: Setting) -> None:
