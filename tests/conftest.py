@@ -15,6 +15,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # set before torch is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(scope="session")
+def digits() -> Any:
+    """Of 8 pixels, for small networks; modules whose networks need more have their own."""
+    from ghn_models.images import load_images
+
+    return load_images("digits", None, 8)
+
+
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A single worker of a run is this process, which can be looked into and starts at once."""

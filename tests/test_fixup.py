@@ -20,11 +20,6 @@ from ghn_models.images import ImageTask, load_images
 from tests.initializing import applied, chain, setting
 
 
-@pytest.fixture(scope="module")
-def digits() -> ImageTask:
-    return load_images("digits", None, 8)
-
-
 class Residual(nn.Module):
     """ResNet of the CIFAR kind (He et al., 2016) without batch norm: 2 layers in each block, and two others."""
 

@@ -26,12 +26,6 @@ from benchmarks.scorers import SCORERS
 from ghn_models.images import ImageTask, load_images
 from tests.initializing import applied, chain, setting
 
-
-@pytest.fixture(scope="module")
-def digits() -> ImageTask:
-    return load_images("digits", None, 8)
-
-
 # He
 
 
