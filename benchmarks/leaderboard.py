@@ -11,7 +11,6 @@ results.
 
 import json
 import secrets
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ from benchmarks.record import Record, RecordError, frame, in_folder, plan_jobs, 
 from benchmarks.runs import Job, Plan, check_device, context, evaluate
 from benchmarks.scorers import SCORES, by_accuracy
 from benchmarks.tables import leaderboard, to_csv, to_markdown
-from deepnets.storage import FileError
+from deepnets.exit_codes import exit_code
 
 _ROOT = Path("leaderboards")
 _DATASETS = "datasets.json"
@@ -349,13 +348,12 @@ _Command = (
 
 
 def main() -> int:
-    """The command; 2 if it was given something it cannot use, 1 if something is wrong with what it checks."""
-    command: Any = tyro.cli(_Command, prog="python -m benchmarks.leaderboard", description=__doc__)
-    try:
-        return int(command.run())
-    except (ValueError, FileError, OSError, shutil.Error) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """The command; 1 if something is wrong with what it checks, and see `exit_code`."""
+    return exit_code(lambda: _command().run())
+
+
+def _command() -> Any:
+    return tyro.cli(_Command, prog="python -m benchmarks.leaderboard", description=__doc__)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from tyro.conf import Positional
 
 from benchmarks.checks import problems
 from benchmarks.record import Record, RecordError, frame, in_folder, read
+from deepnets.exit_codes import exit_code
 
 TOLERANCES = (0.0, 0.01, 0.02)
 
@@ -97,16 +98,16 @@ class Options:
 
 
 def main() -> int:
-    """The command; 2 if it was given something it cannot use."""
+    """The command, see `exit_code`."""
+    return exit_code(_main)
+
+
+def _main() -> int:
     options = tyro.cli(Options, prog="python -m benchmarks.lr_sensitivity", description=__doc__)
-    try:
-        if len(options.folders) < 2:
-            raise RecordError("give the folders of two runs or more")
-        runs = [read(in_folder(folder)) for folder in options.folders]
-        result = sensitivity(by_learning_rate(runs))
-    except RecordError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if len(options.folders) < 2:
+        raise RecordError("give the folders of two runs or more")
+    runs = [read(in_folder(folder)) for folder in options.folders]
+    result = sensitivity(by_learning_rate(runs))
     record = runs[0][0]
     print(f"{record['model']['name']} on {record['dataset']['name']}: learning rate {result.lr:g} is best on average")
     print(f"top1 {100 * result.mean:.2f}, with the best learning rate of each network {100 * result.own:.2f}")

@@ -38,7 +38,7 @@ from benchmarks.studies.report import make as make_study
 from benchmarks.studies.study import Study
 from benchmarks.tables import summary
 from deepnets import provenance
-from deepnets.storage import FileError
+from deepnets.exit_codes import exit_code
 from ghn_models import checkpoints
 from ghn_models.images import load_images
 
@@ -248,7 +248,30 @@ def options_class() -> type:
 
 
 def main() -> int:
-    """The command; 2 if it was given something it cannot use."""
+    """The command, see `exit_code`."""
+    return exit_code(_main)
+
+
+def _main() -> int:
+    options = _parsed()
+    command = ["python", "-m", "benchmarks.run", *sys.argv[1:]]
+    _check_settings(options)
+    if options.protocol in STUDIES:
+        report, text = study(options, getattr(options, options.protocol), command)
+        print(f"{text}\nreport: {report}")
+        return 0
+    runs = list(_runs(options))
+    for one, settings in runs:
+        _possible(plan_of(one, settings))  # what cannot be done is said before the first run
+    for one, settings in runs:
+        path, made = run(one, settings, command)
+        print(f"{summary(made)}\nrecord: {path}")
+        if made["status"] != "dev":
+            print(f"to put it on the leaderboard: python -m benchmarks.leaderboard submit {path.parent}")
+    return 0
+
+
+def _parsed() -> Any:
     protocols, studies = (
         "\n".join(f"    {name:<12}  {kind.about}" for name, kind in some.items()) for some in (PROTOCOLS, STUDIES)
     )
@@ -257,29 +280,7 @@ def main() -> int:
     description = (
         f"{__doc__}\nModels:\n\n{models}\n{others}\nProtocols:\n\n{protocols}\n\nStudies of a GHN:\n\n{studies}\n"
     )
-    options: Any = tyro.cli(options_class(), prog="python -m benchmarks.run", description=description)
-    command = ["python", "-m", "benchmarks.run", *sys.argv[1:]]
-    try:
-        _check_settings(options)
-        if options.protocol in STUDIES:
-            report, text = study(options, getattr(options, options.protocol), command)
-            print(f"{text}\nreport: {report}")
-            return 0
-        runs = list(_runs(options))
-        for one, settings in runs:
-            _possible(plan_of(one, settings))  # what cannot be done is said before the first run
-        for one, settings in runs:
-            path, made = run(one, settings, command)
-            print(f"{summary(made)}\nrecord: {path}")
-            if made["status"] != "dev":
-                print(f"to put it on the leaderboard: python -m benchmarks.leaderboard submit {path.parent}")
-    except (ValueError, FileError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
-    return 0
+    return tyro.cli(options_class(), prog="python -m benchmarks.run", description=description)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from tyro.conf import Positional
 
 from benchmarks.pedestrians import ENDING, IMAGES, MARK, MASKS
+from deepnets.exit_codes import exit_code
 
 Pixels = NDArray[np.float64]
 Area = NDArray[np.bool_]
@@ -123,13 +124,13 @@ def _figure(
 
 
 def main() -> int:
-    """The command; 2 if it was given something it cannot use."""
-    try:
-        options = tyro.cli(Synthetic, prog="python -m benchmarks.synthetic_pedestrians", description=__doc__)
-        draw(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """The command, see `exit_code`."""
+    return exit_code(_main)
+
+
+def _main() -> int:
+    options = tyro.cli(Synthetic, prog="python -m benchmarks.synthetic_pedestrians", description=__doc__)
+    draw(options)
     print(f"{options.num} synthetic images in {options.folder}")
     return 0
 

@@ -15,6 +15,8 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
+from deepnets.exit_codes import exit_code
+
 
 @dataclass(frozen=True)
 class Generate:
@@ -164,7 +166,10 @@ class Plot:
         from deepnets.network_file import open_graphs
 
         file = open_graphs(self.file)
-        index = file.check_index(self.index)
+        try:
+            index = file.check_index(self.index)
+        except IndexError as error:
+            raise ValueError(error) from None
         graph = file.graph(index)
         out = Path(f"{file.header.split}_{index}.png") if self.out is None else self.out
         _refuse_existing([out], self.overwrite)
@@ -287,23 +292,14 @@ def _refuse_existing(paths: list[Path], overwrite: bool) -> None:
             raise FileExistsError(f"{path} exists already; name another path or ask to overwrite it (--overwrite)")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command and exit: 0 for success, 1 for a damaged file, 2 for bad input."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command: 0 for success, 1 for a damaged file, and see `exit_code`."""
     signal.signal(signal.SIGTERM, _terminate)
-    command = tyro.cli(Command, prog="deepnets", description="Architecture graphs of DeepNets-1M.", args=arguments)
-    try:
-        sys.exit(command.run())
-    except OSError as error:
-        reason = f"{error.filename}: {error.strerror}" if error.filename else error
-        print(f"deepnets: {reason}", file=sys.stderr)
-        sys.exit(2)
-    except (ValueError, IndexError) as error:
-        print(f"deepnets: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        continues = "; the same command continues the work" if isinstance(command, Generate) else ""
-        print(f"deepnets: interrupted{continues}", file=sys.stderr)
-        sys.exit(130)
+    return exit_code(lambda: _command(arguments).run())
+
+
+def _command(arguments: list[str] | None) -> Any:
+    return tyro.cli(Command, prog="deepnets", description="Architecture graphs of DeepNets-1M.", args=arguments)
 
 
 def _terminate(signum: int, frame: Any) -> None:
@@ -312,4 +308,4 @@ def _terminate(signum: int, frame: Any) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

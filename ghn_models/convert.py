@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Literal, NoReturn
 import torch
 from torch import Tensor
 
+from deepnets.exit_codes import exit_code
 from deepnets.uninitialized import without_storage
 from ghn_models import checkpoints
 from ghn_models.checkpoints import CheckpointError
@@ -237,7 +238,11 @@ def download(name: str) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; 2 if it was given something it cannot use."""
+    """The command, see `exit_code`."""
+    return exit_code(lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m ghn_models.convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -251,18 +256,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--allow-unpinned", action="store_true", help="accept a file without a known hash")
     args = parser.parse_args(arguments)
     folder = args.out or checkpoints.cache() / args.name
-    try:
-        if (folder / checkpoints.CONFIG).exists():
-            raise CheckpointError(f"{folder} has a checkpoint; choose another folder with --out")
-        if not args.trust:
-            raise CheckpointError(
-                f"{args.name} is a pickle, which could be harmful; say that you trust it with --trust"
-            )
-        path = download(args.name) if args.hub else args.file
-        convert(args.name, path, folder, args.trust, args.sha256, args.allow_unpinned)
-    except (CheckpointError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if (folder / checkpoints.CONFIG).exists():
+        raise CheckpointError(f"{folder} has a checkpoint; choose another folder with --out")
+    if not args.trust:
+        raise CheckpointError(f"{args.name} is a pickle, which could be harmful; say that you trust it with --trust")
+    path = download(args.name) if args.hub else args.file
+    convert(args.name, path, folder, args.trust, args.sha256, args.allow_unpinned)
     print(f"{args.name} is in {folder}; ghn_models.load({args.name!r}) reads it from there")
     return 0
 

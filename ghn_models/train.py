@@ -23,13 +23,14 @@ import torch.distributed as dist
 import tyro
 
 from deepnets import provenance
+from deepnets.exit_codes import exit_code
 from ghn_models import checkpoints
 from ghn_models.checkpoints import CheckpointError
-from ghn_models.images import ImageError, ImageTask, load_images
+from ghn_models.images import ImageTask, load_images
 from ghn_models.registry import create
 from ghn_models.training.architectures import ArchitecturePool
 from ghn_models.training.curves import plot_curves
-from ghn_models.training.loop import LATEST, SETTINGS, Ranks, Trainer, TrainingError
+from ghn_models.training.loop import LATEST, SETTINGS, Ranks, Trainer
 from ghn_models.training.recipes import RECIPES, Recipe
 
 
@@ -152,13 +153,12 @@ def _claim(out: Path, about: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """The command; 2 if it was given something it cannot use."""
-    options = tyro.cli(Train, prog="python -m ghn_models.train", description=__doc__)
-    try:
-        best = train(options)
-    except (ImageError, TrainingError, CheckpointError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """The command, see `exit_code`."""
+    return exit_code(_main)
+
+
+def _main() -> int:
+    best = train(tyro.cli(Train, prog="python -m ghn_models.train", description=__doc__))
     if int(os.environ.get("RANK", 0)) == 0:
         print(f"best weights: {best}, accuracy {checkpoints.about(best)['val_accuracy']:.3f} on validation networks")
     if dist.is_initialized():
