@@ -349,11 +349,7 @@ _Command = (
 
 def main() -> int:
     """The command; 1 if something is wrong with what it checks, and see `exit_code`."""
-    return exit_code(lambda: _command().run())
-
-
-def _command() -> Any:
-    return tyro.cli(_Command, prog="python -m benchmarks.leaderboard", description=__doc__)
+    return exit_code(lambda: tyro.cli(_Command, prog="python -m benchmarks.leaderboard", description=__doc__).run())
 
 
 if __name__ == "__main__":

@@ -295,11 +295,8 @@ def _refuse_existing(paths: list[Path], overwrite: bool) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command: 0 for success, 1 for a damaged file, and see `exit_code`."""
     signal.signal(signal.SIGTERM, _terminate)
-    return exit_code(lambda: _command(arguments).run())
-
-
-def _command(arguments: list[str] | None) -> Any:
-    return tyro.cli(Command, prog="deepnets", description="Architecture graphs of DeepNets-1M.", args=arguments)
+    about = "Architecture graphs of DeepNets-1M."
+    return exit_code(lambda: tyro.cli(Command, prog="deepnets", description=about, args=arguments).run())
 
 
 def _terminate(signum: int, frame: Any) -> None:
