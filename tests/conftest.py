@@ -25,8 +25,11 @@ def digits() -> Any:
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A single worker of a run is this process, which can be looked into and starts at once."""
+    """A single worker of a run is this process, which can be looked into, starts at once and keeps nothing."""
     from benchmarks import execution
+    from benchmarks.runs import context
+
+    context.cache_clear()
 
     @contextmanager
     def here() -> Iterator[Workers]:

@@ -89,7 +89,6 @@ def test_a_file_of_scores(tmp_path: Path, truth: Path) -> None:
 
 def test_truth_is_accuracy_after_training() -> None:
     """Of the same network, whatever scores it."""
-    context.cache_clear()
     job = replace(PLAN, groups=("test",)).jobs()[4]
     settings = nas.Settings("training", epochs=0.1)
     rows = [evaluate(replace(PLAN, model=model, settings=settings), job) for model in ("params", "randinit")]
@@ -100,14 +99,12 @@ def test_truth_is_accuracy_after_training() -> None:
 
 
 def test_truth_does_not_depend_on_the_thread_that_builds_the_next_network() -> None:
-    context.cache_clear()
     plan = replace(PLAN, settings=nas.Settings("training", epochs=0.1), groups=("test",), num=2)
     ahead = [row["truth"] for _, row in execution._one_ahead(plan, plan.jobs())]
     assert ahead == [evaluate(plan, job)["truth"] for job in plan.jobs()]
 
 
 def test_published_truth_and_counted_parameters_cannot_be_made_up() -> None:
-    context.cache_clear()
     plan = Plan("nas", nas.Settings(), "params", "digits", ("torchvision74",), num=3)
     rows = [
         {"group": job.group, "index": job.index, "repeat": 0, "name": subjects(job.group)[job.index].name, "params": 7,

@@ -1,6 +1,5 @@
 """Runs: resumed, repeated and spread they give the same results; what fails is counted; bad input is one sentence."""
 
-import gc
 import json
 import os
 import random
@@ -8,9 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,22 +22,15 @@ from benchmarks import run as command
 from benchmarks.execution import RunFolder, compute
 from benchmarks.initializers import METHODS, Setting, Untrained
 from benchmarks.networks import Subject, subject
-from benchmarks.protocol import Case, Protocol
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.protocols.no_finetune import Settings
 from benchmarks.run import Run, plan_of
-from benchmarks.runs import Job, Plan, Row, context
-from deepnets.executors import Workers
+from benchmarks.runs import Job, Row, context
 from deepnets.storage import FileError
 from ghn_models import checkpoints, create
+from tests.running import PLAN, folder, scored
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
-PLAN = Plan("no_finetune", Settings(), "randinit", "digits", ("test", "bnfree"), num=2, seed=3)
-
-
-@pytest.fixture(autouse=True)
-def _forget_models() -> None:
-    context.cache_clear()
 
 
 @pytest.fixture
@@ -56,20 +45,9 @@ def same_twice(a: list[Row], b: list[Row]) -> bool:
     return [{**row, "seconds": 0} for row in a] == [{**row, "seconds": 0} for row in b]
 
 
-def folder(path: Path, plan: Plan = PLAN) -> RunFolder:
-    return RunFolder(path, records.identity(plan, context(plan)))
-
-
-def scored(row: Callable[[Case], dict[str, float]], monkeypatch: pytest.MonkeyPatch, batch_size: int = 64) -> None:
-    """Replace what the protocol measures by something quick."""
-    context.cache_clear()
-    kind: Protocol = replace(PROTOCOLS["no_finetune"], evaluate=lambda case, settings: row(case), batch_size=batch_size)
-    monkeypatch.setitem(PROTOCOLS, "no_finetune", kind)
-
-
 def test_parameters_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each network and repetition has random numbers of its own, which depend on the seed of the run."""
-    scored(lambda case: {"top1": float(next(case.model.parameters()).sum()) + case.seed, "top5": 0.0}, monkeypatch)
+    scored(lambda case: {"top1": next(case.model.parameters()).sum().item() + case.seed, "top5": 0.0}, monkeypatch)
     jobs = [Job("test", 0, 0), Job("test", 1, 0), Job("test", 0, 1), Job("bnfree", 0, 0)]
     plans = [PLAN, replace(PLAN, seed=4)]
     values = [runs.evaluate(plan, job)["top1"] for plan in plans for job in jobs]
@@ -129,73 +107,10 @@ def test_dask_gives_the_same(tmp_path: Path) -> None:
 
 def test_one_network_ahead_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU: a thread builds the next network."""
-    scored(lambda case: {"top1": float(next(case.model.parameters()).sum()), "top5": 0.0}, monkeypatch)
+    scored(lambda case: {"top1": next(case.model.parameters()).sum().item(), "top5": 0.0}, monkeypatch)
     jobs = PLAN.jobs()
     ahead = [row for _, row in execution._one_ahead(PLAN, jobs)]
     assert same_twice(ahead, [runs.evaluate(PLAN, job) for job in jobs])
-
-
-def test_memory_that_the_next_network_takes_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    alive: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-    build = Subject.build
-
-    def counted(self: Subject, image_size: int, num_classes: int, initialize: bool = True) -> tuple[nn.Module, Any]:
-        model, graph = build(self, image_size, num_classes, initialize)
-        alive.add(model)
-        return model, graph
-
-    def full(case: Case) -> dict[str, float]:
-        gc.collect()
-        time.sleep(0.2)  # for the next network to be there
-        if case.batch_size == 64 and len(alive) > 1:
-            raise torch.OutOfMemoryError
-        return {"top1": 0.5, "top5": 0.5}
-
-    monkeypatch.setattr(Subject, "build", counted)
-    scored(full, monkeypatch)
-    assert [row["batch_size"] for _, row in execution._one_ahead(PLAN, PLAN.jobs())] == [64] * 4
-
-
-@pytest.mark.parametrize("sizes", [[64, 32, 16, 8], [2]])
-def test_the_last_network_has_all_of_the_memory(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was made beside the one before it, which took too much; some protocols have no smaller batch."""
-    scored(lambda case: {"top1": 0.5, "top5": 0.5}, monkeypatch, sizes[0])
-    assert context(PLAN).protocol.batch_sizes == sizes
-    prepare, failed = runs.prepare, []
-
-    def hungry(plan: Plan, job: Job) -> runs.Prepared:
-        if job == plan.jobs()[-1] and not failed:
-            failed.append(job)
-            raise torch.OutOfMemoryError
-        return prepare(plan, job)
-
-    monkeypatch.setattr(execution, "prepare", hungry)
-    rows = [row for _, row in execution._one_ahead(PLAN, PLAN.jobs())]
-    assert failed
-    assert [(row["status"], row["batch_size"]) for row in rows] == [("ok", sizes[0])] * 4
-
-
-def test_initialisers_that_learn_have_the_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    scored(lambda case: {"top1": 0.5, "top5": 0.5}, monkeypatch)
-    monkeypatch.setattr(execution, "_one_ahead", lambda plan, jobs: iter([("ahead", {})]))
-    monkeypatch.setattr(execution, "evaluate", lambda plan, job: {"alone": True})
-    for model, alone in (("gradinit.3", True), ("metainit", True), ("randinit", False)):
-        plan = replace(PLAN, model=model)
-        monkeypatch.setattr(execution, "context", lambda _, plan=plan: context(plan))  # images stay on the CPU
-        results = list(execution._results(replace(plan, device="cuda"), plan.jobs(), None, None))
-        assert (results[0][1] == {"alone": True}) == alone
-
-
-@pytest.mark.parametrize(
-    "error", [RuntimeError("std::bad_alloc"), OSError(12, "Cannot allocate memory"), MemoryError()], ids=str
-)
-def test_all_that_says_that_memory_is_short(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    def short(case: Case) -> dict[str, float]:
-        raise error
-
-    scored(short, monkeypatch)
-    row, fits = runs.attempt(PLAN, PLAN.jobs()[0], 64)
-    assert (row["status"], fits) == ("failed", False)
 
 
 def test_learning_sees_few_labels_where_few_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,65 +152,6 @@ def test_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (test["networks"], test["failed"]) == (2, 1)
     assert (test["top1"]["mean"], test["top1"]["max"], test["top5"]["mean"]) == (0.25, 0.5, 0.5)
     assert b"no such layer" in table
-
-
-def test_short_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
-
-    def hungry(case: Case) -> dict[str, float]:
-        sizes.append(case.batch_size)
-        if case.batch_size > 16:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return {"top1": 0.1, "top5": 0.5}
-
-    scored(hungry, monkeypatch)
-    row = runs.evaluate(PLAN, Job("test", 0, 0))
-    assert (row["status"], row["batch_size"], sizes) == ("ok", 16, [64, 32, 16])
-    scored(lambda case: hungry(replace(case, batch_size=99)), monkeypatch)
-    row = runs.evaluate(PLAN, Job("test", 0, 0))
-    assert (row["status"], row["batch_size"]) == ("failed", 8)
-    assert "out of memory" in row["reason"]
-
-
-def test_short_memory_halves_the_batches_of_initialisers(monkeypatch: pytest.MonkeyPatch) -> None:
-    shares: list[float] = []
-
-    def hungry(model: nn.Module, setting: Setting) -> None:
-        shares.append(setting.batch_share)
-        if setting.batch_share > 0.25:
-            raise torch.OutOfMemoryError
-
-    scored(lambda case: {"top1": 0.1, "top5": 0.5}, monkeypatch)
-    monkeypatch.setitem(METHODS, "randinit", hungry)
-    row = runs.evaluate(PLAN, Job("test", 0, 0))
-    assert (row["status"], row["batch_size"], shares) == ("ok", 16, [1.0, 0.5, 0.25])
-
-
-def test_what_needs_more_than_its_share_of_memory_is_evaluated_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes: list[tuple[str, int]] = []
-
-    def hungry(case: Case) -> dict[str, float]:
-        sizes.append((case.subject.name, case.batch_size))
-        if case.subject.name == "test/0" and case.batch_size > 32:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return {"top1": 0.1, "top5": 0.5}
-
-    @contextmanager
-    def alone() -> Iterator[Workers]:
-        sizes.append(("alone", 0))
-        yield Workers(None, 1)
-
-    monkeypatch.setattr(execution, "fresh_processes", alone)
-    scored(hungry, monkeypatch)
-    rows = compute(PLAN, folder(tmp_path), None, 1)
-    assert [(row["name"], row["status"], row["batch_size"]) for row in rows] == [
-        *(("test/0", "ok", 32), ("test/1", "ok", 64)),
-        *(("bnfree/0", "ok", 64), ("bnfree/1", "ok", 64)),
-    ]
-    assert sizes[:4] == [(row["name"], 64) for row in rows]
-    assert sizes[4:] == [("alone", 0), ("test/0", 64), ("alone", 0), ("test/0", 32)]
 
 
 def test_a_folder_is_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
