@@ -98,7 +98,7 @@ def _names(record: Record) -> Problems:
         yield f"its settings are none of {kind.name}, such as {usual}"
     else:
         try:
-            kind.read_settings(settings)
+            kind.check_groups(kind.read_settings(settings), tuple(record["networks"]))
         except ValueError as error:
             yield f"its settings are none of {kind.name} ({error})"
     for group, count in record["networks"].items():

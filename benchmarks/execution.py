@@ -16,7 +16,7 @@ from benchmarks.folders import claimed
 from benchmarks.networks import GENERATOR
 from benchmarks.protocol import ROW_COLUMNS
 from benchmarks.protocols import protocol
-from benchmarks.runs import Job, Plan, Prepared, Row, attempt, context, evaluate, prepare
+from benchmarks.runs import Batches, Job, Plan, Prepared, Row, Stage, attempt, context, evaluate, prepare
 from deepnets.executors import fresh_processes, workers
 from deepnets.files import append_line
 
@@ -132,22 +132,22 @@ def _until_unfit(plan: Plan, waiting: deque[Job], processes: int | None) -> Iter
 
 
 def _alone(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
-    """Results of one job at a time; those that do not fit into all of the memory are tried again with half the batch.
+    """Results of one job at a time; those that do not fit into all of the memory are tried again with smaller batches.
 
     Each time in a new process: PyTorch does not free what a second derivative that failed had built.
     """
-    sizes = context(plan).protocol.batch_sizes
-    for batch_size in sizes:
-        if not jobs:
-            return
+    here = context(plan)
+    trials = [(job, here.batches) for job in jobs]
+    while trials:
         unfit = []
         with fresh_processes() as those:
-            for job, (row, fits) in those.compute(partial(_with_all_memory, plan, batch_size), jobs):
-                if fits or batch_size == sizes[-1]:
+            for (job, batches), (row, short) in those.compute(partial(_with_all_memory, plan), trials):
+                smaller = None if short is None else here.smaller(batches, short)
+                if smaller is None:
                     yield job, row
                 else:
-                    unfit.append(job)
-        jobs = unfit
+                    unfit.append((job, smaller))
+        trials = unfit
 
 
 def _on_cluster(plan: Plan, job: Job) -> Row:
@@ -165,15 +165,15 @@ def _with_share(plan: Plan, share: float, job: Job) -> Row | None:
     if _reached_limit:
         return None
     memory.limit(share)
-    row, fits = attempt(plan, job, context(plan).protocol.batch_size)
-    _reached_limit = not fits
-    return row if fits else None
+    row, short = attempt(plan, job, context(plan).batches)
+    _reached_limit = short is not None
+    return None if _reached_limit else row
 
 
-def _with_all_memory(plan: Plan, batch_size: int, job: Job) -> tuple[Row, bool]:
+def _with_all_memory(plan: Plan, trial: tuple[Job, Batches]) -> tuple[Row, Stage | None]:
     memory.limit()
     memory.return_what_is_freed()
-    return attempt(plan, job, batch_size)
+    return attempt(plan, *trial)
 
 
 def _one_ahead(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
@@ -188,7 +188,7 @@ def _one_ahead(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
         except Exception as error:  # raised again where it is counted
             return error
 
-    batch_size = context(plan).protocol.batch_size
+    batches = context(plan).batches
     with ThreadPoolExecutor(1) as pool:
 
         def begin(i: int) -> list[Future[Prepared | Exception]]:
@@ -198,8 +198,8 @@ def _one_ahead(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
         for i, job in enumerate(jobs):
             prepared = following.pop().result()
             following = begin(i + 1)
-            row, fits = attempt(plan, job, batch_size, prepared)
-            if not fits:
+            row, short = attempt(plan, job, batches, prepared)
+            if short is not None:
                 wait(following)
                 following.clear()
                 del prepared

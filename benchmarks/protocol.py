@@ -52,6 +52,7 @@ class Case(Generic[TaskType]):
         seed: of everything random; depends on the run's seed, the network and the repetition.
         subject: which network it is.
         scorer: what scores it, if the protocol is about scores.
+        classifier_fits: the classifier was initialised for these classes, and belongs to the initialisation.
     """
 
     model: nn.Module
@@ -60,6 +61,7 @@ class Case(Generic[TaskType]):
     seed: int
     subject: Subject
     scorer: "Callable[[Case], float]"
+    classifier_fits: bool = False
 
     @property
     def evaluation_batch(self) -> int:

@@ -8,7 +8,6 @@ those of convolutions, linear layers and attention.
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,14 +26,6 @@ _JACOBIAN_EPSILON = 1e-5
 Proxy = Callable[[nn.Module, Tensor, Tensor], Tensor | float]
 
 
-@dataclass(frozen=True)
-class Score:
-    """What a proxy says of a network: a value, or NaN and the reason."""
-
-    value: float
-    reason: str = ""
-
-
 PROXIES: dict[str, Proxy] = {}
 
 
@@ -43,7 +34,7 @@ def _proxy(function: Proxy) -> Proxy:
     return function
 
 
-def score(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> Score:
+def score(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> float:
     """What a proxy says of a network.
 
     Args:
@@ -53,24 +44,11 @@ def score(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> Score:
         labels: (B,) classes.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or the proxy has no finite value for this network.
+        Exception: whatever the network raises.
     """
     if name not in PROXIES:
         raise ValueError(f"there is no proxy {name!r}; accepted: {', '.join(PROXIES)}")
-    try:
-        return Score(value_of(name, model, images, labels))
-    except Exception as error:
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        return Score(math.nan, " ".join(f"{kind}{error}".split())[:200])
-
-
-def value_of(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """The value of `score`, for those who count failures themselves.
-
-    Raises:
-        ValueError: the proxy has no value for this network.
-        Exception: whatever the network raises.
-    """
     with batch_statistics(model):
         found = PROXIES[name](model, images, labels)
     value = float(found.detach() if isinstance(found, Tensor) else found)

@@ -25,7 +25,7 @@ import tyro
 from benchmarks import record
 from benchmarks.execution import RunFolder, compute
 from benchmarks.initializers import MODELS
-from benchmarks.initializers.ghn import SUFFIX, Untrained, find_weights, is_ghn, predictor
+from benchmarks.initializers.ghn import SUFFIX, Untrained, find_weights, is_ghn, parsed, predictor
 from benchmarks.networks import check_group
 from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS, protocol
@@ -105,7 +105,7 @@ def run(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, Reco
     content = record.identity(plan, here)
     out = options.out or Path("results") / record.run_id(content)
     # Results of one run come from one kind of machine and one version of the code.
-    where = {"device": plan.device, "versions": provenance.versions(), "commit": provenance.commit()}
+    where = {"device": plan.device, "versions": provenance.versions(), "commit": provenance.code()}
     rows = compute(plan, RunFolder(out, {**content, **where}), options.scheduler, options.workers)
     made, table = record.make(plan, here, rows, command)
     path = out / f"{made['run_id']}.json"
@@ -155,7 +155,7 @@ def plan_of(options: Run, settings: Any) -> Plan:
     for name, value in (("seed", options.seed), ("orth_layer", options.orth_layer)):
         if not 0 <= value < 2**63:
             raise ValueError(f"{name} is {value}; it must be from 0 to 2^63 - 1")
-    if options.random_weights and not is_ghn(options.model.removesuffix(SUFFIX)):
+    if options.random_weights and not is_ghn(parsed(options.model)[0]):
         raise ValueError(f"--random-weights is for GHNs, and {options.model} is none; accepted: as in --model ghn3_l")
     dataset = (kind.dataset or _trained_on(options)) if options.dataset is None else options.dataset
     return Plan(
@@ -177,7 +177,7 @@ def plan_of(options: Run, settings: Any) -> Plan:
 
 def _trained_on(options: Run) -> str:
     """The data set that a GHN was trained on; digits for those that were not trained."""
-    base = options.model.removesuffix(SUFFIX)
+    base, _ = parsed(options.model)
     if options.random_weights or not is_ghn(base):
         return "digits"
     return str(checkpoints.about(find_weights(base)).get("dataset", "digits"))
@@ -221,7 +221,7 @@ def _kinds() -> Iterator[tuple[str, Protocol | Study]]:
 def _runs(options: Any) -> Iterator[tuple[Run, Any]]:
     """Options and settings of each protocol that is to be run."""
     together = options.protocol == "all"
-    if options.orth_layer and not options.model.endswith(SUFFIX):
+    if options.orth_layer and not parsed(options.model)[1]:
         raise ValueError(f"--orth-layer is for GHNs that are made orthogonal, as ghn3_t{SUFFIX}, not {options.model}")
     for name in _EVERY if together else (options.protocol,):
         settings = getattr(options, name, None) or protocol(name).settings()

@@ -4,9 +4,9 @@ import gc
 import time
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from benchmarks.scorers import Scorer, by_accuracy, scorer
 from deepnets.sampling import SPLITS
 from ghn_models.images import ImageError, ImageTask
 from ghn_models.training.step import is_out_of_memory
+
+_SMALLEST_SHARE = 1 / 16  # of the batches of initialisers that learn
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,25 @@ def jobs_of(networks: dict[str, int], repeats: int) -> list[Job]:
 
 
 @dataclass(frozen=True)
+class Batches:
+    """How many images are looked at together: fewer where memory is short.
+
+    An initialiser that takes too much does not change how its network is trained afterwards.
+
+    Args:
+        size: of the protocol's batches.
+        share: of their usual batches, that initialisers which learn take.
+    """
+
+    size: int
+    share: float = 1.0
+
+
+Stage = Literal["prepare", "evaluate"]
+"""What memory was short for: a network and its first parameters, or the protocol."""
+
+
+@dataclass(frozen=True)
 class Context:
     """What a worker keeps from one line of results to the next."""
 
@@ -96,6 +117,18 @@ class Context:
     task: Task
     initializer: Initializer
     scorer: Scorer
+
+    @property
+    def batches(self) -> Batches:
+        """The usual ones."""
+        return Batches(self.protocol.batch_size)
+
+    def smaller(self, batches: Batches, stage: Stage) -> Batches | None:
+        """Half the batches where they were too large, if anything comes of that."""
+        if stage == "evaluate":
+            return replace(batches, size=batches.size // 2) if batches.size > self.protocol.batch_sizes[-1] else None
+        learns = self.initializer.learns and batches.share > _SMALLEST_SHARE
+        return replace(batches, share=batches.share / 2) if learns else None
 
 
 @lru_cache(1)
@@ -132,19 +165,19 @@ class Prepared:
     params: int
 
 
-def prepare(plan: Plan, job: Job, batch_share: float = 1.0) -> Prepared:
+def prepare(plan: Plan, job: Job, share: float = 1.0) -> Prepared:
     """Build the network of a job and give it its parameters.
 
     Args:
         plan: of the run.
         job: which network.
-        batch_share: how much of their usual batches initialisers that learn may take.
+        share: see `Batches`.
     """
     with GENERATOR:
-        return _prepare(plan, job, batch_share)
+        return _prepare(plan, job, share)
 
 
-def _prepare(plan: Plan, job: Job, batch_share: float) -> Prepared:
+def _prepare(plan: Plan, job: Job, share: float) -> Prepared:
     here = context(plan)
     network = subject(job.group, job.index)
     words = [plan.seed, zlib.crc32(job.group.encode()), job.index, job.repeat]
@@ -161,7 +194,7 @@ def _prepare(plan: Plan, job: Job, batch_share: float) -> Prepared:
         for name, member in zip(network.name.split("+"), members(model), strict=True):
             beta = here.protocol.beta(plan.settings)
             needed = here.protocol.needs_classifier
-            setting = Setting(name, graph, images, plan.image_size, generator, beta, initialize, batch_share, needed)
+            setting = Setting(name, graph, images, plan.image_size, generator, beta, initialize, share, needed)
             here.initializer.apply(member, setting)
     return Prepared(network, model.to(plan.device), seed % 2**31, params)
 
@@ -169,7 +202,7 @@ def _prepare(plan: Plan, job: Job, batch_share: float) -> Prepared:
 def evaluate(plan: Plan, job: Job) -> Row:
     """The results of a job. What a network cannot do is a result too: it failed, with the reason.
 
-    A network that does not fit into memory is tried again with half the batch.
+    A network that does not fit into memory is tried again with smaller batches.
 
     Args:
         plan: of the run.
@@ -177,21 +210,23 @@ def evaluate(plan: Plan, job: Job) -> Row:
     """
     if plan.device == "cpu":
         memory.limit()
-    start = time.perf_counter()
-    for batch_size in context(plan).protocol.batch_sizes:
-        row, fits = attempt(plan, job, batch_size)
-        if fits:
-            break
+    here, start = context(plan), time.perf_counter()
+    batches: Batches | None = here.batches
+    while batches is not None:
+        row, short = attempt(plan, job, batches)
+        batches = None if short is None else here.smaller(batches, short)
     return {**row, "seconds": time.perf_counter() - start}
 
 
-def attempt(plan: Plan, job: Job, batch_size: int, prepared: "Prepared | Exception | None" = None) -> tuple[Row, bool]:
-    """The results of a job with batches of this size, and whether it fits into memory.
+def attempt(
+    plan: Plan, job: Job, batches: Batches, prepared: "Prepared | Exception | None" = None
+) -> tuple[Row, Stage | None]:
+    """The results of a job with these batches, and what memory was short for, if it was.
 
     Args:
         plan: of the run.
         job: which network.
-        batch_size: of the protocol, or less.
+        batches: the usual ones, or less.
         prepared: the network, if it was built before, or what happened.
     """
     if plan.device == "cpu":
@@ -203,25 +238,29 @@ def attempt(plan: Plan, job: Job, batch_size: int, prepared: "Prepared | Excepti
         "index": job.index,
         "repeat": job.repeat,
         "name": subject(job.group, job.index).name,
-        "batch_size": batch_size,
+        "batch_size": batches.size,
     }
-    fits = True
+    stage: Stage = "prepare"
+    short: Stage | None = None
     try:
         if isinstance(prepared, Exception):
             raise prepared
         if prepared is None:
-            prepared = prepare(plan, job, batch_size / here.protocol.batch_size)
-        row["params"] = prepared.params
-        case = Case(prepared.model, here.task, batch_size, prepared.seed, prepared.subject, here.scorer)
-        done: Row = {"status": "ok", "reason": "", **here.protocol.evaluate(case, plan.settings)}
+            prepared = prepare(plan, job, batches.share)
+        row["params"], stage = prepared.params, "evaluate"
+        fits = here.initializer.makes_classifiers
+        case = Case(prepared.model, here.task, batches.size, prepared.seed, prepared.subject, here.scorer, fits)
+        remark = "" if batches.share == 1 else f"memory was short: initialised with {batches.share:.2g} of the batch"
+        done: Row = {"status": "ok", "reason": remark, **here.protocol.evaluate(case, plan.settings)}
     except Exception as error:
-        fits = not is_out_of_memory(error)
-        if fits and isinstance(error, ImageError | OSError):  # of no network in particular
+        if is_out_of_memory(error):
+            short = stage
+        elif isinstance(error, ImageError | OSError):  # of no network in particular
             raise
         error.__traceback__ = None  # which has all tensors that were there
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         done = {"status": "failed", "reason": reason}
-    return {**row, "seconds": time.perf_counter() - start, **done}, fits
+    return {**row, "seconds": time.perf_counter() - start, **done}, short
 
 
 def check_device(device: str) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 from benchmarks.evaluation import accuracies
 from benchmarks.initializers import Initializer, initializer
 from benchmarks.protocol import Case
-from benchmarks.proxies import PROXIES, value_of
+from benchmarks.proxies import PROXIES, score
 from ghn_models import checkpoints
 
 SCORES = "file-"
@@ -58,7 +58,7 @@ def recordable(name: str) -> str:
 def _proxy(name: str) -> Scorer:
     def of(case: Case) -> float:
         images, labels = next(iter(case.task.train.shuffled(case.evaluation_batch, case.seed, 0, 0, 0, False)))
-        return value_of(name, case.model, images, labels)
+        return score(name, case.model, images, labels)
 
     return of
 

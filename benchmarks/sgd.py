@@ -25,7 +25,7 @@ def fine_tune(
     flip: bool,
     decay: bool = False,
 ) -> bool:
-    """Train a network in place: SGD with momentum 0.9, images shifted by up to 4 pixels and mirrored.
+    """Train a network in place: SGD with momentum 0.9, images augmented as in `epochs_of`.
 
     Args:
         model: the network.
@@ -72,7 +72,10 @@ def seed_device(model: nn.Module, seed: int) -> None:
 
 
 def epochs_of(images: ImagePart, batch_size: int, seed: int, flip: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of one epoch after the other without end; images are shifted by up to 4 pixels and mirrored."""
+    """Batches of one epoch after the other without end.
+
+    Images in memory are shifted by up to 4 of their pixels, files are cropped at random; both are mirrored if `flip`.
+    """
     epoch = 0
     while True:
         yield from images.shuffled(batch_size, seed, epoch, 0, _CROP, flip)

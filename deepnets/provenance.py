@@ -1,5 +1,6 @@
 """Where results come from: versions, commit, machine."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -16,9 +17,20 @@ def commit() -> str | None:
     return head and head + "+changes" * bool(_git(here, "status", "--porcelain", "--untracked-files=no"))
 
 
+def code() -> str | None:
+    """The commit and a hash of what was changed since: equal if and only if tracked files are."""
+    found = commit()
+    if found is None or "+" not in found:
+        return found
+    changes = _git(Path(__file__).parent, "diff", "HEAD", "--binary") or ""
+    return f"{found}.{hashlib.sha256(changes.encode(errors='surrogateescape')).hexdigest()[:16]}"
+
+
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        found = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+        found = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, errors="surrogateescape", check=False
+        )
     except OSError:  # no git
         return None
     return found.stdout.strip() or None

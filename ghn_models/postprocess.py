@@ -73,5 +73,14 @@ def correlation_spread(weight: Tensor) -> Tensor:
 
 
 def _weights(model: nn.Module) -> list[Tensor]:
-    """Weights of convolutions and linear layers in order, without the classifier's."""
-    return [module.weight for module in model.modules() if isinstance(module, _ConvNd | nn.Linear)][:-1]
+    """Weights of convolutions and linear layers in order, without the classifier's.
+
+    Queries, keys and values of `nn.MultiheadAttention`, packed into one weight, count as a linear layer.
+    """
+    weights = []
+    for module in model.modules():
+        if isinstance(module, _ConvNd | nn.Linear):
+            weights.append(module.weight)
+        elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+            weights.append(module.in_proj_weight)
+    return weights[:-1]

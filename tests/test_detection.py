@@ -256,6 +256,8 @@ def test_other_bad_input(
     assert_refused(few, "detection needs pycocotools, which is not installed: pip", tmp_path, monkeypatch, capsys)
     with pytest.raises(ImageError, match="no pedestrians 'cifar10'; accepted: pennfudan, synthetic_pedestrians"):
         load_pedestrians("cifar10", drawn, 224)
+    with pytest.raises(ValueError, match=r"resnet18\+resnet34 is an ensemble, which cannot be a backbone"):
+        command.plan_of(command.Run("randinit", "detection", split=("resnet18+resnet34",)), detection.Settings())
     for wrong in ({"epochs": 0}, {"lr": float("nan")}, {"image_side": 8}):
         with pytest.raises(ValueError, match="must be"):
             detection.Settings(**wrong)

@@ -306,6 +306,17 @@ def test_orthogonal_weights() -> None:
             torch.testing.assert_close(q.T @ q, torch.eye(q.shape[1]), rtol=0, atol=1e-5)
 
 
+def test_attention_is_processed_too() -> None:
+    """Queries, keys and values have one weight together, which belongs to no linear layer."""
+    model = nn.Sequential(nn.TransformerEncoderLayer(16, 2, 32), nn.Linear(16, 10))
+    before = model[0].self_attn.in_proj_weight.detach().clone()
+    ghn_models.add_noise(model, beta=0.1)
+    packed = model[0].self_attn.in_proj_weight.detach()
+    assert not torch.equal(packed, before)
+    ghn_models.orthogonalize(model)
+    torch.testing.assert_close(packed.T @ packed, torch.eye(16), rtol=0, atol=1e-5)
+
+
 def test_noise_follows_correlation() -> None:
     weight = torch.randn(20, 6)
     correlations = torch.corrcoef(weight)

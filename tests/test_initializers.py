@@ -244,6 +244,30 @@ def test_pretrained_weights_for_other_classes(digits: ImageTask, tmp_path: Path)
     init.apply(source, replace(setting(digits, name="googlenet"), needs_classifier=True))
 
 
+def test_weights_of_a_deeper_network_do_not_fit(digits: ImageTask, tmp_path: Path) -> None:
+    """Though all that the network has is there, in the same shapes."""
+    save_tensors(torchvision.models.resnet34(num_classes=7), tmp_path / "deeper.safetensors")
+    model = torchvision.models.resnet18(num_classes=7)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=r"it has layer1.2.\w+.\w+, and the network does not"):
+        applied(f"pretrained:{tmp_path / 'deeper.safetensors'}", model, setting(digits))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_names_in_the_files_of_densenets(digits: ImageTask, tmp_path: Path) -> None:
+    """As torchvision offers them: features.denseblock1.denselayer1.norm.1.weight."""
+    source = torchvision.models.densenet121(num_classes=7)
+    state = {
+        re.sub(r"(norm|conv)([12])", r"\1.\2", k) if "denselayer" in k else k: v for k, v in source.state_dict().items()
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in state
+    save_file(state, tmp_path / "densenet121.safetensors")
+    model = applied(
+        f"pretrained:{tmp_path}", torchvision.models.densenet121(num_classes=7), setting(digits, name="densenet121")
+    )
+    assert all(map(torch.equal, model.state_dict().values(), source.state_dict().values()))
+
+
 def test_files_that_are_no_weights(digits: ImageTask, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="neither a file of weights"):
         initializer(f"pretrained:{tmp_path}")

@@ -116,6 +116,10 @@ def test_published_truth_and_counted_parameters_cannot_be_made_up() -> None:
     for change, message in (({"truth": 99.0}, "it must be 56.522"), ({"score": 99.0}, "scores of params are other")):
         (found,) = checks.problems(*record.make(plan, context(plan), [rows[0] | change, *rows[1:]], ["run"]), {})
         assert message in found
+    made, table = record.make(plan, context(plan), rows, ["run"])
+    elsewhere = made | {"networks": {"test": 3}}
+    (found,) = checks.problems(elsewhere, table, {})
+    assert "there are published accuracies of torchvision74 only, not of test" in found
 
 
 @pytest.mark.parametrize(

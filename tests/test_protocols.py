@@ -1,6 +1,7 @@
 """Protocols, and the networks and initialisations that they run on."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -163,6 +164,18 @@ def test_settings_are_checked() -> None:
     for wrong in ({"labels_per_class": 1}, {"epochs": 0}, {"lrs": ()}, {"weight_decays": (-1,)}):
         with pytest.raises(ValueError, match="must be"):
             transfer.Settings(**wrong)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_transfer_keeps_classifiers_that_were_made_for_it(fits: bool, digits: ImageTask) -> None:
+    settings = transfer.Settings(epochs=1, lrs=(1e-9,), weight_decays=(0.0,))
+    case = replace(case_of(small_network(), digits, 96, 0), classifier_fits=fits)
+    with torch.no_grad():
+        case.model[-1].weight.zero_()
+    transfer.evaluate(case, settings)
+    assert case.model[-1].weight.any() != fits
+    assert initializer("gradinit.5").makes_classifiers
+    assert not initializer("randinit").makes_classifiers
 
 
 def test_every_protocol_names_what_it_returns(digits: ImageTask) -> None:

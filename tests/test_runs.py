@@ -26,6 +26,7 @@ from benchmarks.protocols import PROTOCOLS
 from benchmarks.protocols.no_finetune import Settings
 from benchmarks.run import Run, plan_of
 from benchmarks.runs import Job, Row, context
+from deepnets import provenance
 from deepnets.storage import FileError
 from ghn_models import checkpoints, create
 from tests.running import PLAN, folder, scored
@@ -88,7 +89,9 @@ def test_workers_and_restarts_change_nothing(tmp_path: Path, ghn_folder: Path, m
     monkeypatch.setattr(RunFolder, "append", append)
     done = []
     attempt = execution.attempt
-    monkeypatch.setattr(execution, "attempt", lambda plan, job, size: done.append(job) or attempt(plan, job, size))
+    monkeypatch.setattr(
+        execution, "attempt", lambda plan, job, batches: done.append(job) or attempt(plan, job, batches)
+    )
     resumed = compute(plan, folder(tmp_path / "b", plan), None, 1)
     assert done == [Job("test", 1, 0)]
     assert same_twice(resumed, whole)
@@ -169,6 +172,18 @@ def test_a_folder_is_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert "another process works on" in subprocess.run(locked, capture_output=True, text=True).stderr
 
 
+def test_results_of_changed_code_are_not_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"rev-parse": "a" * 40, "status": " M runs.py", "diff": "+one"}
+    monkeypatch.setattr(provenance, "_git", lambda folder, verb, *arguments: answers[verb])
+    first = provenance.code()
+    answers["diff"] = "+two"
+    assert provenance.code() != first
+    answers["diff"] = "+one"
+    assert provenance.code() == first
+    answers["status"] = None
+    assert provenance.code() == provenance.commit() == "a" * 40
+
+
 def test_record_holds_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     options = Run("randinit", split=("test",), num=1, repeats=2, workers=1)
@@ -193,6 +208,9 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
     sha256 = checkpoints.about(ghn_folder)["weights_sha256"]
     assert context(named).initializer.name == f"ghn2.digits-{sha256[:6]}"
     assert context(replace(named, model=f"{ghn_folder}_orth")).initializer.name == f"ghn2.digits-{sha256[:6]}_orth"
+    called_so = ghn_folder.rename(ghn_folder.with_name("my_orth"))
+    assert context(replace(named, model=str(called_so))).initializer.name == f"ghn2.digits-{sha256[:6]}"
+    assert context(replace(named, model=f"{called_so}_orth")).initializer.name == f"ghn2.digits-{sha256[:6]}_orth"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from benchmarks.execution import compute
 from benchmarks.initializers import METHODS, Setting
 from benchmarks.networks import Subject
 from benchmarks.protocol import Case
-from benchmarks.runs import Job, Plan, context
+from benchmarks.runs import Batches, Job, Plan, Row, context
 from deepnets.executors import Workers
 from tests.running import PLAN, folder, scored
 
@@ -84,8 +85,8 @@ def test_all_that_says_that_memory_is_short(error: Exception, monkeypatch: pytes
         raise error
 
     scored(short, monkeypatch)
-    row, fits = runs.attempt(PLAN, PLAN.jobs()[0], 64)
-    assert (row["status"], fits) == ("failed", False)
+    row, stage = runs.attempt(PLAN, PLAN.jobs()[0], Batches(64))
+    assert (row["status"], stage) == ("failed", "evaluate")
 
 
 def test_short_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,18 +107,46 @@ def test_short_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "out of memory" in row["reason"]
 
 
-def test_short_memory_halves_the_batches_of_initialisers(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("alone", [True, False])
+def test_short_memory_halves_the_batches_of_initialisers(alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not those of the training that follows, which would have more steps than with other initialisers."""
     shares: list[float] = []
+    plan = replace(PLAN, model="gradinit")
 
-    def hungry(model: nn.Module, setting: Setting) -> None:
+    def hungry(needed: float, model: nn.Module, setting: Setting) -> None:
         shares.append(setting.batch_share)
-        if setting.batch_share > 0.25:
+        if setting.batch_share > needed:
             raise torch.OutOfMemoryError
 
-    scored(lambda case: {"top1": 0.1, "top5": 0.5}, monkeypatch)
+    def results(needed: float) -> Row:
+        shares.clear()
+        scored(lambda case: {"top1": 0.1, "top5": 0.5}, monkeypatch)
+        monkeypatch.setitem(METHODS, "gradinit", partial(hungry, needed))
+        return runs.evaluate(plan, job) if alone else next(row for _, row in execution._alone(plan, [job]))
+
+    @contextmanager
+    def here() -> Iterator[Workers]:
+        yield Workers(None, 1)
+
+    monkeypatch.setattr(execution, "fresh_processes", here)
+    job = Job("test", 0, 0)
+    row = results(1 / 4)
+    assert (row["status"], row["batch_size"], shares) == ("ok", 64, [1.0, 0.5, 0.25])
+    assert row["reason"] == "memory was short: initialised with 0.25 of the batch"
+    row = results(0)
+    assert (row["status"], len(shares)) == ("failed", 5)
+
+
+def test_initialisers_that_learn_nothing_are_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[float] = []
+
+    def hungry(model: nn.Module, setting: Setting) -> None:
+        tried.append(setting.batch_share)
+        raise torch.OutOfMemoryError
+
     monkeypatch.setitem(METHODS, "randinit", hungry)
     row = runs.evaluate(PLAN, Job("test", 0, 0))
-    assert (row["status"], row["batch_size"], shares) == ("ok", 16, [1.0, 0.5, 0.25])
+    assert (row["status"], tried) == ("failed", [1.0])
 
 
 def test_what_needs_more_than_its_share_of_memory_is_evaluated_alone(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.initializers.base import Apply, Initializer, Setting
 from benchmarks.initializers.fixup import fixup
-from benchmarks.initializers.ghn import SUFFIX, Untrained, is_ghn, predicted
+from benchmarks.initializers.ghn import SUFFIX, Untrained, is_ghn, parsed, predicted
 from benchmarks.initializers.gradinit import gradinit
 from benchmarks.initializers.metainit import metainit
 from benchmarks.initializers.pretrained import PREFIX, pretrained
@@ -31,6 +31,7 @@ NAME_orth        a GHN whose predicted weights are made orthogonal (GHN-orth, Kn
 METHODS: dict[str, Apply] = {f.__name__: f for f in (randinit, he, orth, fixup, gradinit, metainit)}
 """Initialisations that read no weights."""
 _LEARNT = {f.__name__: f for f in (gradinit, metainit)}
+_MAKE_CLASSIFIERS = {f.__name__ for f in (he, fixup)} | _LEARNT.keys()
 _MOST_STEPS = 10**6
 
 
@@ -54,12 +55,12 @@ def initializer(name: str, device: str = "cpu", orth_layer: int = 0, untrained: 
     Raises:
         ValueError: an unknown name, or weights that are not at hand.
     """
-    found = method(name)
+    found, base = method(name), name.partition(".")[0]
     if found is not None:
-        return Initializer(name, found, learns=name.partition(".")[0] in _LEARNT)
+        return Initializer(name, found, learns=base in _LEARNT, makes_classifiers=base in _MAKE_CLASSIFIERS)
     if name.startswith(PREFIX):
         return pretrained(Path(name.removeprefix(PREFIX)))
-    if is_ghn(name.removesuffix(SUFFIX)):
+    if is_ghn(parsed(name)[0]):
         return predicted(name, device, orth_layer, untrained)
     raise ValueError(
         f"there is no model {name!r}; accepted: {', '.join(METHODS)}, NAME.STEPS of {' and '.join(_LEARNT)}, "

@@ -22,7 +22,7 @@ class Setting:
         generator: random numbers, on the CPU.
         beta: strength of noise on predicted weights.
         initialized: if not, parameters are arbitrary, and those that are not predicted have to be initialised.
-        batch_share: how much of their usual batches initialisers that learn may take, less where memory is short.
+        batch_share: what initialisers that learn take of their usual batches, less where memory is short.
         needs_classifier: the network is not trained afterwards.
     """
 
@@ -65,6 +65,7 @@ class Initializer:
         weights_sha256: of the weights that it reads: those of a GHN, or trained ones.
         num_classes: that the classifier is predicted for.
         learns: it trains on the device of the networks.
+        makes_classifiers: it initialises classifiers for the classes at hand, in a way of its own.
     """
 
     name: str
@@ -72,3 +73,4 @@ class Initializer:
     weights_sha256: str | None = None
     num_classes: int | None = None
     learns: bool = False
+    makes_classifiers: bool = False

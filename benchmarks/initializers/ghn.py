@@ -27,7 +27,7 @@ def predicted(name: str, device: str, orth_layer: int, untrained: "Untrained | N
     Raises:
         ValueError: weights that are not at hand.
     """
-    base, orthogonal = name.removesuffix(SUFFIX), name.endswith(SUFFIX)
+    base, orthogonal = parsed(name)
     found = predictor(base, device, untrained)
     apply = predicting(found.ghn, orth_layer if orthogonal else None)
     classes = found.ghn.config.num_classes
@@ -85,6 +85,12 @@ class Untrained:
 def is_ghn(name: str) -> bool:
     """Whether a name is that of a GHN, of weights, or the folder of a checkpoint."""
     return (Path(name) / checkpoints.CONFIG).is_file() or name in (*list_models(), *list_models(weights=True))
+
+
+def parsed(name: str) -> tuple[str, bool]:
+    """NAME of NAME_orth, and whether it is to be made orthogonal; the folder of a checkpoint may be called so, too."""
+    orthogonal = name.endswith(SUFFIX) and not is_ghn(name)
+    return (name.removesuffix(SUFFIX) if orthogonal else name), orthogonal
 
 
 def find_weights(name: str) -> Path:

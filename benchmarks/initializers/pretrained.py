@@ -1,6 +1,7 @@
 """Trained weights of torchvision from files that the user has."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ PREFIX = "pretrained:"
 TRAINED = "pretrained-"
 """How models from files begin in options, and in records, which know them by their hash."""
 _KINDS = (".safetensors", ".pth", ".pt")
+_COUNT = "num_batches_tracked"
+_OLD_NAMES = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # in torchvision's files of DenseNets
 
 
 def pretrained(source: Path) -> Initializer:
@@ -58,20 +61,19 @@ def _read(file: Path) -> dict[str, Tensor]:
         ValueError: it is damaged, or has something else.
     """
     try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        safe = file.suffix == ".safetensors"
+        state = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # many kinds, depending on what is damaged
         reason = checkpoints.reason(error).split(". ")[0]
         raise ValueError(f"{file.name} has no weights that can be read ({reason})") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{file.name} is no state dictionary: it has more than named tensors")
-    return dict(state)
+    return {_OLD_NAMES.sub(r"\1\2", name): value for name, value in state.items()}
 
 
 @torch.no_grad()
 def _fill(model: Any, state: dict[str, Tensor], needs_classifier: bool, wrong: str) -> None:
-    own = {name: value for name, value in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    own = {name: value for name, value in model.state_dict().items() if not name.endswith(_COUNT)}
     num_classes = [len(p) for p in model.parameters() if p.dim() >= 2][-1]
     for name, value in own.items():
         if name not in state:
@@ -85,6 +87,9 @@ def _fill(model: Any, state: dict[str, Tensor], needs_classifier: bool, wrong: s
             )
         if needs_classifier:
             raise ValueError(f"{wrong}: it is for {there[0]} classes, and there are {num_classes}")
+    more = [name for name in state if name not in own and not name.endswith(_COUNT)]
+    if more:
+        raise ValueError(f"{wrong}: it has {more[0]}, and the network does not")
     for name, value in own.items():
         if state[name].shape == value.shape:
             value.copy_(state[name])

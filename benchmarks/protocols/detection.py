@@ -54,6 +54,13 @@ def evaluate(case: Case[PedestrianTask], settings: Settings) -> Result:
     return {"steps": steps, "ap50": precision(detector, test_scenes) if finite else 0.0}
 
 
+def check_groups(settings: Settings, groups: tuple[str, ...]) -> None:
+    """Raise ValueError if there is an ensemble, which has no maps of its own."""
+    for group in groups:
+        if "+" in group:
+            raise ValueError(f"{group} is an ensemble, which cannot be a backbone; accepted: single networks, splits")
+
+
 def faster_rcnn(network: nn.Module, image_side: int) -> nn.Module:
     """A Faster R-CNN (Ren et al., 2015) with a network as its backbone, on the device of the network.
 
@@ -163,6 +170,7 @@ PROTOCOL = Protocol(
     groups=("resnet50", "vit", "darts", "resnet101", "resnet152"),
     batch_size=2,
     repeats=3,
+    check_groups=check_groups,
     tolerance=0.1,
     load=load_pedestrians,
     dataset=PENN_FUDAN,

@@ -36,9 +36,9 @@ def evaluate(case: Case, settings: Settings) -> Result:
     """Test accuracy with the learning rate that is best on the validation images.
 
     SGD with momentum 0.9, weight decay 3e-5 and batches of 128 images. Only the network that was chosen sees the test
-    images; if no learning rate had finite losses, its accuracy is 0. Batch norm uses the statistics of batches of 64
-    images, as without fine-tuning. The networks of an ensemble are trained one by one, with the learning rate that is
-    best for all of it.
+    images. If no learning rate had finite losses, accuracies are 0, and lr is the first. Batch norm uses the statistics
+    of batches of 64 images, as without fine-tuning. The networks of an ensemble are trained one by one, with the
+    learning rate that is best for all of it.
     """
     evaluation_batch = case.evaluation_batch
     best: tuple[float, float] = (-1.0, 0.0)

@@ -44,12 +44,13 @@ class Settings:
 def evaluate(case: Case, settings: Settings) -> Result:
     """Test accuracy after training all of the network on few labels.
 
-    The classifier is a new one. SGD with momentum 0.9 and a cosine schedule; learning rate and weight decay are chosen
-    with a fifth of the labels held out, and the network is then trained on all of them. The labels depend on the seed.
-    If the losses of this last training are not finite, accuracies are 0.
+    The classifier is a new one, with PyTorch's initialisation, unless the initialisation makes classifiers for these
+    classes (He, FixUp, GradInit, MetaInit). SGD with momentum 0.9 and a cosine schedule; learning rate and weight decay
+    are chosen with a fifth of the labels held out, and the network is then trained on all of them. The labels depend on
+    the seed. If the losses of this last training are not finite, accuracies are 0.
     """
     seed_device(case.model, case.seed)
-    for member in members(case.model):
+    for member in () if case.classifier_fits else members(case.model):
         new_classifier(member, case.task.num_classes)
     count = settings.labels_per_class // _HELD_OUT
     labels = case.task.train.few(settings.labels_per_class, case.seed)
