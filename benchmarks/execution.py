@@ -12,13 +12,13 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks import memory
-from benchmarks.folders import claimed
 from benchmarks.networks import GENERATOR
 from benchmarks.protocol import ROW_COLUMNS
 from benchmarks.protocols import protocol
 from benchmarks.runs import Batches, Job, Plan, Prepared, Row, Stage, attempt, context, evaluate, prepare
 from deepnets.executors import fresh_processes, workers
 from deepnets.files import append_line
+from deepnets.folders import claimed
 
 _SMALLEST_SHARE = 1 / 8  # of the memory; seldom do all workers need much at once
 _reached_limit = False  # whether this worker did

@@ -29,10 +29,11 @@ from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.protocols.nas import is_file_of_truth
 from benchmarks.record import Record, RecordError, frame, in_folder, plan_jobs, read, write
-from benchmarks.runs import Job, Plan, check_device, context, evaluate
+from benchmarks.runs import Job, Plan, context, evaluate
 from benchmarks.scorers import SCORES, by_accuracy
 from benchmarks.tables import leaderboard, to_csv, to_markdown
 from deepnets.exit_codes import exit_code
+from ghn_models.device import check_device
 
 _ROOT = Path("leaderboards")
 _DATASETS = "datasets.json"

@@ -30,7 +30,7 @@ from benchmarks.networks import check_group
 from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS, protocol
 from benchmarks.record import Record
-from benchmarks.runs import Plan, check_device, context
+from benchmarks.runs import Plan, context
 from benchmarks.scorers import SCORERS
 from benchmarks.studies import STUDIES
 from benchmarks.studies.report import Request
@@ -40,6 +40,7 @@ from benchmarks.tables import summary
 from deepnets import provenance
 from deepnets.exit_codes import exit_code
 from ghn_models import checkpoints
+from ghn_models.device import check_device
 from ghn_models.images import load_images
 
 

@@ -261,12 +261,3 @@ def attempt(
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         done = {"status": "failed", "reason": reason}
     return {**row, "seconds": time.perf_counter() - start, **done}, short
-
-
-def check_device(device: str) -> None:
-    """Raise ValueError if there is no such device."""
-    gpus = torch.cuda.device_count()
-    accepted = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{i}" for i in range(gpus))]
-    if device not in accepted:
-        what = "" if gpus else " (there is no CUDA GPU)"
-        raise ValueError(f"there is no device {device!r}{what}; accepted: {', '.join(accepted)}")

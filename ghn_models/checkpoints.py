@@ -85,12 +85,21 @@ def save_folder(ghn: GHN, folder: Path, about: dict[str, Any], half: bool = Fals
         raise CheckpointError(f"{folder} has a checkpoint; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in ghn.state_dict().items()}
-    try:
-        save_file({name: value.half() if half else value for name, value in state.items()}, folder / WEIGHTS)
-    except (SafetensorError, RuntimeError) as error:  # a full disk, or weights that share memory
-        raise CheckpointError(f"{folder / WEIGHTS} cannot be written ({reason(error)})") from None
+    write({name: value.half() if half else value for name, value in state.items()}, folder / WEIGHTS)
     content = {"config": asdict(ghn.config), "weights_sha256": sha256(folder / WEIGHTS), **about}
     replace_content(folder / CONFIG, json.dumps(content, indent=1) + "\n")
+
+
+def write(tensors: dict[str, Tensor], path: Path) -> None:
+    """Writes tensors.
+
+    Raises:
+        CheckpointError: they cannot be written.
+    """
+    try:
+        save_file(tensors, path)
+    except (SafetensorError, RuntimeError) as error:  # a full disk, or weights that share memory
+        raise CheckpointError(f"{path} cannot be written ({reason(error)})") from None
 
 
 def about(folder: Path) -> dict[str, Any]:

@@ -262,7 +262,7 @@ def _main(arguments: list[str] | None) -> int:
         raise CheckpointError(f"{args.name} is a pickle, which could be harmful; say that you trust it with --trust")
     path = download(args.name) if args.hub else args.file
     convert(args.name, path, folder, args.trust, args.sha256, args.allow_unpinned)
-    print(f"{args.name} is in {folder}; ghn_models.load({args.name!r}) reads it from there")
+    print(f"{args.name} is in {folder}; ghn_models.load({str(args.out or args.name)!r}) reads it from there")
     return 0
 
 

@@ -5,7 +5,7 @@ Random numbers come from NumPy on the CPU, so that they are the same for images 
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
@@ -190,25 +190,37 @@ class ImageFiles(ImagePart):
             return
         device = self.labels.device
         photos = _Photos(self.paths[chosen.numpy()], self.size, draws)
-        batches: Iterable[Tensor] = DataLoader(
+        batches: Iterable[Tensor | ImageError] = DataLoader(
             photos,
             batch_size,
             num_workers=self.workers,
+            collate_fn=_together,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # or else it takes numbers from the generator of the process
         )
         if len(photos) <= batch_size:  # processes would take longer to start than to read
             with ThreadPoolExecutor(max(1, self.workers)) as pool:
-                batches = [torch.stack(list(pool.map(photos.__getitem__, range(len(photos)))))]
+                batches = [_together(list(pool.map(photos.__getitem__, range(len(photos)))))]
         for images, labels in zip(batches, self.labels[chosen.to(device)].split(batch_size), strict=True):
+            if isinstance(images, ImageError):
+                raise images
             yield self.normalized(images.to(device, non_blocking=True)), labels
 
     def _select(self, rows: Tensor) -> Self:
         return replace(self, labels=self.labels[rows.to(self.labels.device)], paths=self.paths[rows.numpy()])
 
 
-class _Photos(Dataset[Tensor]):
-    """(3, size, size) uint8 of each file; draws are (N, 2): seed of a random cut or -1 for the centre, mirrored."""
+def _together(photos: Sequence[Tensor | ImageError]) -> Tensor | ImageError:
+    """(B, 3, size, size), or what is wrong with one of them: errors raised in a process come with all of its stack."""
+    damaged = [photo for photo in photos if isinstance(photo, ImageError)]
+    return damaged[0] if damaged else torch.stack([photo for photo in photos if isinstance(photo, Tensor)])
+
+
+class _Photos(Dataset[Tensor | ImageError]):
+    """(3, size, size) uint8 of each file, or what is wrong with it.
+
+    Draws are (N, 2): seed of a random cut or -1 for the centre, mirrored.
+    """
 
     def __init__(self, paths: NDArray[np.bytes_], size: int, draws: Tensor | None) -> None:
         self.paths, self.size, self.draws = paths, size, draws
@@ -216,9 +228,12 @@ class _Photos(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> Tensor | ImageError:
         path = os.fsdecode(self.paths[index])
-        image = opened(path, path)
+        try:
+            image = opened(path, path)
+        except ImageError as error:
+            return error
         seed, mirrored = (-1, False) if self.draws is None else self.draws[index].tolist()
         if seed < 0:
             square = centre_square(image, self.size, shorter=self.size * 8 // 7)  # 224 of 256 pixels, as is usual

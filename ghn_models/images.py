@@ -91,7 +91,6 @@ class _Request:
     name: str
     data_dir: Path | None
     size: int
-    download: bool
     workers: int
 
     def folder(self) -> Path:
@@ -102,7 +101,7 @@ class _Request:
         """
         if self.data_dir is None:
             raise ImageError(f"the images of {self.name} need the folder that they are in (--data-dir)")
-        if not self.data_dir.is_dir() and not self.download:
+        if not self.data_dir.is_dir():
             raise ImageError(f"{self.data_dir} is no folder; give the one that the images of {self.name} are in")
         return self.data_dir
 
@@ -128,7 +127,6 @@ def load_images(
     name: str,
     data_dir: str | Path | None = None,
     image_size: int | None = None,
-    download: bool = False,
     workers: int = 4,
 ) -> ImageTask:
     """An image classification task.
@@ -137,7 +135,6 @@ def load_images(
         name: one of `data_sets()`.
         data_dir: where its files are; digits need none.
         image_size: images are resized to this; by default 32, and 224 for imagenet.
-        download: fetch what is missing; cifar10, cifar100 and fashion_mnist only.
         workers: processes or threads that read images in files.
 
     Raises:
@@ -145,12 +142,10 @@ def load_images(
     """
     if name not in _READERS:
         raise ImageError(f"there is no image data set {name!r}; accepted: {', '.join(_READERS)}")
-    if download and name not in _TORCHVISION:
-        raise ImageError(f"{name} cannot be downloaded; accepted: {', '.join(_TORCHVISION)}")
     size = usual_image_size(name) if image_size is None else image_size
     if size < 8:
         raise ImageError(f"image_size is {size}; it must be 8 or more")
-    return _READERS[name](_Request(name, None if data_dir is None else Path(data_dir), size, download, workers))
+    return _READERS[name](_Request(name, None if data_dir is None else Path(data_dir), size, workers))
 
 
 def usual_image_size(name: str) -> int:
@@ -180,9 +175,12 @@ def _torchvision(request: _Request) -> ImageTask:
     import torchvision
 
     folder, kind = request.folder(), _TORCHVISION[request.name]
+    old = folder / kind / "processed"  # which torchvision would read instead
+    if old.exists():
+        raise ImageError(f"{old} has files of an old torchvision, which are not the published ones; remove it")
     reader = getattr(torchvision.datasets, kind)
     try:
-        parts = [reader(folder, train=train, download=request.download) for train in (True, False)]
+        parts = [reader(folder, train=train) for train in (True, False)]
         if any(len(part.data) != len(part.targets) for part in parts):
             raise ValueError("labels are missing")
     except (RuntimeError, OSError, ValueError, TypeError, KeyError, AssertionError) as error:

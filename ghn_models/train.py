@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,13 +25,14 @@ import tyro
 
 from deepnets import provenance
 from deepnets.exit_codes import exit_code
+from deepnets.folders import claimed
 from ghn_models import checkpoints
-from ghn_models.checkpoints import CheckpointError
+from ghn_models.device import check_device
 from ghn_models.images import ImageTask, load_images
 from ghn_models.registry import create
 from ghn_models.training.architectures import ArchitecturePool
 from ghn_models.training.curves import plot_curves
-from ghn_models.training.loop import LATEST, SETTINGS, Ranks, Trainer
+from ghn_models.training.loop import LATEST, Ranks, Trainer
 from ghn_models.training.recipes import RECIPES, Recipe
 
 
@@ -41,7 +43,7 @@ class Train:
     Args:
         model: name of the GHN, one of ghn_models.list_models().
         dataset: image data set: digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet or folder.
-        recipe: ghn2 or ghn3, as in the papers, with as many steps as CIFAR-10 needs; or laptop.
+        recipe: ghn2 or ghn3, as in the papers, with as many steps as CIFAR-10 needs; ghn3_imagenet; or laptop.
         data_dir: folder of the images; digits need none.
         root: folder of the generated train split; without the file, architectures are drawn on the fly.
         image_size: 32, or 224 as for imagenet.
@@ -76,8 +78,9 @@ def train(options: Train) -> Path:
         ValueError: an option that cannot be used, data that is missing, or a run that diverged.
     """
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device is {device!r}, but there is no CUDA GPU; accepted: cpu")
+    check_device(device)
+    if not 0 <= options.seed < 2**63:
+        raise ValueError(f"seed is {options.seed}; it must be from 0 to 2^63 - 1")
     ranks = Ranks.join(device)
     if device == "cuda" and ranks.size > 1:
         device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
@@ -88,20 +91,26 @@ def train(options: Train) -> Path:
     pool = ArchitecturePool(options.root, recipe.num_architectures, options.image_size, task.num_classes, options.seed)
     out = options.out or Path("runs") / f"{options.model}_{options.dataset}_{options.recipe}_{options.seed}"
     about = _about(options, recipe, task)
-    if ranks.rank == 0:
-        _claim(out, about)
-    if ranks.size > 1:
-        dist.barrier()
-    trainer = Trainer(ghn, task.to(device), recipe, pool, out, options.seed, about, ranks)
-    trainer.run()
-    best = out / "best"
-    if ranks.rank == 0:
-        shutil.rmtree(best, ignore_errors=True)
-        chosen = out / json.loads((out / LATEST).read_text())["best"]
-        shutil.copytree(chosen, best, ignore=shutil.ignore_patterns("optimizer.*"))
-        if options.plot:
-            plot_curves(out)
-    return best
+    with claimed(out, _identity(about), "run") if ranks.rank == 0 else nullcontext():
+        if ranks.size > 1:
+            dist.barrier()
+        trainer = Trainer(ghn, task.to(device), recipe, pool, out, options.seed, about, ranks)
+        trainer.run()
+        if ranks.rank == 0:
+            _copy_best(out)
+            if options.plot:
+                plot_curves(out)
+    return out / "best"
+
+
+def _copy_best(out: Path) -> None:
+    """The folder best, which is there as a whole or as it was before."""
+    best, partial = out / "best", out / "best.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    chosen = out / json.loads((out / LATEST).read_text())["best"]
+    shutil.copytree(chosen, partial, ignore=shutil.ignore_patterns("optimizer.*"))
+    shutil.rmtree(best, ignore_errors=True)
+    partial.rename(best)
 
 
 def _recipe(options: Train, device: str) -> Recipe:
@@ -122,6 +131,7 @@ def _about(options: Train, recipe: Recipe, task: ImageTask) -> dict[str, Any]:
     return {
         "model": options.model,
         "dataset": options.dataset,
+        "image_size": options.image_size,
         "classes": list(task.classes),
         "train_sha256": task.train.sha256(),
         "mean": task.train.mean.tolist(),
@@ -134,22 +144,10 @@ def _about(options: Train, recipe: Recipe, task: ImageTask) -> dict[str, Any]:
     }
 
 
-def _claim(out: Path, about: dict[str, Any]) -> None:
-    """Makes the folder of the run, or checks that it is the same run.
-
-    Raises:
-        CheckpointError: another run is there.
-    """
-    settings = json.loads(json.dumps({k: v for k, v in about.items() if k not in ("versions", "commit")}))
-    path = out / SETTINGS
-    if path.exists():
-        before = json.loads(path.read_text())
-        changed = next((key for key in settings if before.get(key) != settings[key]), None)
-        if changed is not None:
-            raise CheckpointError(f"{out} has a run with another {changed}; choose another folder with --out")
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings, indent=1) + "\n")
+def _identity(about: dict[str, Any]) -> dict[str, Any]:
+    """What has to be the same when a run goes on, one by one for people to see what is not."""
+    same = {k: v for k, v in about.items() if k not in ("versions", "commit", "settings")}
+    return same | {f"settings.{k}": v for k, v in about["settings"].items()}
 
 
 def main() -> int:

@@ -162,14 +162,12 @@ def test_a_gpu_sees_the_same(digits: ImageTask) -> None:
     assert len(part.few(3)) == 30
 
 
-def test_names_and_sizes_that_are_not_accepted(tmp_path: Path) -> None:
+def test_names_and_sizes_that_are_not_accepted() -> None:
     accepted = "digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet, folder"
     with pytest.raises(ImageError, match=rf"^there is no image data set 'mnist'; accepted: {accepted}$"):
         load_images("mnist")
     with pytest.raises(ImageError, match="image_size is 4; it must be 8 or more"):
         load_images("digits", image_size=4)
-    with pytest.raises(ImageError, match="folder cannot be downloaded; accepted: cifar10, cifar100, fashion_mnist"):
-        load_images("folder", tmp_path, download=True)
 
 
 @pytest.mark.parametrize("name", [name for name in images.data_sets() if name != "digits"])
@@ -245,6 +243,10 @@ def test_fashion_mnist_is_padded_and_made_colour(tmp_path: Path) -> None:
     assert first.shape == (3, 32, 32)
     assert torch.equal(first[1, 2:30, 2:30], torch.from_numpy(pictures[0]))
     assert first[:, :2].sum() + first[:, 30:].sum() == 0
+    (raw.parent / "processed").mkdir()
+    with pytest.raises(ImageError, match="processed has files of an old torchvision"):
+        load_images("fashion_mnist", tmp_path)
+    (raw.parent / "processed").rmdir()
     write_idx(raw / "train-labels-idx1-ubyte", np.zeros(7, np.uint8))
     with pytest.raises(ImageError, match=r"is no intact fashion_mnist \(labels are missing\)"):
         load_images("fashion_mnist", tmp_path)
@@ -414,6 +416,15 @@ def test_images_in_files(files: ImageTask) -> None:
     assert files.hashes() == {"train": None, "val": None, "test": None}
     assert files.train.few(2).labels.bincount().tolist() == [2, 2]
     assert next(files.train.resized(24).batches(3))[0].shape == (3, 3, 24, 24)
+
+
+@pytest.mark.parametrize("batch_size", [4, 10])
+def test_damaged_files_are_a_sentence(files: ImageTask, batch_size: int, tmp_path: Path) -> None:
+    """Whether processes read them or threads."""
+    for path in tmp_path.rglob("test/*/*"):
+        path.write_bytes(b"GIF89a")
+    with pytest.raises(ImageError, match=r"^\S+ is no image, or a damaged one \([^\n]*\)$"):
+        list(files.test.batches(batch_size))
 
 
 def test_epochs_of_images_in_files(files: ImageTask) -> None:

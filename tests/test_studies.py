@@ -21,7 +21,6 @@ from torch import nn
 
 from benchmarks import published
 from benchmarks import run as command
-from benchmarks.folders import claimed
 from benchmarks.rank_correlation import kendall
 from benchmarks.run import Run, study
 from benchmarks.studies import STUDIES, analysis, properties, regression, values
@@ -32,6 +31,7 @@ from benchmarks.studies.layers import Initialised, activation_variances, channel
 from benchmarks.studies.neupred import train_and_predict
 from benchmarks.studies.predicted import cosine_distances, default_sparsity, first_layer, predicted_tensors, sparsity
 from deepnets import PRIMITIVES, ArchGraph, symbolic_graph
+from deepnets.folders import claimed
 from deepnets.generate import generate, split_path
 from deepnets.official import import_file
 from deepnets.sampling import sample_networks
@@ -347,6 +347,7 @@ def test_values_are_read_with_repetitions_averaged(tmp_path: Path, both: dict[st
         ("split,a\nval,1\n", (), "has no column 'index'"),
         ("split,index,a\nval,0,x\ntest,0,y\n", ("a",), "the column 'a' of .* has other values than numbers"),
         ("split,index\nval,0\ntest,0\n", (), "has no column of a property"),
+        ("split,index,a\nval,0,1\nval,,1\ntest,0,1\n", (), "'index' of .* has other values than whole numbers"),
         ("", (), "cannot be read as CSV"),
     ],
 )
@@ -498,7 +499,8 @@ def test_the_command_says_what_it_cannot_do(
         (properties.Settings, {"columns": ("a",)}, "give both"),
         (analysis.Settings, {"train": 1}, "analysis.train is 1; accepted: 2 to"),
         (analysis.Settings, {"shape": (1, 2, 3)}, "four numbers"),
-        (analysis.Settings, {"beta": -1.0}, "must be 0 or more"),
+        (analysis.Settings, {"beta": 0.0}, "must be a finite number above 0"),
+        (analysis.Settings, {"beta": float("nan")}, "must be a finite number above 0"),
         (analysis.Settings, {"networks": ("test",)}, "which is several networks"),
         (analysis.Settings, {"networks": ("nothing",)}, "there are no networks 'nothing'"),
     ],

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import ghn_models
+from deepnets.folders import claimed
 from ghn_models import GHN, train
 from ghn_models.images import load_images
 from ghn_models.training import loop, step
@@ -74,6 +75,18 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path, monkeypatch: pyt
     for a, b in zip(whole.ghn.parameters(), resumed.ghn.parameters(), strict=True):
         assert torch.equal(a, b)
     assert resumed._latest() == whole._latest()
+
+
+@pytest.mark.parametrize("finished", [0, 3])
+def test_lines_that_come_again_or_were_cut_off_leave_the_log(finished: int, tmp_path: Path) -> None:
+    made = trainer(tmp_path / "run")
+    if finished:
+        made.step = finished
+        made._save(0.5)
+    path = tmp_path / "run" / loop.LOG
+    path.write_text('{"step": 3, "loss": 1.0}\n{"step": 4, "loss": 0.9}\n{"step": 5, "lo')
+    made._resume()
+    assert path.read_text() == ('{"step": 3, "loss": 1.0}\n' if finished else "")
 
 
 @pytest.mark.parametrize("at", [2, 4])
@@ -250,11 +263,16 @@ def test_predicted_parameters_become_better(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--model", "ghn4"], "there is no model 'ghn4'"),
-        (["--model", "ghn2", "--recipe", "pasta"], "there is no recipe 'pasta'; accepted: ghn2, ghn3, laptop"),
+        (
+            ["--model", "ghn2", "--recipe", "pasta"],
+            "there is no recipe 'pasta'; accepted: ghn2, ghn3, ghn3_imagenet, lap",
+        ),
         (["--model", "ghn2", "--dataset", "mnist"], "there is no image data set 'mnist'; accepted: digits"),
         (["--model", "ghn2", "--dataset", "cifar10"], "the images of cifar10 need the folder that they are in"),
         (["--model", "ghn2", "--lr", "nan"], "lr is nan; it must be a finite number above 0"),
         (["--model", "ghn2", "--steps", "0"], "steps is 0; it must be a finite number above 0"),
+        (["--model", "ghn2", "--seed", "-1"], "seed is -1; it must be from 0 to 2^63 - 1"),
+        (["--model", "ghn2", "--device", "tpu"], "there is no device 'tpu'"),
     ],
 )
 def test_bad_input(
@@ -286,9 +304,19 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert about["dataset"] == "digits"
     assert about["settings"]["steps"] == 2
     assert (tmp_path / "run" / "curves.png").exists()
+    assert train.main() == 0  # there is nothing left to do
+    assert ghn_models.load(tmp_path / "run" / "best").config == ghn.config
+    with claimed(tmp_path / "run", {}, "run"):
+        code = "import sys; from ghn_models import train; sys.exit(train.main())"
+        other = subprocess.run(
+            [sys.executable, "-c", code, *arguments[1:], "--recipe", "laptop"], capture_output=True, text=True
+        )
+    assert other.returncode == 2
+    assert "another process works on" in other.stderr
+    capsys.readouterr()
     monkeypatch.setattr(sys, "argv", [*arguments[:4], "3", *arguments[5:]])
     assert train.main() == 2
-    assert "has a run with another settings; choose another folder" in capsys.readouterr().err
+    assert "has a run with settings.steps 2 instead of 3; choose another --out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", KINDS)

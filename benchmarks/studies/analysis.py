@@ -58,8 +58,8 @@ class Settings:
             raise ValueError(f"analysis.num is {self.num}; accepted: 2 to {SPLITS['test'].size}")
         if len(self.shape) != 4 or min(self.shape) < 1:
             raise ValueError(f"analysis.shape is {self.shape}; accepted: four numbers (out, in, height, width)")
-        if self.beta < 0:
-            raise ValueError(f"analysis.beta is {self.beta}; it must be 0 or more")
+        if not 0 < self.beta < float("inf"):
+            raise ValueError(f"analysis.beta is {self.beta}; it must be a finite number above 0")
         for name in self.networks:
             check_group(name)
             if len(subjects(name)) > 1:
@@ -67,7 +67,7 @@ class Settings:
 
 
 def run(case: Case, settings: Settings) -> Findings:
-    """The tables distances, resnet50, map, parameters, activations and correlations, and a picture of most."""
+    """The tables distances, resnet50, map, parameters and layers, and a picture of most."""
     space, pictures = _graph_space(case, settings)
     parameters, distances, small = _parameters(case, settings)
     layers, correlations = _layers(case, settings)

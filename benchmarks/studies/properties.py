@@ -53,7 +53,8 @@ class Settings:
             properties are the four published ones, on CIFAR-10 and on ImageNet.
         values: CSV file with columns split (or group), index and one for each property of generated networks, for
             example the table RUN_ID.csv.gz of a run of no_finetune on val and test.
-        columns: properties in that file; by default all its numbers.
+        columns: properties in that file; by default all its numbers. The best networks have the smallest values if the
+            name has time, seconds, flops or loss in it, else the largest.
         networks: of val and test each, whose inference is timed if neither file nor values is given.
         shuffles: of the networks, each with folds of its own; mean and standard deviation are over them.
         epochs: of the Neural Predictor; 0 leaves it out.
@@ -241,6 +242,9 @@ def summary(tables: Tables) -> str:
 def inputs(settings: Settings) -> list[Path]:
     """Files that the results depend on."""
     files = [] if settings.file is None else [split_path(settings.file, split) for split in (FITTED, TESTED)]
+    for path in files:
+        if not path.is_file():
+            raise ValueError(f"there is no {path}; deepnets import deepnets1m_eval.hdf5 --root {path.parent} makes it")
     return files if settings.values is None else [settings.values]
 
 

@@ -60,7 +60,7 @@ def fit(x: Floats, y: Floats, x_test: Floats, y_test: Floats, seed: int) -> Fit:
     """
     if len(x) < 2 * FOLDS:
         raise ValueError(f"{len(x)} networks have values; regression needs {2 * FOLDS} or more")
-    folds = KFold(FOLDS, shuffle=True, random_state=seed)
+    folds = KFold(FOLDS, shuffle=True, random_state=seed % 2**32)
     search = GridSearchCV(_regression(), GRID, cv=folds).fit(x, y)
     predicted = search.predict(x_test)
     return Fit(search.best_params_, predicted, kendall(predicted, y_test))

@@ -17,11 +17,11 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.folders import check_identity, claimed
 from benchmarks.initializers.ghn import Predictor
 from benchmarks.studies.study import Case, Findings, Study, Tables
 from deepnets import provenance
 from deepnets.files import replace_content
+from deepnets.folders import check_identity, claimed
 from ghn_models import checkpoints
 from ghn_models.images import ImageTask
 

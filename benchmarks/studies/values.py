@@ -69,12 +69,10 @@ def published_graphs(folder: Path, split: str, dataset: str) -> list[ArchGraph]:
     """Graphs of a split of the published networks, which `deepnets import` has read.
 
     Raises:
-        FileError: there is no such file.
+        FileError: the file is missing or damaged.
         ValueError: its networks are not the published ones; parameter counts tell.
     """
     path, about = split_path(folder, split), PUBLISHED[dataset]
-    if not path.is_file():
-        raise ValueError(f"there is no {path}; make it with deepnets import deepnets1m_eval.hdf5 --root {folder}")
     file = NetworkFile(path, about.image_size, about.num_classes)
     everything = slice(0, len(file))
     known = published.load("cifar10").query("split == @split").drop_duplicates("arch_index")["params"].to_numpy()
@@ -109,13 +107,16 @@ def read_values(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     for name in ("index", *wanted):
         if name not in table.select_dtypes("number"):
             raise ValueError(f"the column {name!r} of {path} has other values than numbers")
+    rows = table["split"].isin([FITTED, TESTED])
+    if not (table.loc[rows, "index"] % 1 == 0).all():
+        raise ValueError(f"the column 'index' of {path} has other values than whole numbers")
     if not wanted:
         raise ValueError(f"{path} has no column of a property; accepted: split, index, and one for each property")
     counts = table["split"].value_counts()
     for split in (FITTED, TESTED):
         if split not in counts:
             raise ValueError(f"{path} has no networks of {split}; values of {FITTED} and {TESTED} are needed")
-    return table[table["split"].isin([FITTED, TESTED])].groupby(KEY, sort=True)[wanted].mean()
+    return table[rows].astype({"index": int}).groupby(KEY, sort=True)[wanted].mean()
 
 
 def measured_values(path: Path, num: int, image_size: int) -> pd.DataFrame:

@@ -105,7 +105,8 @@ def _arguments(model: nn.Module, input_size: int | Sequence[int] | None, inputs:
     shape = (_input_channels(model), size, size) if isinstance(size, int) else tuple(size)
     if any(n < 1 for n in shape):
         raise TraceError(f"input_size is {input_size}; sizes must be 1 or more")
-    return (torch.empty(BATCH, *shape, device="meta"),), {}
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+    return (torch.empty(BATCH, *shape, dtype=dtype, device="meta"),), {}
 
 
 def _input_size(model: nn.Module) -> int | Sequence[int]:

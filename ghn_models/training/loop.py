@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -25,9 +25,9 @@ from ghn_models.images import ImageTask
 from ghn_models.training.architectures import ArchitecturePool, TrainingNetwork, training_network
 from ghn_models.training.calibration import calibrate
 from ghn_models.training.recipes import Recipe
-from ghn_models.training.step import Batch, Outcome, accumulate, accuracy
+from ghn_models.training.step import Batch, Outcome, accumulate, accuracies
 
-LOG, LATEST, SETTINGS = "log.jsonl", "latest.json", "settings.json"
+LOG, LATEST = "log.jsonl", "latest.json"
 _LOG_EVERY = 50
 _VALIDATION_NETWORKS = 8
 _CALIBRATION_NETWORKS = 16
@@ -227,8 +227,7 @@ class Trainer:
     def _validate_and_save(self) -> None:
         """Accuracy on the first validation networks; every process takes its share of them."""
         networks = validation_networks(self.task, _VALIDATION_NETWORKS)
-        batches = list(self.task.val.batches())
-        mine = [accuracy(self.ghn, network, batches) for network in networks[self.ranks.rank :: self.ranks.size]]
+        mine = accuracies(self.ghn, networks[self.ranks.rank :: self.ranks.size], self.task.val.batches())
         device = next(self.ghn.parameters()).device
         value = self.ranks.sum(torch.tensor(sum(mine), dtype=torch.float64, device=device)).item() / len(networks)
         self._write({"step": self.step, "val_accuracy": value})
@@ -247,7 +246,7 @@ class Trainer:
             for p, state in self.optimizer.state.items()
             for key in ("exp_avg", "exp_avg_sq", "step")
         }
-        save_file(moments, folder / "optimizer.safetensors")
+        checkpoints.write(moments, folder / "optimizer.safetensors")
         latest = self._latest()
         best = folder.name if value >= latest.get("best_accuracy", 0) else latest["best"]
         best_accuracy = max(value, latest.get("best_accuracy", 0))
@@ -270,6 +269,8 @@ class Trainer:
 
     def _resume(self) -> None:
         latest = self._latest()
+        if self.ranks.rank == 0:
+            _trim(self.folder / LOG, latest.get("step", 0))
         if not latest:
             if self.recipe.weight_scale is not None:
                 networks = self.pool.draw(0, _CALIBRATION_NETWORKS, self.recipe.limits, 0.0)
@@ -284,10 +285,19 @@ class Trainer:
                 state = {key: moments[f"{key}.{name}"] for key in ("exp_avg", "exp_avg_sq", "step")}
                 self.optimizer.state[parameter] = {k: v if k == "step" else v.to(device) for k, v in state.items()}
         self.step, self.counts, self.bad_steps = latest["step"], latest["counts"], latest["bad_steps"]
-        if self.ranks.rank == 0:
-            log = self.folder / LOG
-            lines = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= self.step]
-            log.write_text("".join(line + "\n" for line in lines))
+
+
+def _trim(log: Path, step: int) -> None:
+    """Leave out what was logged after a step, which comes again, and a line that a kill cut off."""
+
+    def stays(line: str) -> bool:
+        try:
+            return bool(json.loads(line)["step"] <= step)
+        except ValueError:
+            return False
+
+    if log.exists():
+        replace_content(log, "".join(line + "\n" for line in log.read_text().splitlines() if stays(line)))
 
 
 def _tensorboard(folder: Path) -> Any:

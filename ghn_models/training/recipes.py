@@ -76,6 +76,18 @@ RECIPES = {
         warmup=1000,
         objective=Objective(gamma=3e-5),
     ),
+    # The same for ImageNet: 75 epochs of 1,231,167 images in batches of 128.
+    "ghn3_imagenet": Recipe(
+        steps=721_350,
+        meta_batch_size=8,
+        batch_size=128,
+        optimizer="adamw",
+        lr=4e-4,
+        weight_decay=1e-2,
+        clip=5.0,
+        warmup=1000,
+        objective=Objective(gamma=3e-5, label_smoothing=0.1),
+    ),
     # Small networks on small images first, which larger ones profit from.
     "laptop": Recipe(
         steps=8_000,

@@ -1,6 +1,6 @@
 """One step: predict the parameters of a meta-batch, run its networks, and bring their gradients back to the GHN."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -129,7 +129,8 @@ def _accumulate(
         if not torch.isfinite(loss + norm):
             outcome.non_finite += 1
             continue
-        scale = weight if objective.network_clip is None else weight * min(1.0, objective.network_clip / norm.item())
+        clip = objective.network_clip
+        scale = weight if clip is None or norm <= clip else weight * clip / norm.item()
         values += parameters.values()
         gradients += [scale * gradient for gradient in found]
         outcome.losses.append(loss.item())
@@ -156,12 +157,16 @@ def _channels_last(tensor: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def accuracy(ghn: GHN, network: TrainingNetwork, batches: Sequence[Batch]) -> float:
-    """Share of images that a network with predicted parameters classifies correctly.
+def accuracies(ghn: GHN, networks: Sequence[TrainingNetwork], batches: Iterable[Batch]) -> list[float]:
+    """Share of images that each network with predicted parameters classifies correctly.
 
     Batch norm uses the statistics of each batch (DeepNets paper, section C.1).
     """
-    parameters = ghn.predict([network.graph], [network.module])[0]
-    network.module.eval()  # batch norm has no running statistics and normalizes by the batch all the same
-    right = sum((run(network.module, parameters, x).argmax(1) == y).sum().item() for x, y in batches)
-    return right / sum(len(y) for _, y in batches)
+    predicted = [ghn.predict([network.graph], [network.module])[0] for network in networks]
+    right, count = [0] * len(networks), 0
+    for images, labels in batches:  # one at a time: the validation images of ImageNet are 30 GB as floats
+        count += len(labels)
+        for i, (network, parameters) in enumerate(zip(networks, predicted, strict=True)):
+            network.module.eval()  # batch norm has no running statistics and normalizes by the batch all the same
+            right[i] += int((run(network.module, parameters, images).argmax(1) == labels).sum())
+    return [r / count for r in right]
