@@ -125,12 +125,16 @@ class Stats:
         from deepnets.network_file import NetworkFile
         from deepnets.sampling import SPLITS
         from deepnets.statistics import split_statistics, table_text
+        from deepnets.storage import damaged_columns
 
         if not self.files:
             raise ValueError("no file is given; name one or more files of networks")
         figure, table, data = (self.out / name for name in ("figure_6.png", "table_1.txt", "table_1.json"))
         _refuse_existing([table, data, *([figure] if self.plot else [])], self.overwrite)
         self.out.mkdir(parents=True, exist_ok=True)
+        for path in self.files:
+            if bad := damaged_columns(path):
+                raise ValueError(f"{path} is damaged: {', '.join(bad)}")
         files = {file.header.split: file for file in map(NetworkFile, self.files)}
         files = {split: files[split] for split in sorted(files, key=[*SPLITS, *files].index)}
         if len(files) < len(self.files):
@@ -170,7 +174,10 @@ class Plot:
             index = file.check_index(self.index)
         except IndexError as error:
             raise ValueError(error) from None
-        graph = file.graph(index)
+        try:
+            graph = file.graph(index)
+        except IndexError:
+            raise ValueError(f"{self.file} is damaged; deepnets verify says where") from None
         out = Path(f"{file.header.split}_{index}.png") if self.out is None else self.out
         _refuse_existing([out], self.overwrite)
         from deepnets.plotting import plot_graph
@@ -187,7 +194,7 @@ class Trace:
     model: Positional[str]
     """A torchvision model, timm:NAME, package.module:factory, or file.py:factory."""
     input_size: tuple[int, ...] = ()
-    """Height and width of the image, or the whole shape of the input without the batch."""
+    """Side of a square image, as in 224, or the whole shape of the input without the batch, as in 3 224 160."""
     strict: bool = False
     """Fail if a parameter has no node."""
     plot: Path | None = None

@@ -25,7 +25,7 @@ def exit_code(command: Callable[[], int]) -> int:
     except SystemExit as stop:
         code = int(stop.code or 0)
     except KeyboardInterrupt:
-        code, sentence = _INTERRUPTED, "interrupted; the same command goes on from what is finished"
+        code, sentence = _INTERRUPTED, "interrupted; what was finished is kept"
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error
         code, sentence, broken = _BAD_INPUT, f"error: {reason}", isinstance(error, BrokenPipeError)

@@ -28,6 +28,7 @@ from deepnets.storage import (
     ColumnFile,
     Columns,
     FileError,
+    damaged_columns,
     describe_write_error,
     merge,
     publish,
@@ -95,7 +96,11 @@ def generate(
     path = Path(path).expanduser().resolve()
     check_split(split)
     if split in TRACED:
-        return _trace_split(path, split, num, image_size, overwrite)
+        given = {"num": num, "seed": seed or None, "compress": compress or None, "workers": workers}
+        for name, value in {**given, "scheduler": scheduler}.items():
+            if value is not None:
+                raise ValueError(f"{name} is {value}, but the split {split} always has the same networks")
+        return _trace_split(path, split, image_size, overwrite)
     num = split_rules(split).size if num is None else num
     _check_range("num", num, 1, MAX_NETWORKS)
     _check_range("seed", seed, 0, 2**63 - 1)
@@ -119,9 +124,7 @@ def generate(
     return path
 
 
-def _trace_split(path: Path, split: str, num: int | None, image_size: int, overwrite: bool) -> Path:
-    if num is not None:
-        raise ValueError(f"num is {num}, but the split {split} always has the same networks")
+def _trace_split(path: Path, split: str, image_size: int, overwrite: bool) -> Path:
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already; give another path or ask to overwrite it (--overwrite)")
     from deepnets.torchvision74 import write_traced_split
@@ -230,11 +233,22 @@ class _PartialRun:
         self.finished[shard] = path
 
     def merge(self, overwrite: bool) -> None:
-        """Make the file from all shards and remove the folder."""
+        """Make the file from all shards and remove the folder.
+
+        Raises:
+            FileError: a shard is damaged; it is removed, so that it is computed again the next time.
+        """
         parts = [self.finished[shard] for shard in self.plan.shards()]
         whole = self.folder / "whole.hdf5"
         whole.unlink(missing_ok=True)
-        merge(whole, parts, self.plan.compress)
+        try:
+            merge(whole, parts, self.plan.compress)
+        except FileError as error:
+            damaged = [part for part in parts if damaged_columns(part)]
+            for part in damaged:
+                part.unlink()
+            advice = "; give the same command again, which makes it anew" if damaged else ""
+            raise FileError(f"{error}{advice}") from None
         publish(whole, self.path, overwrite)
         shutil.rmtree(self.folder)
 

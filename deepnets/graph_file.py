@@ -91,7 +91,7 @@ class GraphFile:
                 raise FileError(f"{self.file.path} is damaged: its graphs do not fit their bounds")
 
     def __reduce__(self) -> tuple:
-        return reopen, (type(self), (str(self.file.path),), self.header.content_sha256)
+        return reopen, (type(self), (str(self.file.path.absolute()),), self.header.content_sha256)
 
     def __len__(self) -> int:
         return len(self.node_ptr) - 1

@@ -89,7 +89,7 @@ class NetworkFile(GraphFile):
         self._translation = None if (translation == np.arange(len(translation))).all() else translation
 
     def __reduce__(self) -> tuple:
-        arguments = (str(self.file.path), self.image_size, self.num_classes)
+        arguments = (str(self.file.path.absolute()), self.image_size, self.num_classes)
         return reopen, (type(self), arguments, self.header.content_sha256)
 
     @property

@@ -308,7 +308,7 @@ class ColumnFile:
             raise FileError(f"{self.path} is damaged: it lacks the column {VOCABULARY}")
 
     def __reduce__(self) -> tuple:
-        return reopen, (ColumnFile, (str(self.path),), self.header.content_sha256)
+        return reopen, (ColumnFile, (str(self.path.absolute()),), self.header.content_sha256)
 
     @cached_property
     def _map(self) -> mmap.mmap:

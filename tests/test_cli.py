@@ -24,7 +24,7 @@ def file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     return tmp_path / "deepnets1m_val.hdf5"
 
 
-def test_info_and_verify(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_and_verify(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "info", file)
     assert code == 0
     assert "graphs/edge_src" in out
@@ -37,6 +37,7 @@ def test_info_and_verify(file: Path, capsys: pytest.CaptureFixture[str]) -> None
     code, _, err = run(capsys, "verify", file)
     assert code == 1
     assert err == f"{file}: graphs/name does not match its checksum\n"
+    assert_refused(run(capsys, "stats", file, "--out", tmp_path / "s"), "is damaged: graphs/name")
 
 
 def test_plot(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

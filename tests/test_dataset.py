@@ -115,6 +115,14 @@ def test_pickling(root: Path) -> None:
     assert_same(again[2], dataset[2])
 
 
+def test_pickles_are_opened_in_any_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As workers of a cluster do."""
+    monkeypatch.chdir(root)
+    data = pickle.dumps(DeepNets1M(".", "train"))
+    monkeypatch.chdir(tmp_path)
+    assert len(pickle.loads(data)) == len(DeepNets1M(root, "train"))  # noqa: S301 - its own
+
+
 def test_meta_batches(root: Path) -> None:
     dataset = DeepNets1M(root, "train")
     sampler = MetaBatchSampler(dataset, meta_batch_size=8, max_nodes=2200, seed=1)

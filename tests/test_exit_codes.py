@@ -25,7 +25,7 @@ def fails(error: BaseException) -> Callable[[], int]:
         (FileNotFoundError(2, "No such file", "a.csv"), 2, "error: a.csv: No such file\n"),
         (OSError("no network"), 2, "error: no network\n"),
         (BrokenPipeError(32, "Broken pipe"), 2, "error: [Errno 32] Broken pipe\n"),  # that of something else
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from what is finished\n"),
+        (KeyboardInterrupt(), 130, "interrupted; what was finished is kept\n"),
         (SystemExit(2), 2, ""),
         (SystemExit(), 0, ""),
     ],

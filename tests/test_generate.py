@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import pytest
 
 from deepnets import executors, symbolic_graph
@@ -141,6 +142,23 @@ def test_damaged_shards_and_torn_lines_are_made_again(tmp_path: Path, monkeypatc
     shards[0].write_bytes(shards[0].read_bytes()[:5000])
     manifest = folder / "manifest.jsonl"
     manifest.write_text(manifest.read_text()[:-20])
+    assert content(generate(path, "val", num=500, workers=1)) == expected
+
+
+def test_a_shard_that_changed_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One bit, which only the checksum of its column shows."""
+    path = tmp_path / "x.hdf5"
+    expected = content(generate(tmp_path / "whole.hdf5", "val", num=500, workers=1))
+    interrupt_after(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        generate(path, "val", num=500, workers=1)
+    monkeypatch.undo()
+    monkeypatch.setattr(generate_module, "SHARD_SIZE", 100)
+    with h5py.File(min((tmp_path / "x.hdf5.partial").glob("*.hdf5")), "r+") as opened:
+        column = opened["graphs/op"]
+        column[0] = column[0] ^ 1
+    with pytest.raises(FileError, match="graphs/op does not match its checksum; give the same command again"):
+        generate(path, "val", num=500, workers=1)
     assert content(generate(path, "val", num=500, workers=1)) == expected
 
 

@@ -324,7 +324,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     monkeypatch.setattr(command, "compute", interrupted)
     monkeypatch.setattr(sys, "argv", ["run", "--model", "randinit", "--num", "1"])
     assert command.main() == 130
-    assert capsys.readouterr().err == "interrupted; the same command goes on from what is finished\n"
+    assert capsys.readouterr().err == "interrupted; what was finished is kept\n"
 
 
 @pytest.mark.slow

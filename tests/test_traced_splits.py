@@ -72,14 +72,19 @@ def test_trace_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert_refused(run(capsys, "trace", "resnet18", "--json", outputs["json"]), "exists already")
     assert_refused(run(capsys, "stats", outputs["hdf5"], "--out", tmp_path / "s"), "a file of architectures")
     assert run(capsys, "generate", "--split", "predefined", "--root", tmp_path)[0] == 0
-    assert_refused(
-        run(capsys, "generate", "--split", "predefined", "--num", 2, "--root", tmp_path), "always has the same"
-    )
+    for option, value in (("--num", 2), ("--seed", 7), ("--workers", 2), ("--scheduler", "nowhere")):
+        command = ("generate", "--split", "predefined", option, value, "--root", tmp_path)
+        assert_refused(run(capsys, *command), f"{option[2:]} is {value}, but the split predefined always has the same")
 
 
 def test_factories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "mine.py"
     file.write_text("import torch\ndef model(): return torch.nn.Linear(3, 2)\nready = model()\nnumber = 3\n")
+    (tmp_path / "lost.py").write_text("torhc.nn\n")
+    (tmp_path / "beside.py").write_text("from mine import model\n")
+    with file.open("a") as more:
+        more.write("def broken(): return torch.nn.Conv2d(3, 'a', 3)\n")
+    assert run(capsys, "trace", f"{tmp_path}/beside.py:model", "--input-size", 3)[0] == 0
     assert run(capsys, "trace", f"{file}:model", "--input-size", 3)[0] == 0
     assert run(capsys, "trace", f"{file}:ready", "--input-size", 3)[0] == 0
     assert run(capsys, "trace", "torchvision.models:alexnet")[0] == 0
@@ -88,7 +93,10 @@ def test_factories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (f"{file}:modle", "has no 'modle'; did you mean model?"),
         (f"{file}:number", "is int, neither a model nor a function that makes one"),
         (f"{file}:model", "give the size it expects"),
-        ("no_such_package:model", "cannot import no_such_package"),
+        ("no_such_package:model", "no_such_package cannot be imported (ModuleNotFoundError"),
+        ("../mine:model", "../mine cannot be imported (TypeError"),
+        (f"{file}:broken", "mine.py:broken makes no model (TypeError: "),
+        (f"{tmp_path}/lost.py:model", "lost.py cannot be run (NameError: name 'torhc' is not defined)"),
         (f"{tmp_path}/none.py:model", "there is no file"),
         ("builtins:dict", "makes dict, which is no torch.nn.Module"),
         ("torch.nn:Linear", "cannot be called without arguments"),

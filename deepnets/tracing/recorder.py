@@ -79,12 +79,16 @@ class Recorder(TorchDispatchMode):
 
     def parameter_node(self, primitive: str, reads: Sequence[Activation], parametric: Parametric) -> Activation:
         """Add the node of a parameter, the largest if the tensor is made of several; the others belong to it."""
-        name = max(parametric.names, key=lambda n: torch.Size(self.shapes[n]).numel())
+        name = max(parametric.names, key=self.size)
         self.absorb([other for other in parametric.names if other != name], name)
         if self.used.get(name) == "":
             self.notes.append(f"{name} is used several times and has a node for each use")
         self.used[name] = ""
         return self.node(primitive, reads, name, self.shapes[name])
+
+    def size(self, name: str) -> int:
+        """Number of elements of a parameter."""
+        return torch.Size(self.shapes[name]).numel()
 
     def absorb(self, names: Iterable[str], owner: str) -> None:
         """Parameters that belong to the node of another parameter."""
@@ -121,20 +125,29 @@ class Recorder(TorchDispatchMode):
         if not values and not any(t.is_meta for t in tensors):
             # A model makes constants where its activations are, but may look at their values. Zeros it writes into, or
             # starts a recurrence with, which has to happen on one device.
-            if kwargs.get("device") is not None and name not in ("zeros", "empty", "empty_strided"):
+            state = name in ("zeros", "empty", "empty_strided") or (name == "_to_copy" and not args[0].any())
+            if kwargs.get("device") is not None and not state:
                 kwargs["device"] = torch.device("cpu")
             return func(*args, **kwargs)
+        if torch.is_inference_mode_enabled() and func._can_decompose():  # else this is done before it comes here
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
         if name in _VALUES:
-            raise TraceError(f"the model's control flow depends on the values of activations ({name})")
+            what = "activations" if any(isinstance(value, Activation) for value in values) else "parameters"
+            raise TraceError(f"the model's control flow depends on the values of {what} ({name})")
         meta_args, meta_kwargs = args, kwargs
         if not all(t.is_meta for t in tensors):
             meta_args, meta_kwargs = tree_map_only(Tensor, _to_meta, (args, kwargs))
+        if meta_kwargs.get("device") is not None:  # of a constant
+            meta_kwargs = {**meta_kwargs, "device": torch.device("meta")}
         try:
             out = func(*meta_args, **meta_kwargs)
         except NotImplementedError as error:
             raise TraceError(f"the operation {func} does not work without numbers ({str(error)[:200]})") from None
         if values and name not in _SHAPES:
-            value = combine(self, name, func, args, kwargs, tensors, values)
+            value = combine(self, name, func, args, kwargs, values)
             if name.endswith("_") and isinstance(args[0], Tensor):
                 self.set(args[0], value)  # a constant that is written into stays a real tensor
             for tensor in out if isinstance(out, tuple | list) else (out,):

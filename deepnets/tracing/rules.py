@@ -8,9 +8,10 @@ scores become no node.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from torch import Tensor
+import torch
 
 from deepnets.tracing.recorder import Recorder
 from deepnets.tracing.values import Activation, Kind, Parametric, Value
@@ -18,6 +19,17 @@ from deepnets.tracing.values import Activation, Kind, Parametric, Value
 Rule = Callable[[Recorder, str, Sequence[Any]], Value | None]
 R = TypeVar("R", bound=Rule)
 _RULES: dict[str, Rule] = {}
+_ATTENDING = (Kind.PRODUCT, Kind.WEIGHTS)
+_COMPUTED = "only in what is computed from parameters alone"
+_ATTENTION = (
+    "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_cudnn_attention",
+    "_scaled_dot_product_fused_attention_overrideable",
+)
+_PRODUCTS = ("mm", "bmm", "mv", "addmm", "baddbmm", "addbmm", "convolution", *_ATTENTION)
+"""What layers do; weights are made of parameters by simpler operations, or by products of two of them."""
 
 
 def _rule(*names: str) -> Callable[[R], R]:
@@ -36,15 +48,15 @@ def combine(
     func: Any,
     args: Sequence[Any],
     kwargs: dict[str, Any],
-    tensors: Sequence[Tensor],
     values: Sequence[Value],
 ) -> Value:
     """The value of an operation's result; adds the nodes that the operation becomes."""
     activations = [value for value in values if isinstance(value, Activation)]
-    parametric = _union(values)
+    parametric = _union(recorder, values)
     if not activations:
         assert parametric is not None
-        return parametric
+        several = sum(isinstance(value, Parametric) for value in values) > 1
+        return replace(parametric, computed=True) if several and name in _PRODUCTS else parametric
     rule = _RULES.get(name.removesuffix("_"))
     if rule is not None:
         arguments = [*args, *(kwargs.get(a.name) for a in func._schema.arguments[len(args) :])]
@@ -54,9 +66,14 @@ def combine(
     return _anything_else(recorder, name, activations, parametric)
 
 
-def _union(values: Sequence[Value]) -> Parametric | None:
-    names = [name for value in values if isinstance(value, Parametric) for name in value.names]
-    return Parametric(tuple(dict.fromkeys(names))) if names else None
+def _union(recorder: Recorder, values: Sequence[Value]) -> Parametric | None:
+    """It is computed if its largest part is: learnt queries with a bias are, a weight with a low-rank update is not."""
+    parts = [value for value in values if isinstance(value, Parametric)]
+    if not parts:
+        return None
+    names = tuple(dict.fromkeys(name for part in parts for name in part.names))
+    largest = max(parts, key=lambda part: (max(map(recorder.size, part.names)), not part.computed))
+    return Parametric(names, largest.computed)
 
 
 def _anything_else(
@@ -88,8 +105,10 @@ def _with_bias(recorder: Recorder, activation: Activation, bias: Value | None) -
 
 @_rule("addmm", "baddbmm", "addbmm")
 def _addmm(recorder: Recorder, name: str, args: Sequence[Any]) -> Value | None:
-    product = _matmul(recorder, name, args[1:])
-    return None if product is None else _with_bias(recorder, product, recorder.value(args[0]))
+    product, added = _matmul(recorder, name, args[1:]), recorder.value(args[0])
+    if product is not None and isinstance(added, Activation):
+        return _join(recorder, "sum", added, product)
+    return None if product is None else _with_bias(recorder, product, added)
 
 
 @_rule("mm", "bmm", "mv", "dot")
@@ -97,25 +116,26 @@ def _matmul(recorder: Recorder, name: str, args: Sequence[Any]) -> Activation | 
     a, b = recorder.value(args[0]), recorder.value(args[1])
     for x, weight in ((a, b), (b, a)):
         if isinstance(x, Activation) and isinstance(weight, Parametric):
+            if weight.computed and args[0].dim() == 3:  # scores of learnt queries; weights of linear layers have 2
+                recorder.leave_out(weight, _COMPUTED)
+                return recorder.attention(x.producers) if x.kind in _ATTENDING else replace(x, kind=Kind.PRODUCT)
             return recorder.parameter_node("conv", [x], weight)
     if not isinstance(a, Activation) or not isinstance(b, Activation):
         return None
     producers = tuple(dict.fromkeys(a.producers + b.producers))
-    if Kind.PRODUCT in (a.kind, b.kind):  # the third factor of attention
+    if a.kind in _ATTENDING or b.kind in _ATTENDING:  # the third factor of attention
         return recorder.attention(producers)
     return Activation(producers, Kind.PRODUCT)
 
 
-@_rule(
-    "_scaled_dot_product_flash_attention",
-    "_scaled_dot_product_flash_attention_for_cpu",
-    "_scaled_dot_product_efficient_attention",
-    "_scaled_dot_product_cudnn_attention",
-    "_scaled_dot_product_fused_attention_overrideable",
-)
+@_rule(*_ATTENTION)
 def _fused_attention(recorder: Recorder, name: str, args: Sequence[Any]) -> Value | None:
-    values = [value for a in args[:3] if isinstance(value := recorder.value(a), Activation)]
-    return recorder.attention(tuple(dict.fromkeys(p for value in values for p in value.producers)))
+    values = [recorder.value(a) for a in args[:3]]
+    for value in values:
+        if isinstance(value, Parametric):
+            recorder.leave_out(value, _COMPUTED)
+    read = [p for value in values if isinstance(value, Activation) for p in value.producers]
+    return recorder.attention(tuple(dict.fromkeys(read)))
 
 
 @_rule("embedding")
@@ -207,7 +227,9 @@ def _softmax(recorder: Recorder, name: str, args: Sequence[Any]) -> Value | None
     """What a softmax is multiplied with is attended to, also if something stood between scores and softmax."""
     x = recorder.value(args[0])
     recorder.left_out[name] += 1
-    return Activation(x.producers, Kind.PRODUCT) if isinstance(x, Activation) else None
+    if not isinstance(x, Activation):
+        return None
+    return x if x.kind is Kind.PRODUCT else Activation(x.producers, Kind.WEIGHTS)
 
 
 @_rule("cat", "stack")
@@ -219,14 +241,31 @@ def _concat(recorder: Recorder, name: str, args: Sequence[Any]) -> Value | None:
     return recorder.node("concat", [value for value in values if isinstance(value, Activation)])
 
 
-@_rule("add", "sub", "rsub", "addcmul")
+@_rule("add", "sub", "rsub")
 def _add(recorder: Recorder, name: str, args: Sequence[Any]) -> Value | None:
     a, b = recorder.value(args[0]), recorder.value(args[1])
     if isinstance(a, Activation) and isinstance(b, Activation):
+        if name.startswith(("sub", "rsub")) and a.producers == b.producers and a.kind is b.kind is Kind.PLAIN:
+            return Activation(a.producers, Kind.CENTRED)
         return _join(recorder, "sum", a, b)
     for x, other, tensor in ((a, b, args[1]), (b, a, args[0])):
         if isinstance(x, Activation) and isinstance(other, Parametric):
-            return _add_parameter(recorder, x, other, tensor)
+            return _add_parameter(recorder, x, other, tensor.shape)
+    return None
+
+
+@_rule("addcmul", "addcdiv")
+def _addcmul(recorder: Recorder, name: str, args: Sequence[Any]) -> Value | None:
+    a, factors = recorder.value(args[0]), [recorder.value(t) for t in args[1:3]]
+    b = _multiply(recorder, name, args[1:3])
+    if b is None:  # constants, parameters, or an activation times a constant
+        b = next((f for f in factors if isinstance(f, Activation)), None) or _union(recorder, [f for f in factors if f])
+    if isinstance(a, Activation) and isinstance(b, Activation):
+        return _join(recorder, "sum", a, b)
+    shape = torch.broadcast_shapes(args[1].shape, args[2].shape)
+    for x, other, size in ((a, b, shape), (b, a, args[0].shape)):
+        if isinstance(x, Activation):
+            return _add_parameter(recorder, x, other, size) if isinstance(other, Parametric) else x
     return None
 
 
@@ -236,7 +275,7 @@ def _join(recorder: Recorder, primitive: str, a: Activation, b: Activation) -> A
     Attention scores plus activations, such as products of queries and relative positions, are read by the attention;
     masks, which are inputs of the model, are not.
     """
-    if Kind.PRODUCT in (a.kind, b.kind):
+    if Kind.PRODUCT in (a.kind, b.kind) or (primitive == "cse" and Kind.WEIGHTS in (a.kind, b.kind)):
         known = [p for p in a.producers + b.producers if recorder.nodes[p].primitive != "input"]
         return Activation(tuple(dict.fromkeys(known)) or a.producers, Kind.PRODUCT)
     if a.producers == b.producers and (primitive != "sum" or Kind.PLAIN not in (a.kind, b.kind)):
@@ -244,14 +283,17 @@ def _join(recorder: Recorder, primitive: str, a: Activation, b: Activation) -> A
     return recorder.node(primitive, [a, b])
 
 
-def _add_parameter(recorder: Recorder, x: Activation, added: Parametric, tensor: Tensor) -> Activation:
+def _add_parameter(recorder: Recorder, x: Activation, added: Parametric, shape: Sequence[int]) -> Activation:
     if x.kind is Kind.PRODUCT:
         recorder.leave_out(added, "added to attention scores")
         return x
     if x.kind is Kind.SCALED:  # the bias of a norm layer written by hand
         recorder.absorb(added.names, recorder.nodes[x.producers[0]].name)
         return Activation(x.producers)
-    if sum(size > 1 for size in tensor.shape) <= 1:
+    if added.computed:
+        recorder.leave_out(added, _COMPUTED)
+        return x
+    if sum(size > 1 for size in shape) <= 1:
         return recorder.parameter_node("bias", [x], added)
     return recorder.node("sum", [x, recorder.parameter_node("pos_enc", [], added)])
 
@@ -261,12 +303,21 @@ def _multiply(recorder: Recorder, name: str, args: Sequence[Any]) -> Value | Non
     a, b = recorder.value(args[0]), recorder.value(args[1])
     if isinstance(a, Activation) and isinstance(b, Activation):
         if a.producers == b.producers and Kind.STATISTIC in (a.kind, b.kind):
-            return Activation(a.producers, Kind.NORMALIZED)
+            scale = a.scale or b.scale
+            normalized = Activation(a.producers, Kind.NORMALIZED)
+            return normalized if scale is None else _scaled(recorder, normalized, scale)
         return _join(recorder, "cse", a, b)
     for x, other in ((a, b), (b, a)):
         if isinstance(x, Activation) and isinstance(other, Parametric):
             if x.kind is Kind.NORMALIZED:
-                return Activation(recorder.parameter_node("ln", [x], other).producers, Kind.SCALED)
+                return _scaled(recorder, x, other)
+            if x.kind is Kind.CENTRED:
+                x = replace(x, scale=other)
             recorder.leave_out(other, "a scale on activations")
             return x
     return None
+
+
+def _scaled(recorder: Recorder, normalized: Activation, scale: Parametric) -> Activation:
+    """The node of a norm layer written by hand."""
+    return Activation(recorder.parameter_node("ln", [normalized], scale).producers, Kind.SCALED)

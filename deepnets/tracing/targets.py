@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +57,28 @@ def _module(source: str) -> Any:
             raise TraceError(f"there is no file {source}")
         spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec is not None
-        assert spec.loader is not None
+        loader = spec.loader
+        assert loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[path.stem] = module  # as an import would, for classes that look their module up
-        spec.loader.exec_module(module)
+        sys.path.insert(0, str(path.parent))  # as `python file.py` has it
+        _tried(f"{source} cannot be run", lambda: loader.exec_module(module))
         return module
     sys.path.insert(0, "")  # the current folder, as `python -m` has it
+    return _tried(f"{source} cannot be imported", lambda: importlib.import_module(source))
+
+
+def _tried(what: str, function: Callable[[], Any]) -> Any:
+    """What somebody's code returns.
+
+    Raises:
+        TraceError: it raised anything.
+    """
     try:
-        return importlib.import_module(source)
-    except ImportError as error:
-        raise TraceError(f"cannot import {source}: {error}") from None
+        return function()
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TraceError(f"{what} ({type(error).__name__}: {reason})") from None
 
 
 def _attribute(module: Any, source: str, name: str) -> Callable[[], Any]:
@@ -82,12 +95,16 @@ def _attribute(module: Any, source: str, name: str) -> Callable[[], Any]:
 
 def _build(target: str, factory: Callable[[], Any]) -> nn.Module:
     try:
-        with without_storage():
-            model = factory()
-    except (NotImplementedError, RuntimeError):  # some compute their widths with tensors
-        model = factory()
+        signature(factory).bind()
     except TypeError as error:
         raise TraceError(f"{target} cannot be called without arguments ({error})") from None
+    except ValueError:  # nobody knows its arguments
+        pass
+    try:
+        with without_storage():
+            model = factory()
+    except Exception:  # some compute their widths with tensors
+        model = _tried(f"{target} makes no model", factory)
     if not isinstance(model, nn.Module):
         raise TraceError(f"{target} makes {type(model).__name__}, which is no torch.nn.Module")
     return model

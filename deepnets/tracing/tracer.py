@@ -1,6 +1,7 @@
 """Any nn.Module -> ArchGraph."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,12 @@ def trace(
     for name, parameter in parameters.items():
         if isinstance(parameter, nn.UninitializedParameter):
             raise TraceError(f"{name} has no shape yet: call the model once before tracing it")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TraceError("TorchScript runs by itself, so it cannot be traced; give the module that it was made of")
     args, kwargs = _arguments(model, input_size, inputs)
     stand_ins = {name: torch.empty_like(parameter, device="meta") for name, parameter in parameters.items()}
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}  # training writes into them
+    before = [(module, dict(vars(module)), dict(module._buffers)) for module in model.modules()]
     recorder = Recorder(stand_ins)
     for leaf in tree_leaves((args, kwargs)):
         if isinstance(leaf, Tensor) and leaf.is_meta:
@@ -65,6 +69,11 @@ def trace(
         raise TraceError(_explain(model, args, kwargs, error)) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
+        for module, attributes, own in before:  # modules may keep what they have computed
+            vars(module).clear()
+            vars(module).update(attributes)
+            module._buffers.clear()
+            module._buffers.update(own)
     outputs = [value for leaf in tree_leaves(_plain(out)) if isinstance(value := recorder.value(leaf), Activation)]
     if not outputs:
         raise TraceError(f"the output of {type(model).__name__} does not depend on its input")
@@ -81,8 +90,10 @@ def _explain(model: nn.Module, args: Any, kwargs: Any, error: Exception) -> str:
 
 
 def _plain(out: Any) -> Any:
-    """Outputs of Hugging Face models are mappings that are no dictionaries."""
-    return dict(out) if isinstance(out, Mapping) else out
+    """Outputs of Hugging Face models are mappings that are no dictionaries, those of others data classes."""
+    if isinstance(out, Mapping):
+        return dict(out)
+    return vars(out) if is_dataclass(out) else out
 
 
 def _arguments(model: nn.Module, input_size: int | Sequence[int] | None, inputs: Any) -> tuple[tuple, dict]:
@@ -91,12 +102,13 @@ def _arguments(model: nn.Module, input_size: int | Sequence[int] | None, inputs:
     Integers behind the first tensor, such as attention masks and token types, stay what they are: models look at them.
     """
     if inputs is not None:
+        inputs = dict(inputs) if isinstance(inputs, Mapping) else inputs
         first = next((leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)), None)
         inputs = tree_map_only(
             Tensor, lambda t: t.to("meta") if t is first or t.is_floating_point() else t.clone(), inputs
         )
-        if isinstance(inputs, Mapping):
-            return (), dict(inputs)
+        if isinstance(inputs, dict):
+            return (), inputs
         return inputs if isinstance(inputs, tuple) else (inputs,), {}
     dummy = getattr(model, "dummy_inputs", None)
     if input_size is None and isinstance(dummy, Mapping) and getattr(model, "main_input_name", None) in dummy:
