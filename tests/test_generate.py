@@ -128,14 +128,20 @@ def whole_content(folder: Path, num: int) -> str:
     return content(whole if whole.exists() else generate(whole, "train", num=num, workers=1))
 
 
-def test_damaged_shards_and_torn_lines_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x.hdf5"
-    expected = content(generate(tmp_path / "whole.hdf5", "val", num=500, workers=1))
+def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, str]:
+    """A run of 500 networks that stopped after 3 of 5 shards, and the content that it will have."""
+    path = folder / "x.hdf5"
+    expected = content(generate(folder / "whole.hdf5", "val", num=500, workers=1))
     interrupt_after(monkeypatch, 3)
     with pytest.raises(KeyboardInterrupt):
         generate(path, "val", num=500, workers=1)
     monkeypatch.undo()
     monkeypatch.setattr(generate_module, "SHARD_SIZE", 100)
+    return path, expected
+
+
+def test_damaged_shards_and_torn_lines_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, expected = interrupted(tmp_path, monkeypatch)
     folder = tmp_path / "x.hdf5.partial"
     shards = sorted(folder.glob("*.hdf5"))
     assert len(shards) == 3
@@ -147,13 +153,7 @@ def test_damaged_shards_and_torn_lines_are_made_again(tmp_path: Path, monkeypatc
 
 def test_a_shard_that_changed_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One bit, which only the checksum of its column shows."""
-    path = tmp_path / "x.hdf5"
-    expected = content(generate(tmp_path / "whole.hdf5", "val", num=500, workers=1))
-    interrupt_after(monkeypatch, 3)
-    with pytest.raises(KeyboardInterrupt):
-        generate(path, "val", num=500, workers=1)
-    monkeypatch.undo()
-    monkeypatch.setattr(generate_module, "SHARD_SIZE", 100)
+    path, expected = interrupted(tmp_path, monkeypatch)
     with h5py.File(min((tmp_path / "x.hdf5.partial").glob("*.hdf5")), "r+") as opened:
         column = opened["graphs/op"]
         column[0] = column[0] ^ 1

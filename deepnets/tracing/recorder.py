@@ -125,8 +125,7 @@ class Recorder(TorchDispatchMode):
         if not values and not any(t.is_meta for t in tensors):
             # A model makes constants where its activations are, but may look at their values. Zeros it writes into, or
             # starts a recurrence with, which has to happen on one device.
-            state = name in ("zeros", "empty", "empty_strided") or (name == "_to_copy" and not args[0].any())
-            if kwargs.get("device") is not None and not state:
+            if kwargs.get("device") is not None and not _is_state(name, args):
                 kwargs["device"] = torch.device("cpu")
             return func(*args, **kwargs)
         if torch.is_inference_mode_enabled() and func._can_decompose():  # else this is done before it comes here
@@ -161,6 +160,11 @@ def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
     if kwargs or any(isinstance(a, list | tuple | dict) for a in args):
         return tree_leaves((args, kwargs))
     return list(args)
+
+
+def _is_state(name: str, args: tuple[Any, ...]) -> bool:
+    """Whether an operation on constants makes zeros, or copies them."""
+    return name in ("zeros", "empty", "empty_strided") or (name == "_to_copy" and not args[0].any())
 
 
 def _to_meta(tensor: Tensor) -> Tensor:

@@ -163,10 +163,11 @@ def accuracies(ghn: GHN, networks: Sequence[TrainingNetwork], batches: Iterable[
     Batch norm uses the statistics of each batch (DeepNets paper, section C.1).
     """
     predicted = [ghn.predict([network.graph], [network.module])[0] for network in networks]
+    for network in networks:
+        network.module.eval()  # batch norm has no running statistics and normalizes by the batch all the same
     right, count = [0] * len(networks), 0
     for images, labels in batches:  # one at a time: the validation images of ImageNet are 30 GB as floats
         count += len(labels)
         for i, (network, parameters) in enumerate(zip(networks, predicted, strict=True)):
-            network.module.eval()  # batch norm has no running statistics and normalizes by the batch all the same
             right[i] += int((run(network.module, parameters, images).argmax(1) == labels).sum())
     return [r / count for r in right]
