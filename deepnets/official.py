@@ -13,9 +13,9 @@ Files made by today's published generator have the rows of `nodes` grouped by ce
 import hashlib
 import json
 import re
-import shutil
 import tarfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,11 @@ from deepnets.genotype import MAX_STEPS
 from deepnets.graph import ArchGraph
 from deepnets.network_file import NetworkFile, network_columns
 from deepnets.official_graphs import LabelledGraph, Vocabulary, compare, difference
-from deepnets.official_metadata import Metadata
+from deepnets.official_metadata import BLOCK, Metadata
+from deepnets.partial_file import PartialFile, Plan
 from deepnets.primitives import PRIMITIVES
 from deepnets.sampling import SPLITS, Networks, split_widths
-from deepnets.storage import FileError, merge, new_file, publish, write_columns
+from deepnets.storage import FileError, new_file, publish
 from deepnets.symbolic import draw
 from deepnets.table import ArchitectureTable
 
@@ -78,6 +79,14 @@ class ImportReport:
     wrong_params: int = 0
     examples: list[str] = field(default_factory=list)
 
+    @classmethod
+    def total(cls, reports: Sequence["ImportReport"]) -> "ImportReport":
+        """Of all parts of a split."""
+        counts = [name for name, value in asdict(reports[0]).items() if isinstance(value, int)]
+        examples = [example for report in reports for example in report.examples]
+        sums = {name: sum(getattr(report, name) for report in reports) for name in counts}
+        return cls(reports[0].split, **sums, examples=examples[:_EXAMPLES])
+
     def text(self) -> str:
         """One line, and one for each example."""
         counts = ", ".join(f"{count:,} {name}" for name, count in asdict(self).items() if isinstance(count, int))
@@ -99,7 +108,8 @@ def md5_warning(path: Path) -> str | None:
 def import_file(source: Path, root: Path, overwrite: bool = False) -> list[ImportReport]:
     """Read a published file into one file for each of its splits.
 
-    The text of the metadata stays in memory (0.5 GB for train), of the networks a few thousand at a time.
+    The text of the metadata stays in memory (0.5 GB for train), of the networks a few thousand at a time. An import
+    that was interrupted goes on where it was; the files get their names when all of them are complete.
 
     Args:
         source: the HDF5 file, with its `_meta.json` beside it.
@@ -108,48 +118,60 @@ def import_file(source: Path, root: Path, overwrite: bool = False) -> list[Impor
 
     Raises:
         FileExistsError: a file exists already.
-        FileError: the source is missing or damaged.
+        FileError: the source is missing or damaged, or the files cannot be written.
     """
     metadata = Metadata(source)
     try:
         file = h5py.File(source, "r")
     except OSError as error:
         raise FileError(f"{source} is missing, truncated or not an HDF5 file ({error})") from None
-    with file:
-        for split in metadata.splits:
-            if split not in SPLITS:
-                raise FileError(f"{source} has the split {split!r}; known are {', '.join(SPLITS)}")
-            if split not in file or len(file[split]) != metadata.splits[split].count:
-                groups = len(file[split]) if split in file else 0
-                raise FileError(f"{source} has {groups} graphs of {split}, its metadata {metadata.splits[split].count}")
-            path = split_path(root, split)
-            if path.exists() and not overwrite:
-                raise FileExistsError(
-                    f"{path} exists already; name another folder or ask to overwrite it (--overwrite)"
-                )
-        return [_import_split(file, metadata, split, split_path(root, split), overwrite) for split in metadata.splits]
+    with file, ExitStack() as locks:
+        targets = [PartialFile(split_path(root, split), _plan(metadata, split)) for split in metadata.splits]
+        for target in targets:
+            _check_count(file, metadata, target.plan.split)
+            target.check_new(overwrite)
+        for target in targets:
+            locks.enter_context(target.opened(overwrite))
+        reports = [_import_split(file, metadata, target) for target in targets]
+        for target in targets:
+            target.merge(overwrite)
+        return reports
 
 
-def _import_split(file: h5py.File, metadata: "Metadata", split: str, path: Path, overwrite: bool) -> ImportReport:
-    report = ImportReport(split)
-    folder = path.with_name(f".{path.name}.import")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    version = f"{deepnets.__version__}, imported from {metadata.source.name}"
-    try:
-        parts = []
-        with tqdm(total=metadata.splits[split].count, desc=split, unit=" networks") as bar:
-            for start, nets in metadata.blocks(split):
-                networks = _networks(split, nets, metadata.source)
-                _compare_block(report, file[split], start, nets, networks, metadata.splits[split].vocabulary)
-                parts.append(folder / f"{start:09d}.hdf5")
-                write_columns(parts[-1], split, 0, version, network_columns(networks, _steps(split, networks)))
-                bar.update(len(nets))
-        merge(folder / "whole.hdf5", parts, compress=False)
-        publish(folder / "whole.hdf5", path, overwrite)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return report
+def _plan(metadata: Metadata, split: str) -> Plan:
+    if split not in SPLITS:
+        raise FileError(f"{metadata.source} has the split {split!r}; known are {', '.join(SPLITS)}")
+    name, status = metadata.source.name, metadata.source.stat()
+    return Plan(
+        split,
+        metadata.splits[split].count,
+        seed=0,
+        compress=False,
+        shard_size=BLOCK,
+        source=f"{name}, {status.st_size} bytes, changed {status.st_mtime_ns}",
+        toolkit_version=f"{deepnets.__version__}, imported from {name}",
+    )
+
+
+def _check_count(file: h5py.File, metadata: Metadata, split: str) -> None:
+    groups, count = len(file[split]) if split in file else 0, metadata.splits[split].count
+    if groups != count:
+        raise FileError(f"{metadata.source} has {groups} graphs of {split}, its metadata {count}")
+
+
+def _import_split(file: h5py.File, metadata: Metadata, target: PartialFile) -> ImportReport:
+    """Write the shards that are missing; the report is about all of them."""
+    plan, missing = target.plan, target.missing()
+    done = plan.num - sum(stop - start for start, stop in missing)
+    with tqdm(total=plan.num, initial=done, desc=plan.split, unit=" networks") as bar:
+        for shard in missing:
+            nets = metadata.block(plan.split, shard[0])
+            networks = _networks(plan.split, nets, metadata.source)
+            report = ImportReport(plan.split)
+            _compare_block(report, file[plan.split], shard[0], nets, networks, metadata.splits[plan.split].vocabulary)
+            target.write(shard, network_columns(networks, _steps(plan.split, networks)), asdict(report))
+            bar.update(len(nets))
+    return ImportReport.total([ImportReport(**target.finished[shard]) for shard in plan.shards()])
 
 
 def _steps(split: str, networks: Networks) -> int:

@@ -9,12 +9,13 @@ from typing import Any
 from deepnets.official_graphs import Vocabulary
 from deepnets.storage import FileError
 
-_BLOCK = 2000  # networks in memory at a time
+BLOCK = 2000
+"""Networks in memory at a time."""
 
 
 @dataclass(frozen=True)
 class _SplitMetadata:
-    """Where the architectures of a split stand in the text, every `_BLOCK` of them, and the vocabulary."""
+    """Where the architectures of a split stand in the text, every `BLOCK` of them, and the vocabulary."""
 
     offsets: list[int]
     count: int
@@ -38,16 +39,15 @@ class Metadata:
         except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
             raise FileError(f"{path} is no metadata of DeepNets-1M ({error})") from None
 
-    def blocks(self, split: str) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        """Index of the first, and the architectures, of each block."""
+    def block(self, split: str, start: int) -> list[dict[str, Any]]:
+        """The architectures from `start`, a multiple of `BLOCK`, to the next multiple or the end."""
         found = self.splits[split]
-        for number, position in enumerate(found.offsets):
-            start = number * _BLOCK
-            nets = []
-            for _ in range(min(_BLOCK, found.count - start)):
-                net, position = self._decode(position)
-                nets.append(net)
-            yield start, nets
+        position = found.offsets[start // BLOCK]
+        nets = []
+        for _ in range(min(BLOCK, found.count - start)):
+            net, position = self._decode(position)
+            nets.append(net)
+        return nets
 
     def _skip(self, position: int) -> int:
         while self._text[position] in " \t\r\n,:":
@@ -86,7 +86,7 @@ class Metadata:
         offsets, count = [], 0
         position = self._skip(position + 1)
         while self._text[position] != "]":
-            if count % _BLOCK == 0:
+            if count % BLOCK == 0:
                 offsets.append(position)
             _, position = self._decode(position)
             position = self._skip(position)

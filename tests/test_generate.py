@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import h5py
 import pytest
 
-from deepnets import executors, symbolic_graph
+from deepnets import executors, partial_file, symbolic_graph
 from deepnets import generate as generate_module
 from deepnets.generate import generate
 from deepnets.network_file import NetworkFile
@@ -188,7 +189,7 @@ def test_a_run_with_other_settings_is_not_continued(tmp_path: Path, monkeypatch:
 
 def test_leftovers_are_tidied_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.hdf5"
-    monkeypatch.setattr(generate_module.shutil, "rmtree", lambda *args, **kwargs: None)  # killed before tidying up
+    monkeypatch.setattr(partial_file.shutil, "rmtree", lambda *args, **kwargs: None)  # killed before tidying up
     generate(path, "val", num=20, workers=1)
     monkeypatch.undo()
     partial = tmp_path / "x.hdf5.partial"
@@ -203,8 +204,8 @@ def test_leftovers_are_tidied_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_garbage_in_the_partial_folder(tmp_path: Path, line: str) -> None:
     partial = tmp_path / "x.hdf5.partial"
     partial.mkdir()
-    plan = generate_module.Plan("val", 20, 0, False, 100)
-    (partial / "plan.json").write_text(json.dumps(generate_module.asdict(plan)))
+    plan = partial_file.Plan("val", 20, 0, False, 100)
+    (partial / "plan.json").write_text(json.dumps(asdict(plan)))
     (partial / "manifest.jsonl").write_bytes(line.encode("latin-1"))
     generate(tmp_path / "x.hdf5", "val", num=20, workers=1)
     partial.mkdir()
@@ -224,15 +225,15 @@ def kill_myself(*args: object) -> None:
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from deepnets.generate import Plan, _PartialRun; from pathlib import Path\n"
-        "with _PartialRun.open(Path(sys.argv[1]), Plan('val', 10, 0, False, 100), False):\n"
+        "import sys, time; from deepnets.partial_file import PartialFile, Plan; from pathlib import Path\n"
+        "with PartialFile(Path(sys.argv[1]), Plan('val', 10, 0, False, 100)).opened(False):\n"
         "    print('locked', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "x.hdf5")]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"locked\n"
-        with pytest.raises(FileError, match="another process is generating"):
+        with pytest.raises(FileError, match="another process is making"):
             generate(tmp_path / "x.hdf5", "val", num=10)
         other.kill()
 

@@ -7,12 +7,13 @@ import sys
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
-from deepnets import official
+from deepnets import official, official_metadata
 from deepnets.generate import generate
 from deepnets.network_file import NetworkFile
 from deepnets.official import download_from_hub, export_files, import_file, md5_warning
@@ -52,6 +53,52 @@ def test_round_trip(tmp_path: Path, splits: tuple[str, ...]) -> None:
     for source in sources:
         again = ColumnFile(tmp_path / "again" / source.name)
         assert again.header.content_sha256 == ColumnFile(source).header.content_sha256
+
+
+def test_interrupted_imports_go_on(
+    samples: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, folder = samples / "deepnets1m_eval.hdf5", samples / "data"
+    whole = import_file(source, samples / "whole")
+    for module in (official, official_metadata):
+        monkeypatch.setattr(module, "BLOCK", 2)  # two shards of each of the six splits
+    compare, compared = official._compare_block, []
+
+    def stopping(*args: Any) -> None:
+        if len(compared) == 7:
+            raise KeyboardInterrupt
+        compared.append(args)
+        compare(*args)
+
+    monkeypatch.setattr(official, "_compare_block", stopping)
+    assert run(capsys, "import", source, "--root", folder)[0] == 130
+    assert not list(folder.glob("*.hdf5"))  # no file before all of them are complete
+    monkeypatch.setattr(official, "_compare_block", lambda *args: (compared.append(args), compare(*args)))
+    assert import_file(source, folder) == whole
+    assert len(compared) == 12
+    assert {path.name for path in folder.iterdir()} == {path.name for path in (samples / "whole").iterdir()}
+    for path in folder.iterdir():
+        assert ColumnFile(path).header == ColumnFile(samples / "whole" / path.name).header
+
+
+def test_an_import_of_another_file_is_not_continued(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, folder = samples / "deepnets1m_train.hdf5", samples / "data"
+    monkeypatch.setattr(official.PartialFile, "merge", raising(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        import_file(source, folder)
+    monkeypatch.undo()
+    with h5py.File(source, "r+") as file:
+        file.attrs["note"] = "another one"
+    with pytest.raises(FileError, match=r"unfinished run with source='deepnets1m_train\.hdf5, \d+ bytes"):
+        import_file(source, folder)
+    assert import_file(source, folder, overwrite=True)[0].networks == 6
+
+
+def raising(kind: type[BaseException]) -> Any:
+    def fail(*args: object) -> None:
+        raise kind
+
+    return fail
 
 
 def test_known_defects_are_repaired_and_others_reported(samples: Path) -> None:
