@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tqdm import tqdm
 
@@ -22,6 +22,9 @@ from deepnets.folders import claimed
 
 _SMALLEST_SHARE = 1 / 8  # of the memory; seldom do all workers need much at once
 _reached_limit = False  # whether this worker did
+
+Unanswered = Literal["unfit", "not tried"]
+"""Of a job that a worker has no results of: it needs too much memory, or the worker had reached its limit before."""
 
 
 class RunFolder:
@@ -108,15 +111,19 @@ def _in_processes(plan: Plan, jobs: list[Job], processes: int | None) -> Iterato
     waiting, unfit = deque(jobs), list[Job]()
     with memory.reused_in_new_processes():
         while waiting:
+            not_tried = []
             for job, row in _until_unfit(plan, waiting, processes):
-                if row is None:
+                if row == "unfit":
                     unfit.append(job)
+                elif row == "not tried":
+                    not_tried.append(job)
                 else:
                     yield job, row
+            waiting.extendleft(reversed(not_tried))
     yield from _alone(plan, unfit)  # where memory is short, the system gets back what is freed
 
 
-def _until_unfit(plan: Plan, waiting: deque[Job], processes: int | None) -> Iterator[tuple[Job, Row | None]]:
+def _until_unfit(plan: Plan, waiting: deque[Job], processes: int | None) -> Iterator[tuple[Job, Row | Unanswered]]:
     """Results of jobs, which leave the queue, until one has none for want of memory."""
     fit = True
 
@@ -127,7 +134,7 @@ def _until_unfit(plan: Plan, waiting: deque[Job], processes: int | None) -> Iter
     with workers(None, processes, len(waiting), start="spawn") as those:
         share = max(1 / those.width, _SMALLEST_SHARE)
         for job, row in those.compute(partial(_with_share, plan, share), handed_out()):
-            fit = fit and row is not None
+            fit = fit and row != "unfit"
             yield job, row
 
 
@@ -156,18 +163,18 @@ def _on_cluster(plan: Plan, job: Job) -> Row:
         return evaluate(plan, job)
 
 
-def _with_share(plan: Plan, share: float, job: Job) -> Row | None:
-    """The results of a job, or None if it needs more than this share of the memory.
+def _with_share(plan: Plan, share: float, job: Job) -> Row | Unanswered:
+    """The results of a job, if it needs no more than this share of the memory.
 
     What a network leaves in memory has holes, so a worker that reached its limit cannot be trusted with another one.
     """
     global _reached_limit
     if _reached_limit:
-        return None
+        return "not tried"
     memory.limit(share)
     row, short = attempt(plan, job, context(plan).batches)
     _reached_limit = short is not None
-    return None if _reached_limit else row
+    return "unfit" if _reached_limit else row
 
 
 def _with_all_memory(plan: Plan, trial: tuple[Job, Batches]) -> tuple[Row, Stage | None]:

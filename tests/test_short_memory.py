@@ -4,6 +4,7 @@ import gc
 import time
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -174,3 +175,32 @@ def test_what_needs_more_than_its_share_of_memory_is_evaluated_alone(
     ]
     assert sizes[:4] == [(row["name"], 64) for row in rows]
     assert sizes[4:] == [("alone", 0), ("test/0", 64), ("alone", 0), ("test/0", 32)]
+
+
+def test_jobs_behind_one_that_needs_too_much_are_not_evaluated_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker whose limit was reached has some already, and must not take them."""
+    kind, tried = "none", list[tuple[str, str]]()
+
+    def hungry(case: Case) -> dict[str, float]:
+        tried.append((case.subject.name, kind))
+        if tried[-1] == ("test/0", "share"):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return {"top1": 0.1, "top5": 0.5}
+
+    @contextmanager
+    def worker(new: str, *args: object, **options: object) -> Iterator[Workers]:
+        nonlocal kind
+        kind = new
+        monkeypatch.setattr(execution, "_reached_limit", False)
+        with ThreadPoolExecutor(1) as pool:
+            yield Workers(pool, 1)
+
+    monkeypatch.setattr(execution, "workers", partial(worker, "share"))
+    monkeypatch.setattr(execution, "fresh_processes", partial(worker, "alone"))
+    scored(hungry, monkeypatch)
+    rows = [row for _, row in execution._in_processes(PLAN, PLAN.jobs(), 1)]
+    assert [row["status"] for row in rows] == ["ok"] * 4
+    assert sorted(tried) == [
+        *(("bnfree/0", "share"), ("bnfree/1", "share")),
+        *(("test/0", "alone"), ("test/0", "share"), ("test/1", "share")),
+    ]
