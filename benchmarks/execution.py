@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from deepnets.files import append_line
 from deepnets.folders import claimed
 
 _SMALLEST_SHARE = 1 / 8  # of the memory; seldom do all workers need much at once
+_network = attrgetter("group", "index")  # of a job
 _reached_limit = False  # whether this worker did
 
 Unanswered = Literal["unfit", "not tried"]
@@ -107,7 +109,7 @@ def _results(plan: Plan, jobs: list[Job], scheduler: str | None, processes: int 
 
 
 def _in_processes(plan: Plan, jobs: list[Job], processes: int | None) -> Iterator[tuple[Job, Row]]:
-    """Local processes share the memory; networks that need more than a share come at the end."""
+    """Local processes share the memory; networks that need more than a share come at the end, with all repetitions."""
     waiting, unfit = deque(jobs), list[Job]()
     with memory.reused_in_new_processes():
         while waiting:
@@ -119,7 +121,10 @@ def _in_processes(plan: Plan, jobs: list[Job], processes: int | None) -> Iterato
                     not_tried.append(job)
                 else:
                     yield job, row
-            waiting.extendleft(reversed(not_tried))
+            large = {_network(job) for job in unfit}
+            queue = [*not_tried, *waiting]
+            waiting = deque(job for job in queue if _network(job) not in large)
+            unfit += [job for job in queue if _network(job) in large]
     yield from _alone(plan, unfit)  # where memory is short, the system gets back what is freed
 
 
