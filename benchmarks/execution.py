@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
@@ -17,7 +17,7 @@ from benchmarks.networks import GENERATOR
 from benchmarks.protocol import ROW_COLUMNS
 from benchmarks.protocols import protocol
 from benchmarks.runs import Batches, Job, Plan, Prepared, Row, Stage, attempt, context, evaluate, prepare
-from deepnets.executors import fresh_processes, workers
+from deepnets.executors import available_cores, fresh_processes, workers
 from deepnets.files import append_line
 from deepnets.folders import claimed
 
@@ -109,12 +109,20 @@ def _results(plan: Plan, jobs: list[Job], scheduler: str | None, processes: int 
 
 
 def _in_processes(plan: Plan, jobs: list[Job], processes: int | None) -> Iterator[tuple[Job, Row]]:
-    """Local processes share the memory; networks that need more than a share come at the end, with all repetitions."""
+    """Local processes share the memory; networks that need more than a share come later, one at a time."""
+    most = min(available_cores() if processes is None else processes, len(jobs))
+    for width in sorted({most, 1}, reverse=True):
+        jobs = yield from _sharing(plan, jobs, width)
+    yield from _alone(plan, jobs)  # half as fast: where memory is short, the system gets back what is freed
+
+
+def _sharing(plan: Plan, jobs: list[Job], width: int) -> Generator[tuple[Job, Row], None, list[Job]]:
+    """Results of the networks that fit into a share of the memory; the jobs of the others, with all repetitions."""
     waiting, unfit = deque(jobs), list[Job]()
     with memory.reused_in_new_processes():
         while waiting:
             not_tried = []
-            for job, row in _until_unfit(plan, waiting, processes):
+            for job, row in _until_unfit(plan, waiting, width):
                 if row == "unfit":
                     unfit.append(job)
                 elif row == "not tried":
@@ -125,10 +133,10 @@ def _in_processes(plan: Plan, jobs: list[Job], processes: int | None) -> Iterato
             queue = [*not_tried, *waiting]
             waiting = deque(job for job in queue if _network(job) not in large)
             unfit += [job for job in queue if _network(job) in large]
-    yield from _alone(plan, unfit)  # where memory is short, the system gets back what is freed
+    return unfit
 
 
-def _until_unfit(plan: Plan, waiting: deque[Job], processes: int | None) -> Iterator[tuple[Job, Row | Unanswered]]:
+def _until_unfit(plan: Plan, waiting: deque[Job], width: int) -> Iterator[tuple[Job, Row | Unanswered]]:
     """Results of jobs, which leave the queue, until one has none for want of memory."""
     fit = True
 
@@ -136,8 +144,8 @@ def _until_unfit(plan: Plan, waiting: deque[Job], processes: int | None) -> Iter
         while waiting and fit:
             yield waiting.popleft()
 
-    with workers(None, processes, len(waiting), start="spawn") as those:
-        share = max(1 / those.width, _SMALLEST_SHARE)
+    share = max(1 / width, _SMALLEST_SHARE)
+    with workers(None, width, len(waiting), start="spawn") as those:
         for job, row in those.compute(partial(_with_share, plan, share), handed_out()):
             fit = fit and row != "unfit"
             yield job, row

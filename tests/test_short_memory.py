@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import execution, runs
+from benchmarks import execution, memory, runs
 from benchmarks.execution import compute
 from benchmarks.initializers import METHODS, Setting
 from benchmarks.networks import Subject
@@ -180,27 +180,45 @@ def test_what_needs_more_than_its_share_of_memory_is_evaluated_alone(
 
 def test_only_networks_that_need_too_much_are_evaluated_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """All their repetitions, without another try; not those that the worker whose limit was reached has already."""
-    kind, tried = "none", list[tuple[str, str]]()
+    have, tried = "", list[tuple[str, str]]()
+    too_little = {"test/0": ("half", "whole"), "bnfree/1": ("half",)}
 
     def hungry(case: Case) -> dict[str, float]:
-        tried.append((case.subject.name, kind))
-        if tried[-1] == ("test/0", "share"):
+        name = case.subject.name
+        tried.append((name, have))
+        if have in too_little.get(name, ()):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return {"top1": 0.1, "top5": 0.5}
 
+    def limited(share: float = 1.0) -> None:
+        nonlocal have
+        have = "half" if share == 0.5 else "whole"
+
+    def returned() -> None:
+        nonlocal have
+        have = "alone"
+
     @contextmanager
-    def worker(new: str, *args: object, **options: object) -> Iterator[Workers]:
-        nonlocal kind
-        kind = new
+    def worker(*args: object, **options: object) -> Iterator[Workers]:
         monkeypatch.setattr(execution, "_reached_limit", False)
         with ThreadPoolExecutor(1) as pool:
             yield Workers(pool, 1)
 
-    monkeypatch.setattr(execution, "workers", partial(worker, "share"))
-    monkeypatch.setattr(execution, "fresh_processes", partial(worker, "alone"))
+    monkeypatch.setattr(execution, "workers", worker)
+    monkeypatch.setattr(execution, "fresh_processes", worker)
+    monkeypatch.setattr(memory, "limit", limited)
+    monkeypatch.setattr(memory, "return_what_is_freed", returned)
     scored(hungry, monkeypatch)
     plan = replace(PLAN, repeats=3)
-    rows = dict(execution._in_processes(plan, plan.jobs(), 1))
+    rows = dict(execution._in_processes(plan, plan.jobs(), 2))
     assert {job: row["status"] for job, row in rows.items()} == dict.fromkeys(plan.jobs(), "ok")
-    others = [(name, "share") for name in ("bnfree/0", "bnfree/1", "test/1")]
-    assert Counter(tried) == {**dict.fromkeys(others, 3), ("test/0", "share"): 1, ("test/0", "alone"): 3}
+    counts = {f"{name}, {share}": count for (name, share), count in Counter(tried).items()}
+    assert counts == {
+        "test/1, half": 3,
+        "bnfree/0, half": 3,
+        "bnfree/1, half": 1,
+        "bnfree/1, whole": 3,
+        "test/0, half": 1,
+        "test/0, whole": 1,
+        "test/0, alone": 3,
+    }
