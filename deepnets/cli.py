@@ -16,6 +16,7 @@ import tyro
 from tyro.conf import Positional, arg, subcommand
 
 from deepnets.exit_codes import exit_code
+from deepnets.files import refuse_existing
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class Stats:
         if not self.files:
             raise ValueError("no file is given; name one or more files of networks")
         figure, table, data = (self.out / name for name in ("figure_6.png", "table_1.txt", "table_1.json"))
-        _refuse_existing([table, data, *([figure] if self.plot else [])], self.overwrite)
+        refuse_existing(self.overwrite, table, data, *([figure] if self.plot else []))
         self.out.mkdir(parents=True, exist_ok=True)
         for path in self.files:
             if bad := damaged_columns(path):
@@ -179,7 +180,7 @@ class Plot:
         except IndexError:
             raise ValueError(f"{self.file} is damaged; deepnets verify says where") from None
         out = Path(f"{file.header.split}_{index}.png") if self.out is None else self.out
-        _refuse_existing([out], self.overwrite)
+        refuse_existing(self.overwrite, out)
         from deepnets.plotting import plot_graph
 
         plot_graph(graph, out, title=f"{file.models[index]}: {len(graph)} nodes")
@@ -212,7 +213,7 @@ class Trace:
         from deepnets.tracing.summary import graph_dict, summary
         from deepnets.tracing.targets import load_target
 
-        _refuse_existing([path for path in (self.plot, self.json, self.hdf5) if path is not None], self.overwrite)
+        refuse_existing(self.overwrite, *(path for path in (self.plot, self.json, self.hdf5) if path is not None))
         size = self.input_size[0] if len(self.input_size) == 1 else self.input_size or None
         model = load_target(self.model)
         start = time.monotonic()
@@ -291,12 +292,6 @@ Command = (
     | Annotated[Import, subcommand("import")]
     | Annotated[Export, subcommand("export")]
 )
-
-
-def _refuse_existing(paths: list[Path], overwrite: bool) -> None:
-    for path in paths:
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} exists already; name another path or ask to overwrite it (--overwrite)")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -28,6 +28,13 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
 
 
+def refuse_existing(overwrite: bool, *paths: Path) -> None:
+    """Raise FileExistsError for the first path that exists, unless it may be overwritten."""
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists already; name another path or ask to overwrite it (--overwrite)")
+
+
 def replace_content(path: Path, content: str | bytes) -> None:
     """Write a file under another name and rename it, so that it is never incomplete."""
     partial = path.with_name(path.name + ".partial")

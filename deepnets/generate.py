@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from deepnets import executors
 from deepnets.executors import Workers
+from deepnets.files import refuse_existing
 from deepnets.network_file import network_columns
 from deepnets.partial_file import PartialFile, Plan, Shard
 from deepnets.sampling import TRACED, Networks, check_split, sample_networks, split_rules
@@ -80,8 +81,7 @@ def generate(
 
 
 def _trace_split(path: Path, split: str, image_size: int, overwrite: bool) -> Path:
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already; give another path or ask to overwrite it (--overwrite)")
+    refuse_existing(overwrite, path)
     from deepnets.torchvision74 import write_traced_split
 
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import deepnets
-from deepnets.files import Locked, append_line, exclusive, replace_content
+from deepnets.files import Locked, append_line, exclusive, refuse_existing, replace_content
 from deepnets.storage import (
     FORMAT_VERSION,
     ColumnFile,
@@ -77,7 +77,7 @@ class PartialFile:
             raise FileError(f"cannot write {self.path}: it is a folder")
         if self.path.exists() and not overwrite:
             self._remove_if_published()
-            raise FileExistsError(f"{self.path} exists already; choose another place or overwrite it (--overwrite)")
+        refuse_existing(overwrite, self.path)
 
     @contextmanager
     def opened(self, overwrite: bool) -> Iterator["PartialFile"]:

@@ -74,7 +74,7 @@ def test_bad_input_is_one_sentence(file: Path, tmp_path: Path, capsys: pytest.Ca
     generate = ("generate", "--root", tmp_path, "--split")
     for arguments, message in (
         ((*generate, "foo"), "unknown split 'foo'; choose from train, val, test"),
-        ((*generate, "val"), "exists already; give another path or ask to overwrite it (--overwrite)"),
+        ((*generate, "val"), "exists already; name another path or ask to overwrite it (--overwrite)"),
         ((*generate, "test", "--num", 0), "num is 0; it must be 1 or more"),
         ((*generate, "test", "--num", -5), "num is -5; it must be 1 or more"),
         ((*generate, "test", "--workers", 0), "workers is 0"),
