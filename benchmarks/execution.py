@@ -113,7 +113,7 @@ def _in_processes(plan: Plan, jobs: list[Job], processes: int | None) -> Iterato
     most = min(available_cores() if processes is None else processes, len(jobs))
     for width in sorted({most, 1}, reverse=True):
         jobs = yield from _sharing(plan, jobs, width)
-    yield from _alone(plan, jobs)  # half as fast: where memory is short, the system gets back what is freed
+    yield from _alone(plan, jobs)  # where memory is short, the system gets back what is freed
 
 
 def _sharing(plan: Plan, jobs: list[Job], width: int) -> Generator[tuple[Job, Row], None, list[Job]]:

@@ -107,11 +107,10 @@ def shard_columns(split: str, seed: int, start: int, stop: int) -> Columns:
 
 
 def _compute(file: PartialFile, those: Workers) -> None:
-    plan, missing = file.plan, file.missing()
-    done = plan.num - sum(stop - start for start, stop in missing)
+    plan = file.plan
     compute = partial(_shard, plan.split, plan.seed)
-    with tqdm(total=plan.num, initial=done, unit=" networks", desc=plan.split, smoothing=0.05) as bar:
-        for shard, columns in those.compute(compute, missing):
+    with tqdm(total=plan.num, initial=file.num_finished(), unit=" networks", desc=plan.split, smoothing=0.05) as bar:
+        for shard, columns in those.compute(compute, file.missing()):
             file.write(shard, columns)
             bar.update(shard[1] - shard[0])
 

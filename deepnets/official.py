@@ -161,10 +161,9 @@ def _check_count(file: h5py.File, metadata: Metadata, split: str) -> None:
 
 def _import_split(file: h5py.File, metadata: Metadata, target: PartialFile) -> ImportReport:
     """Write the shards that are missing; the report is about all of them."""
-    plan, missing = target.plan, target.missing()
-    done = plan.num - sum(stop - start for start, stop in missing)
-    with tqdm(total=plan.num, initial=done, desc=plan.split, unit=" networks") as bar:
-        for shard in missing:
+    plan = target.plan
+    with tqdm(total=plan.num, initial=target.num_finished(), desc=plan.split, unit=" networks") as bar:
+        for shard in target.missing():
             nets = metadata.block(plan.split, shard[0])
             networks = _networks(plan.split, nets, metadata.source)
             report = ImportReport(plan.split)

@@ -141,6 +141,10 @@ class PartialFile:
         """The shards that are not written yet."""
         return [shard for shard in self.plan.shards() if shard not in self.finished]
 
+    def num_finished(self) -> int:
+        """How many networks are in the shards that are written."""
+        return sum(stop - start for start, stop in self.finished)
+
     def write(self, shard: Shard, columns: Columns, notes: dict[str, Any] | None = None) -> None:
         """Write a shard, then list it, with notes for those who go on with the file."""
         path, notes = self._shard_path(shard), notes or {}
