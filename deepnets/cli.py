@@ -240,7 +240,7 @@ class Import:
     file: Positional[Path | None] = None
     """The HDF5 file, with its _meta.json beside it."""
     hub: Annotated[str | None, arg(metavar="{train,eval,search}")] = None
-    """Fetch the published file from the Hugging Face hub first."""
+    """Fetch the published file from the Hugging Face hub first, into the folder published in that of the files."""
     root: Path = Path("data")
     """Folder of the files."""
     overwrite: bool = False
@@ -252,9 +252,9 @@ class Import:
 
         if (self.file is None) == (self.hub is None):
             raise ValueError("name either a file or, with --hub, what to fetch")
-        if self.hub is not None:
-            self.root.mkdir(parents=True, exist_ok=True)
-        source = self.file if self.file is not None else download_from_hub(str(self.hub), self.root)
+        # Not into the root itself: a published file has the name of one of ours.
+        published = self.root.expanduser() / "published"
+        source = self.file if self.file is not None else download_from_hub(str(self.hub), published)
         reports = import_file(source, self.root, self.overwrite)
         if self.hub is None and (warning := md5_warning(source)):
             print(warning, file=sys.stderr)

@@ -27,13 +27,14 @@ from tqdm import tqdm
 
 import deepnets
 from deepnets.architecture import Architecture
+from deepnets.files import replace_content
 from deepnets.generate import split_path
 from deepnets.genotype import MAX_STEPS
 from deepnets.graph import ArchGraph
 from deepnets.network_file import NetworkFile, network_columns
 from deepnets.official_graphs import LabelledGraph, Vocabulary, compare, difference
 from deepnets.official_metadata import BLOCK, Metadata
-from deepnets.partial_file import PartialFile, Plan
+from deepnets.partial_file import PartialFile, Plan, fingerprint
 from deepnets.primitives import PRIMITIVES
 from deepnets.sampling import SPLITS, Networks, split_widths
 from deepnets.storage import FileError, new_file, publish
@@ -109,7 +110,8 @@ def import_file(source: Path, root: Path, overwrite: bool = False) -> list[Impor
     """Read a published file into one file for each of its splits.
 
     The text of the metadata stays in memory (0.5 GB for train), of the networks a few thousand at a time. An import
-    that was interrupted goes on where it was; the files get their names when all of them are complete.
+    that was interrupted goes on where it was; the files get their names when all of them are complete, and their
+    folders go when all have their names.
 
     Args:
         source: the HDF5 file, with its `_meta.json` beside it.
@@ -118,7 +120,7 @@ def import_file(source: Path, root: Path, overwrite: bool = False) -> list[Impor
 
     Raises:
         FileExistsError: a file exists already.
-        FileError: the source is missing or damaged, or the files cannot be written.
+        FileError: the source is missing or damaged, it has the path of one of the files, or they cannot be written.
     """
     metadata = Metadata(source)
     try:
@@ -129,10 +131,13 @@ def import_file(source: Path, root: Path, overwrite: bool = False) -> list[Impor
         targets = [PartialFile(split_path(root, split), _plan(metadata, split)) for split in metadata.splits]
         for target in targets:
             _check_count(file, metadata, target.plan.split)
+            _check_apart(source, target.path)
             target.check_new(overwrite)
         for target in targets:
             locks.enter_context(target.opened(overwrite))
         reports = [_import_split(file, metadata, target) for target in targets]
+        for target in targets:
+            target.assemble()
         for target in targets:
             target.merge(overwrite)
         return reports
@@ -141,14 +146,14 @@ def import_file(source: Path, root: Path, overwrite: bool = False) -> list[Impor
 def _plan(metadata: Metadata, split: str) -> Plan:
     if split not in SPLITS:
         raise FileError(f"{metadata.source} has the split {split!r}; known are {', '.join(SPLITS)}")
-    name, status = metadata.source.name, metadata.source.stat()
+    name = metadata.source.name
     return Plan(
         split,
         metadata.splits[split].count,
         seed=0,
         compress=False,
         shard_size=BLOCK,
-        source=f"{name}, {status.st_size} bytes, changed {status.st_mtime_ns}",
+        source=f"{name}, {fingerprint(metadata.source)}",
         toolkit_version=f"{deepnets.__version__}, imported from {name}",
     )
 
@@ -157,6 +162,11 @@ def _check_count(file: h5py.File, metadata: Metadata, split: str) -> None:
     groups, count = len(file[split]) if split in file else 0, metadata.splits[split].count
     if groups != count:
         raise FileError(f"{metadata.source} has {groups} graphs of {split}, its metadata {count}")
+
+
+def _check_apart(source: Path, path: Path) -> None:
+    if path.exists() and path.samefile(source):
+        raise FileError(f"{source} is itself where its networks would go; choose another folder for them (--root)")
 
 
 def _import_split(file: h5py.File, metadata: Metadata, target: PartialFile) -> ImportReport:
@@ -289,11 +299,11 @@ def _published_primitive(op: int, shape: NDArray[np.int32]) -> str:
 
 
 def download_from_hub(kind: str, folder: Path) -> Path:
-    """Fetch a published file and its metadata from the Hugging Face hub; the path of the HDF5 file.
+    """Fetch what is missing of a published file and its metadata from the Hugging Face hub; the path of the HDF5 file.
 
     Args:
         kind: train, eval or search.
-        folder: where the files go.
+        folder: where the files go; a published file that is there is not fetched again.
 
     Raises:
         ValueError: an unknown kind, or the extra `hub` is missing.
@@ -305,22 +315,23 @@ def download_from_hub(kind: str, folder: Path) -> Path:
         from huggingface_hub import hf_hub_download
     except ImportError:
         raise ValueError("--hub needs the extra 'hub': pip install 'deepnets[hub]'") from None
-    paths = []
-    for name in (f"deepnets1m_{kind}.hdf5", "deepnets1m_meta.tar.gz"):
+    file, packed = folder / f"deepnets1m_{kind}.hdf5", folder / "deepnets1m_meta.tar.gz"
+    for path in (file, packed):
         try:
-            paths.append(Path(hf_hub_download(HUB_DATASET, name, repo_type="dataset", local_dir=folder)))
+            if not path.exists():  # the hub's client removes files that differ
+                hf_hub_download(HUB_DATASET, path.name, repo_type="dataset", local_dir=folder)
         except Exception as error:  # whatever the hub's client raises without a network
             raise FileError(
-                f"cannot fetch {name} of {HUB_DATASET} ({type(error).__name__}); "
+                f"cannot fetch {path.name} of {HUB_DATASET} ({type(error).__name__}); "
                 f"get it in another way and name its path: deepnets import PATH"
             ) from None
-        if warning := md5_warning(paths[-1]):
-            raise FileError(warning)
-    with tarfile.open(paths[1]) as archive:
+        if warning := md5_warning(path):
+            raise FileError(f"{warning}; move it away to fetch that one")
+    with tarfile.open(packed) as archive:
         wanted = f"deepnets1m_{kind}_meta.json"
         member = next((m for m in archive.getmembers() if Path(m.name).name == wanted and m.isfile()), None)
         content = None if member is None else archive.extractfile(member)
         if content is None:
-            raise FileError(f"{paths[1]} lacks {wanted}")
-        paths[0].with_name(wanted).write_bytes(content.read())
-    return paths[0]
+            raise FileError(f"{packed} lacks {wanted}")
+        replace_content(folder / wanted, content.read())
+    return file

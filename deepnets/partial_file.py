@@ -64,24 +64,25 @@ class PartialFile:
         self.path, self.plan = path, plan
         self.folder = path.with_name(path.name + ".partial")
         self.manifest = self.folder / "manifest.jsonl"
+        self._whole = self.folder / "whole.hdf5"
+        self._named = self.folder / "named.json"
         self.finished: dict[Shard, dict[str, Any]] = {}
 
     def check_new(self, overwrite: bool) -> None:
-        """Refuse a path that exists, unless it may be overwritten.
+        """Refuse a path that exists, unless it may be overwritten, or this plan's run was killed when it had made it.
 
         Raises:
-            FileExistsError: it exists and `overwrite` is False.
+            FileExistsError: it exists, and neither is so.
             FileError: it is a folder.
         """
         if self.path.is_dir():
             raise FileError(f"cannot write {self.path}: it is a folder")
-        if self.path.exists() and not overwrite:
-            self._remove_if_published()
-        refuse_existing(overwrite, self.path)
+        if not self._is_named():
+            refuse_existing(overwrite, self.path)
 
     @contextmanager
     def opened(self, overwrite: bool) -> Iterator["PartialFile"]:
-        """Begin or go on with the file; no other process can work on it meanwhile.
+        """Begin or go on with the file; no other process can work on it meanwhile. The folder goes if the file is made.
 
         Args:
             overwrite: drop what was begun with another plan.
@@ -95,6 +96,9 @@ class PartialFile:
                 self._check_plan(overwrite)
                 self._read_manifest()
                 yield self
+                if self._is_named():
+                    self._named.unlink()  # first: a kill must not leave a file that is made, but lacks shards
+                    shutil.rmtree(self.folder)
         except Locked:
             raise FileError(f"another process is making {self.path}; wait for it or choose another place") from None
         except OSError as error:
@@ -154,34 +158,48 @@ class PartialFile:
         append_line(self.manifest, entry)
         self.finished[shard] = notes
 
-    def merge(self, overwrite: bool) -> None:
-        """Make the file from all shards and remove the folder.
+    def assemble(self) -> None:
+        """Join all shards, still in the folder, unless that was done before a kill.
 
         Raises:
             FileError: a shard is damaged; it is removed, so that it is made again the next time.
         """
+        if self._whole.exists() or self._is_named():
+            return
         parts = [self._shard_path(shard) for shard in self.plan.shards()]
-        whole = self.folder / "whole.hdf5"
-        whole.unlink(missing_ok=True)
         try:
-            merge(whole, parts, self.plan.compress)
+            merge(self._whole, parts, self.plan.compress)
         except FileError as error:
             damaged = [part for part in parts if damaged_columns(part)]
             for part in damaged:
                 part.unlink()
             advice = "; give the same command again, which makes it anew" if damaged else ""
             raise FileError(f"{error}{advice}") from None
-        publish(whole, self.path, overwrite)
-        shutil.rmtree(self.folder)
 
-    def _remove_if_published(self) -> None:
-        """Remove the folder of a run that was killed between naming its file and tidying up."""
-        recorded = _read_json(self.folder / "plan.json")
-        header = ColumnFile(self.path).header if recorded else None
-        if header and (header.split, header.num_networks, header.seed) == tuple(
-            recorded.get(name) for name in ("split", "num", "seed")
-        ):
-            shutil.rmtree(self.folder, ignore_errors=True)
+    def merge(self, overwrite: bool) -> None:
+        """Make the file from all shards: what `assemble` joins gets its name.
+
+        Raises:
+            FileError: a shard is damaged; it is removed, so that it is made again the next time.
+        """
+        self.assemble()
+        if not self._is_named():
+            replace_content(self._named, json.dumps(self._identity(self._whole)))
+            publish(self._whole, self.path, overwrite)
+
+    def _is_named(self) -> bool:
+        """Whether the file was made from this folder and plan, and not changed or replaced since."""
+        return self.path.exists() and _read_json(self._named) == self._identity(self.path)
+
+    def _identity(self, file: Path) -> dict[str, Any]:
+        """What is recorded before the file gets its name."""
+        return {**asdict(self.plan), "file": fingerprint(file)}
+
+
+def fingerprint(path: Path) -> str:
+    """What tells a file from others that have its name at other times; it stays when the file is renamed."""
+    status = path.stat()
+    return f"{status.st_size} bytes, changed {status.st_mtime_ns}"
 
 
 def _read_json(path: Path) -> dict[str, Any]:

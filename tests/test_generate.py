@@ -188,16 +188,36 @@ def test_a_run_with_other_settings_is_not_continued(tmp_path: Path, monkeypatch:
 
 
 def test_leftovers_are_tidied_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x.hdf5"
-    monkeypatch.setattr(partial_file.shutil, "rmtree", lambda *args, **kwargs: None)  # killed before tidying up
+    path, partial = tmp_path / "x.hdf5", tmp_path / "x.hdf5.partial"
+    real = partial_file.publish
+
+    def last(*args: object) -> None:
+        real(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(partial_file, "publish", last)  # stopped before tidying up
+    with pytest.raises(KeyboardInterrupt):
+        generate(path, "val", num=20, workers=1)
+    monkeypatch.setattr(partial_file, "publish", real)
+    expected = path.read_bytes()
+    with pytest.raises(FileExistsError):
+        generate(path, "val", num=20, workers=1, compress=True)
+    assert partial.exists()  # of another plan
     generate(path, "val", num=20, workers=1)
-    monkeypatch.undo()
-    partial = tmp_path / "x.hdf5.partial"
-    assert partial.exists()
+    assert not partial.exists()
+    assert path.read_bytes() == expected
     with pytest.raises(FileExistsError):
         generate(path, "val", num=20, workers=1)
-    assert not partial.exists()
-    assert content(path)
+
+
+def test_a_refused_run_keeps_what_another_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = generate(tmp_path / "x.hdf5", "val", num=300, workers=1)
+    interrupt_after(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        generate(path, "val", num=300, workers=1, overwrite=True)
+    with pytest.raises(FileExistsError):
+        generate(path, "val", num=300, workers=1)
+    assert len(list((tmp_path / "x.hdf5.partial").glob("0*.hdf5"))) == 2
 
 
 @pytest.mark.parametrize("line", ["null", '{"start": null, "stop": 1, "content_sha256": "x"}', "\xff", "[]"])
@@ -235,6 +255,10 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         assert other.stdout.readline() == b"locked\n"
         with pytest.raises(FileError, match="another process is making"):
             generate(tmp_path / "x.hdf5", "val", num=10)
+        os.link(generate(tmp_path / "y.hdf5", "val", num=10), tmp_path / "x.hdf5")  # which the other is to replace
+        with pytest.raises(FileExistsError):
+            generate(tmp_path / "x.hdf5", "val", num=10)
+        assert (tmp_path / "x.hdf5.partial" / "lock").exists()
         other.kill()
 
 

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from deepnets import official, official_metadata
+from deepnets import official, official_metadata, partial_file
 from deepnets.generate import generate
 from deepnets.network_file import NetworkFile
 from deepnets.official import download_from_hub, export_files, import_file, md5_warning
@@ -81,6 +81,69 @@ def test_interrupted_imports_go_on(
         assert ColumnFile(path).header == ColumnFile(samples / "whole" / path.name).header
 
 
+@pytest.mark.parametrize(("step", "times", "named"), [("merge", 1, 0), ("publish", 0, 0), ("publish", 1, 1)])
+def test_imports_that_stop_at_the_end_go_on(
+    samples: Path, monkeypatch: pytest.MonkeyPatch, step: str, times: int, named: int
+) -> None:
+    source, folder = samples / "deepnets1m_eval.hdf5", samples / "data"
+    whole = import_file(source, samples / "whole")
+    real, done = getattr(partial_file, step), []
+
+    def stopping(*args: Any) -> None:
+        if len(done) == times:
+            raise KeyboardInterrupt
+        done.append(args)
+        real(*args)
+
+    monkeypatch.setattr(partial_file, step, stopping)
+    with pytest.raises(KeyboardInterrupt):
+        import_file(source, folder)
+    assert len(list(folder.glob("*.hdf5"))) == named
+    monkeypatch.undo()
+    assert import_file(source, folder) == whole
+    assert {path.name for path in folder.iterdir()} == {path.name for path in (samples / "whole").iterdir()}
+    with pytest.raises(FileExistsError):
+        import_file(source, folder)
+
+
+def test_a_damaged_shard_holds_back_all_files_of_an_import(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, folder = samples / "deepnets1m_eval.hdf5", samples / "data"
+    monkeypatch.setattr(partial_file, "merge", raising(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        import_file(source, folder)
+    monkeypatch.undo()
+    (shard,) = (folder / "deepnets1m_wide.hdf5.partial").glob("0*.hdf5")
+    with h5py.File(shard, "r+") as file:
+        file["graphs/op"][0] ^= 1
+    with pytest.raises(FileError, match="does not match its checksum; give the same command again"):
+        import_file(source, folder)
+    assert not list(folder.glob("*.hdf5"))
+    assert len(import_file(source, folder)) == 6
+
+
+def test_a_refused_import_keeps_what_another_began(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, path = samples / "deepnets1m_train.hdf5", samples / "data" / "deepnets1m_train.hdf5"
+    generate(path, "train", num=6, workers=1)  # equal to the file of the import in split, number and seed
+    monkeypatch.setattr(partial_file, "merge", raising(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        import_file(source, path.parent, overwrite=True)
+    monkeypatch.undo()
+    with pytest.raises(FileExistsError):
+        import_file(source, path.parent)
+    assert len(list((samples / "data" / "deepnets1m_train.hdf5.partial").glob("0*.hdf5"))) == 1
+    monkeypatch.setattr(official, "_compare_block", raising(AssertionError))  # nothing is compared again
+    assert import_file(source, path.parent, overwrite=True)[0].networks == 6
+    assert "imported" in ColumnFile(path).header.toolkit_version
+
+
+def test_an_import_does_not_replace_its_source(samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = samples / "deepnets1m_train.hdf5"
+    content = source.read_bytes()
+    for options in ((), ("--overwrite",)):
+        assert_refused(run(capsys, "import", source, "--root", samples, *options), "is itself where its networks")
+    assert source.read_bytes() == content
+
+
 def test_an_import_of_another_file_is_not_continued(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, folder = samples / "deepnets1m_train.hdf5", samples / "data"
     monkeypatch.setattr(official.PartialFile, "merge", raising(KeyboardInterrupt))
@@ -145,22 +208,23 @@ def test_export_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         export_files([source, source], tmp_path / "y.hdf5")
 
 
-def publish_on_a_hub(monkeypatch: pytest.MonkeyPatch, samples: Path, member: str) -> None:
+def publish_on_a_hub(monkeypatch: pytest.MonkeyPatch, samples: Path, member: str, kind: str = "eval") -> None:
     """Replace the download by a copy, and the pinned hashes by those of the copies."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-        content = (samples / "deepnets1m_eval_meta.json").read_bytes()
+        content = (samples / f"deepnets1m_{kind}_meta.json").read_bytes()
         info = tarfile.TarInfo(f"folder/{member}")
         info.size = len(content)
         tar.addfile(info, io.BytesIO(content))
     files = {
-        "deepnets1m_eval.hdf5": (samples / "deepnets1m_eval.hdf5").read_bytes(),
+        f"deepnets1m_{kind}.hdf5": (samples / f"deepnets1m_{kind}.hdf5").read_bytes(),
         "deepnets1m_meta.tar.gz": archive.getvalue(),
     }
 
     def download(repo: str, name: str, repo_type: str, local_dir: Path) -> str:
         assert (repo, repo_type) == ("SamsungSAILMontreal/deepnets1m", "dataset")
         path = Path(local_dir) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(files[name])
         return str(path)
 
@@ -171,7 +235,6 @@ def publish_on_a_hub(monkeypatch: pytest.MonkeyPatch, samples: Path, member: str
 
 def test_hub(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "hub"
-    folder.mkdir()
     publish_on_a_hub(monkeypatch, samples, "deepnets1m_eval_meta.json")
     assert len(import_file(download_from_hub("eval", folder), folder)) == 6
     monkeypatch.setitem(official.MD5, "deepnets1m_eval.hdf5", "0" * 32)
@@ -179,9 +242,28 @@ def test_hub(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         download_from_hub("eval", folder)
     publish_on_a_hub(monkeypatch, samples, "something_else.json")
     with pytest.raises(FileError, match=r"lacks deepnets1m_eval_meta\.json"):
-        download_from_hub("eval", folder)
+        download_from_hub("eval", tmp_path / "lacking")
     with pytest.raises(ValueError, match="the hub has no 'val'"):
         download_from_hub("val", folder)
+
+
+def test_hub_keeps_files_of_the_same_name(
+    samples: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish_on_a_hub(monkeypatch, samples, "deepnets1m_train_meta.json", kind="train")
+    root = samples / "data"
+    ours, published = root / "deepnets1m_train.hdf5", root / "published" / "deepnets1m_train.hdf5"
+    generated = generate(ours, "train", num=3, workers=1).read_bytes()
+    command = ("import", "--hub", "train", "--root", root)
+    code, _, err = run(capsys, *command)
+    assert (code, ours.read_bytes()) == (2, generated)
+    assert "exists already" in err
+    assert run(capsys, *command, "--overwrite")[0] == 0
+    assert ColumnFile(ours).header.num_networks == 6
+    assert published.read_bytes() == (samples / "deepnets1m_train.hdf5").read_bytes()
+    published.write_bytes(generated)
+    assert_refused(run(capsys, *command, "--overwrite"), "is not the published file of this name")
+    assert published.read_bytes() == generated
 
 
 def test_hub_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
