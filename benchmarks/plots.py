@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.record import Record, frame
+from deepnets.pictures import save
 
 
 def plot_run(folder: Path, record: Record, table: bytes) -> Path:
@@ -29,7 +30,7 @@ def plot_run(folder: Path, record: Record, table: bytes) -> Path:
     axes.set_title(f"{record['model']['name']} on {record['dataset']['name']}, {kind.name}", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     path = folder / f"{record['run_id']}.png"
-    figure.savefig(path, dpi=200)
+    save(figure, path)
     return path
 
 

@@ -16,7 +16,8 @@ import tyro
 from tyro.conf import Positional, arg, subcommand
 
 from deepnets.exit_codes import exit_code
-from deepnets.files import refuse_existing
+from deepnets.files import refuse_existing, replace_content
+from deepnets.pictures import check_suffix
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,8 @@ class Stats:
         statistics = [(split, split_statistics(file)) for split, file in files.items()]
         text = table_text(statistics)
         print(text)
-        table.write_text(text + "\n")
-        data.write_text(json.dumps({split: found.to_dict() for split, found in statistics}, indent=1) + "\n")
+        replace_content(table, text + "\n")
+        replace_content(data, json.dumps({split: found.to_dict() for split, found in statistics}, indent=1) + "\n")
         if self.plot:
             from deepnets.plotting import plot_statistics
 
@@ -214,18 +215,19 @@ class Trace:
         from deepnets.tracing.targets import load_target
 
         refuse_existing(self.overwrite, *(path for path in (self.plot, self.json, self.hdf5) if path is not None))
+        if self.plot is not None:
+            check_suffix(self.plot)
         size = self.input_size[0] if len(self.input_size) == 1 else self.input_size or None
         model = load_target(self.model)
         start = time.monotonic()
         graph = trace(model, size, strict=self.strict)
         print(summary(self.model, graph, time.monotonic() - start))
         if self.json is not None:
-            self.json.write_text(json.dumps(graph_dict(graph)) + "\n")
+            replace_content(self.json, json.dumps(graph_dict(graph)) + "\n")
         if self.hdf5 is not None:
             from deepnets.graph_file import write_graphs
 
-            self.hdf5.unlink(missing_ok=True)
-            write_graphs(self.hdf5, "traced", {self.model: graph})
+            write_graphs(self.hdf5, "traced", {self.model: graph}, self.overwrite)
         if self.plot is not None:
             from deepnets.plotting import plot_graph
 

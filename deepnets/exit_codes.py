@@ -23,7 +23,8 @@ def exit_code(command: Callable[[], int]) -> int:
     try:
         code = command()
     except SystemExit as stop:
-        code = int(stop.code or 0)
+        is_number = stop.code is None or isinstance(stop.code, int)
+        code, sentence = (int(stop.code or 0), "") if is_number else (_BAD_INPUT, str(stop.code))
     except KeyboardInterrupt:
         code, sentence = _INTERRUPTED, "interrupted; what was finished is kept"
     except OSError as error:

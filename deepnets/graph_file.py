@@ -21,6 +21,7 @@ from deepnets.storage import (
     FileError,
     decode_vocabulary,
     encode_vocabulary,
+    publish,
     reopen,
     write_columns,
 )
@@ -35,11 +36,11 @@ _MODELS = "models"
 _SHAPE = "graphs/shape"
 
 
-def write_graphs(path: Path, split: str, graphs: Mapping[str, ArchGraph]) -> str:
-    """Write graphs, by the name of their model; the content hash.
+def write_graphs(path: Path, split: str, graphs: Mapping[str, ArchGraph], overwrite: bool = False) -> None:
+    """Write graphs, by the name of their model; the file is there once it is complete.
 
     Raises:
-        FileExistsError: the path exists; it is never overwritten.
+        FileExistsError: the path exists and `overwrite` is False.
         FileError: the disk is full or the folder is not writable.
     """
     vocabulary = list(dict.fromkeys(name for graph in graphs.values() for name in graph.name.tolist()))
@@ -61,7 +62,13 @@ def write_graphs(path: Path, split: str, graphs: Mapping[str, ArchGraph]) -> str
         "graphs/edge_dst": np.concatenate([e[1] for e in edges]).astype(nodes),
         _SHAPE: np.concatenate([graph.shape for graph in several]),
     }
-    return write_columns(path, split, 0, deepnets.__version__, columns)
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    try:
+        write_columns(temporary, split, 0, deepnets.__version__, columns)
+        publish(temporary, path, overwrite)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class GraphFile:

@@ -6,7 +6,6 @@ Figures are made without pyplot, so that they neither need a display nor touch t
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from deepnets.graph import ArchGraph
 from deepnets.layout import MARGIN, GraphLayout
 from deepnets.network_file import NetworkFile
+from deepnets.pictures import check_suffix, save
 from deepnets.primitives import PRIMITIVE_INDEX, PRIMITIVES
 from deepnets.statistics import (
     assignment_costs,
@@ -32,11 +32,8 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-SUFFIXES = (".png", ".pdf", ".svg")
-
 _SAMPLE = 500  # networks of each file in a picture
 _SCATTER = 200  # of which so many as points
-_DPI = 200
 
 
 def plot_statistics(
@@ -55,7 +52,7 @@ def plot_statistics(
     Raises:
         ValueError: no files, or an unknown suffix.
     """
-    _check_suffix(path)
+    check_suffix(path)
     if not files:
         raise ValueError("there is nothing to plot: give at least one file")
     if reference is None:
@@ -74,7 +71,7 @@ def plot_statistics(
     titles = ("nodes", "primitives", "initial channels", "parameters", "path length and degree", "distance to train")
     for letter, title, ax in zip("abcdef", titles, axes, strict=True):
         ax.set_title(f"({letter}) {title}", loc="left")
-    figure.savefig(path, dpi=_DPI)
+    save(figure, path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,12 +107,6 @@ def _figure(width: float, height: float) -> "Figure":
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
-
-
-def _check_suffix(path: str | os.PathLike[str]) -> None:
-    suffix = Path(path).suffix
-    if suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path} has the suffix {suffix!r}; pictures are written as {', '.join(SUFFIXES)}")
 
 
 def _color(position: int) -> str:
@@ -254,7 +245,7 @@ def plot_graph(graph: ArchGraph, path: str | os.PathLike[str], title: str | None
     Raises:
         ValueError: an unknown suffix.
     """
-    _check_suffix(path)
+    check_suffix(path)
     layout = GraphLayout.of(graph)
     picture = np.array(layout.size) * _PITCH
     width = max(picture[0], 4 * _LEGEND_WIDTH) + 0.2
@@ -272,7 +263,7 @@ def plot_graph(graph: ArchGraph, path: str | os.PathLike[str], title: str | None
     _legend(figure, ax, legend_columns)
     if title:
         figure.text(0.5, 1 - 0.06 / height, title, ha="center", va="top", fontsize=9)
-    figure.savefig(path, dpi=_DPI)
+    save(figure, path)
 
 
 def _legend(figure: "Figure", ax: "Axes", columns: int) -> None:

@@ -16,7 +16,6 @@ from deepnets.graph import ArchGraph
 from deepnets.graph_file import write_graphs
 from deepnets.named import vit
 from deepnets.shapes import check_image_size
-from deepnets.storage import publish
 from deepnets.tracing import trace
 from deepnets.uninitialized import without_storage
 
@@ -94,11 +93,4 @@ def traced_graphs(split: str, image_size: int = 32) -> dict[str, ArchGraph]:
 
 def write_traced_split(path: Path, split: str, image_size: int, overwrite: bool) -> None:
     """Trace a split and write its file; nothing is written before all of it is traced."""
-    graphs = traced_graphs(split, image_size)
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    try:
-        write_graphs(temporary, split, graphs)
-        publish(temporary, path, overwrite)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_graphs(path, split, traced_graphs(split, image_size), overwrite)

@@ -28,6 +28,7 @@ def fails(error: BaseException) -> Callable[[], int]:
         (KeyboardInterrupt(), 130, "interrupted; what was finished is kept\n"),
         (SystemExit(2), 2, ""),
         (SystemExit(), 0, ""),
+        (SystemExit("give a file"), 2, "give a file\n"),
     ],
 )
 def test_what_ends_a_command(error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:

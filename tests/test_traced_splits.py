@@ -70,6 +70,9 @@ def test_trace_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert run(capsys, "verify", outputs["hdf5"])[0] == 0
     assert run(capsys, "plot", outputs["hdf5"], "--index", 0, "--out", tmp_path / "again.png")[0] == 0
     assert_refused(run(capsys, "trace", "resnet18", "--json", outputs["json"]), "exists already")
+    new = tmp_path / "new.json"
+    assert_refused(run(capsys, "trace", "resnet18", "--json", new, "--plot", tmp_path / "new.jpg"), "suffix '.jpg'")
+    assert not new.exists()
     assert_refused(run(capsys, "stats", outputs["hdf5"], "--out", tmp_path / "s"), "a file of architectures")
     assert run(capsys, "generate", "--split", "predefined", "--root", tmp_path)[0] == 0
     for option, value in (("--num", 2), ("--seed", 7), ("--workers", 2), ("--scheduler", "nowhere")):
@@ -88,7 +91,9 @@ def test_factories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "trace", f"{file}:model", "--input-size", 3)[0] == 0
     assert run(capsys, "trace", f"{file}:ready", "--input-size", 3)[0] == 0
     assert run(capsys, "trace", "torchvision.models:alexnet")[0] == 0
+    (tmp_path / "script.py").write_text("import sys\nsys.exit('usage: script')\n")
     for target, message in (
+        (f"{tmp_path}/script.py:model", "script.py cannot be run (SystemExit: usage: script)"),
         ("resnet5O", "torchvision has no model 'resnet5O'; did you mean resnet50"),
         (f"{file}:modle", "has no 'modle'; did you mean model?"),
         (f"{file}:number", "is int, neither a model nor a function that makes one"),

@@ -191,6 +191,25 @@ def test_everything_that_a_module_can_do() -> None:
         trace(Everything(), inputs=(torch.zeros(2, 3, 6, 6), torch.zeros(2, 8, 6, 6)), strict=True)
 
 
+class SideBranch(nn.Module):
+    """Computes what nobody uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.side, self.norm = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.norm(self.side(x))
+        return self.conv(x)
+
+
+def test_what_does_not_reach_the_output() -> None:
+    """The bias of a norm layer too, which belongs to the node of its weight."""
+    report = trace(SideBranch(), inputs=torch.zeros(2, 3, 6, 6)).report
+    names = ("side.weight", "side.bias", "norm.weight", "norm.bias")
+    assert report.unnamed == dict.fromkeys(names, "does not reach the output")
+
+
 class Buffered(nn.Module):
     """Collects activations in a buffer that it makes, on whatever device."""
 

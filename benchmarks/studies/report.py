@@ -5,7 +5,6 @@ named after all that decides the results.
 """
 
 import hashlib
-import io
 import json
 import shlex
 import time
@@ -22,6 +21,7 @@ from benchmarks.studies.study import Case, Findings, Study, Tables
 from deepnets import provenance
 from deepnets.files import replace_content
 from deepnets.folders import check_identity, claimed
+from deepnets.pictures import save
 from ghn_models import checkpoints
 from ghn_models.images import ImageTask
 
@@ -121,9 +121,10 @@ def _compute(request: Request, folder: Path, identity: dict[str, Any]) -> Tables
         f"{name}.csv": table.to_csv(index=False, lineterminator="\n").encode()
         for name, table in findings.tables.items()
     }
-    written |= {f"{name}.png": _png(figure) for name, figure in findings.figures.items()}
     for name, content in written.items():
         replace_content(folder / name, content)
+    for name, figure in findings.figures.items():
+        save(figure, folder / f"{name}.png")
     report = {
         **identity,
         "tables": {name: hashlib.sha256(written[f"{name}.csv"]).hexdigest() for name in findings.tables},
@@ -136,9 +137,3 @@ def _compute(request: Request, folder: Path, identity: dict[str, Any]) -> Tables
     }
     replace_content(folder / REPORT, json.dumps(report, indent=1, allow_nan=False) + "\n")
     return {name: pd.read_csv(folder / f"{name}.csv") for name in findings.tables}
-
-
-def _png(figure: Any) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, dpi=200, format="png")
-    return content.getvalue()

@@ -72,11 +72,11 @@ def _tried(what: str, function: Callable[[], Any]) -> Any:
     """What somebody's code returns.
 
     Raises:
-        TraceError: it raised anything.
+        TraceError: it raised anything, or wanted to exit.
     """
     try:
         return function()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split())[:200]
         raise TraceError(f"{what} ({type(error).__name__}: {reason})") from None
 
@@ -103,7 +103,7 @@ def _build(target: str, factory: Callable[[], Any]) -> nn.Module:
     try:
         with without_storage():
             model = factory()
-    except Exception:  # some compute their widths with tensors
+    except (Exception, SystemExit):  # some compute their widths with tensors
         model = _tried(f"{target} makes no model", factory)
     if not isinstance(model, nn.Module):
         raise TraceError(f"{target} makes {type(model).__name__}, which is no torch.nn.Module")

@@ -177,7 +177,8 @@ def _report(recorder: Recorder, named: set[str], lost: set[str]) -> TraceReport:
     unnamed = {}
     for name in recorder.shapes:
         why = recorder.used.get(name, "not used when the model is called")
-        if name in lost and name not in named:
+        owner = recorder.absorbed.get(name, name)
+        if owner in lost and not {name, owner} & named:
             why = "does not reach the output"
         if why:
             unnamed[name] = why

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from deepnets.pictures import save
 from ghn_models.training import loop
 
 
@@ -31,6 +32,6 @@ def plot_curves(folder: Path) -> Path:
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     path = folder / "curves.png"
-    figure.savefig(path, dpi=150)
+    save(figure, path)
     plt.close(figure)
     return path
