@@ -56,7 +56,7 @@ class GHNConfig:
     input_distance: bool = False
 
     def __post_init__(self) -> None:
-        for field, kinds in self.__annotations__.items():
+        for field, kinds in type(self).__annotations__.items():
             value = getattr(self, field)
             choices = getattr(kinds, "__args__", None)
             if choices and value not in choices:

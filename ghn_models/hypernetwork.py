@@ -88,7 +88,7 @@ class GHN(nn.Module):
         parameters: evaluate within `batch_statistics`.
 
         Args:
-            model: the network, on any device.
+            model: the network, on any device but meta.
             input_size: of its images, as for `deepnets.trace`.
             graph: what `deepnets.trace` made of it, if it is at hand.
 
@@ -97,7 +97,10 @@ class GHN(nn.Module):
 
         Raises:
             TraceError: a network whose graph cannot be traced.
+            ValueError: a network on the meta device, where there is no memory to write to.
         """
+        if any(parameter.is_meta for parameter in model.parameters()):
+            raise ValueError("the network is on the meta device; use GHN.predict, or model.to_empty(device=...) before")
         graph = trace(model, input_size) if graph is None else graph
         batch = self.batch([graph])
         parameters = dict(model.named_parameters())

@@ -13,7 +13,8 @@ def orthogonalize(model: nn.Module, first_layer: int = 0) -> nn.Module:
 
     Args:
         model: the network, changed in place.
-        first_layer: earlier convolutions and linear layers keep their weights.
+        first_layer: earlier convolutions and linear layers keep their weights. Layers count from 0, those of the
+            paper (L) from 1.
 
     Returns:
         The same network. Its classifier stays as it is.
@@ -38,7 +39,7 @@ def add_noise(
     Args:
         model: the network, changed in place.
         beta: strength of the noise, 1e-5 to 3e-5 in the papers.
-        first_layer: earlier convolutions and linear layers keep their weights.
+        first_layer: as for `orthogonalize`.
         generator: random numbers.
 
     Returns:

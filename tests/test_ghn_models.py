@@ -97,6 +97,14 @@ def test_another_number_of_classes() -> None:
         assert name.startswith("fc") or torch.equal(a, b)
 
 
+def test_a_network_without_memory_is_refused() -> None:
+    """It would be said to have its parameters, and have none."""
+    with torch.device("meta"):
+        model = torchvision.models.resnet18(num_classes=10)
+    with pytest.raises(ValueError, match="is on the meta device; use GHN"):
+        GHN(KINDS["ghn3"])(model)
+
+
 class Odd(nn.Module):
     """Norms without a bias, a convolution in 3-D, a class token, and a head before pooling."""
 
