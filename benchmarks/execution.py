@@ -111,7 +111,8 @@ def _results(plan: Plan, jobs: list[Job], scheduler: str | None, processes: int 
 def _in_processes(plan: Plan, jobs: list[Job], processes: int | None) -> Iterator[tuple[Job, Row]]:
     """Local processes share the memory; networks that need more than a share come later, one at a time."""
     most = min(available_cores() if processes is None else processes, len(jobs))
-    for width in sorted({most, 1}, reverse=True):
+    context(plan)  # which each worker has, too
+    for width in sorted({memory.processes(most), 1}, reverse=True):
         jobs = yield from _sharing(plan, jobs, width)
     yield from _alone(plan, jobs)  # where memory is short, the system gets back what is freed
 

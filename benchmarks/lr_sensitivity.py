@@ -6,6 +6,8 @@
 
 Each run has a single learning rate; all else is the same. The table has, for the learning rate with the best mean
 accuracy, the share of networks whose accuracy is within 0, 1 and 2 points of that with their own best learning rate.
+Both learning rates are chosen with the test images, as this is about what could be lost; finetune itself chooses with
+the validation images.
 """
 
 import sys
@@ -110,7 +112,7 @@ def _main() -> int:
     result = sensitivity(by_learning_rate(runs))
     record = runs[0][0]
     print(f"{record['model']['name']} on {record['dataset']['name']}: learning rate {result.lr:g} is best on average")
-    print(f"top1 {100 * result.mean:.2f}, with the best learning rate of each network {100 * result.own:.2f}")
+    print(f"top1 {100 * result.mean:.2f}, with the best one of each network on these images {100 * result.own:.2f}")
     for tolerance, share in result.within.items():
         print(f"best top1 ± {100 * tolerance:g}: {100 * share:.1f}% of networks")
     return 0

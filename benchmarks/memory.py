@@ -21,6 +21,14 @@ _JEMALLOC = "libjemalloc.so.2"
 _LARGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}  # of PyTorch: fewer of them have to be cleared
 
 
+def processes(most: int) -> int:
+    """How many processes, at most so many and at least 1, can hold what this one has held: images and weights."""
+    if resource is None:
+        return most
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return max(1, min(most, int(_MOST * _installed()) // held))
+
+
 def limit(share: float = 1.0) -> None:
     """Let this process have its share of the memory: a request for more fails, where the system would kill it."""
     if resource is None:

@@ -87,7 +87,7 @@ class Protocol:
         batch_size: of the case.
         repeats: seeds for each network by default.
         needs_classifier: it uses predicted classifiers, so the data set must have the classes of the GHN.
-        beta: strength of noise on predicted weights.
+        beta: strength of noise on predicted weights, or None where that is up to the model.
         seen: the images that initialisers which learn may see, from those of the task, the settings and the seed.
         scores: models may be proxies or files of scores, too, see `benchmarks.scorers`.
         recorded: checks settings, and makes them such as they are recorded.
@@ -113,7 +113,7 @@ class Protocol:
     batch_size: int = EVALUATION_BATCH
     repeats: int = 1
     needs_classifier: bool = False
-    beta: Callable[[Any], float] = lambda settings: 0.0
+    beta: Callable[[Any], float | None] = lambda settings: None
     seen: Callable[[ImageTask, Any, int], ImageTask] = lambda task, settings, seed: task
     scores: bool = False
     recorded: Callable[[Any], Any] = lambda settings: settings

@@ -105,12 +105,16 @@ def aggregate(table: pd.DataFrame, protocol: Protocol) -> dict[str, Any]:
         parts["all"] = table[table["group"].isin(EVALUATION_SPLITS)]
     return {
         group: {
-            "networks": len(part[["group", "index"]].drop_duplicates()),
-            "failed": int((part["status"] == "failed").sum()),
+            "networks": _count_networks(part),
+            "failed": _count_networks(part[part["status"] == "failed"]),
             **{metric: protocol.summary.statistics(part, metric) for metric in protocol.metrics},
         }
         for group, part in parts.items()
     }
+
+
+def _count_networks(rows: pd.DataFrame) -> int:
+    return len(rows[["group", "index"]].drop_duplicates())
 
 
 def write(folder: Path, record: Record, table: bytes) -> Path:

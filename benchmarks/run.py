@@ -63,7 +63,7 @@ class Run:
         repeats: how often each network is evaluated, with other random numbers; by default 1, or 3 for transfer and
             detection.
         seed: of everything random but the networks, which are always the same.
-        orth_layer: the first layer that NAME_orth makes orthogonal.
+        orth_layer: the first layer that NAME_orth makes orthogonal, from 0: the paper's L less 1.
         random_weights: evaluate the GHN untrained, to try things out; not for leaderboards.
         device: cpu, cuda or cuda:N; by default a GPU if there is one.
         workers: processes on the CPU; by default one for each core.
@@ -184,7 +184,7 @@ def _trained_on(options: Run) -> str:
     return str(checkpoints.about(find_weights(base)).get("dataset", "digits"))
 
 
-_OF_STUDIES = ("model", "protocol", "seed", "random_weights", "image_size", "dataset", "data_dir", "orth_layer")
+_OF_STUDIES = ("model", "protocol", "seed", "random_weights", "image_size", "device", "out")
 
 
 def study(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, str]:
@@ -195,14 +195,14 @@ def study(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, st
     """
     kind = STUDIES[options.protocol]
     for option in fields(Run):
-        used = option.name in (*_OF_STUDIES, "device", "out")
+        used = option.name in (*_OF_STUDIES, *kind.options)
         if not used and getattr(options, option.name) != option.default:
             name = option.name.replace("_", "-")
             raise ValueError(f"{kind.name} has no --{name}; its own options begin with --{kind.name}.")
     if not is_ghn(options.model):
         raise ValueError(f"{kind.name} studies a GHN, not {options.model}; accepted: as in --model ghn3_t")
     plan = plan_of(replace(options, protocol="no_finetune"), None)
-    images = load_images(plan.dataset, plan.data_dir, plan.image_size) if kind.needs_images else None
+    images = load_images(plan.dataset, plan.data_dir, plan.image_size) if "dataset" in kind.options else None
     classes = 10 if images is None else images.num_classes
     untrained = Untrained(classes, plan.image_size, plan.seed) if plan.random_weights else None
     ghn = predictor(options.model, plan.device, untrained)
@@ -231,7 +231,10 @@ def _runs(options: Any) -> Iterator[tuple[Run, Any]]:
 
 
 def _check_settings(options: Any) -> None:
-    """Raise ValueError if there are options of a protocol that is not run."""
+    """Raise ValueError if there is no such protocol, or if there are options of one that is not run."""
+    names = (*PROTOCOLS, *STUDIES, "all")
+    if options.protocol not in names:
+        raise ValueError(f"there is no protocol {options.protocol!r}; accepted: {', '.join(names)}")
     used = _EVERY if options.protocol == "all" else (options.protocol,)
     for name, kind in _kinds():
         if name not in used and getattr(options, name, None) not in (None, kind.settings()):

@@ -5,14 +5,15 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.networks import EVALUATION_SPLITS
+from benchmarks.networks import EVALUATION_SPLITS, subjects
 from benchmarks.paper_tables import SINGLE, published_rows
 from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.record import Record
 
-# Columns with the ten best networks of a group.
+# Columns with the ten best networks of a group, and what it consists of.
 TOP = {"all": "top10", "torchvision74": "torchvision74_top10"}
+_PARTS = {"all": EVALUATION_SPLITS, "torchvision74": ("torchvision74",)}
 _FIRST = (*EVALUATION_SPLITS, "all", "top10", "val", "torchvision74", "torchvision74_top10", *SINGLE)
 
 
@@ -23,7 +24,7 @@ class Line:
     Args:
         model, dataset, setting, metric: what was measured.
         values: by group of networks, what the protocol's summary shows: mean and standard error in percent.
-        networks, failed: how many, and how many of them failed; None in published rows.
+        networks, failed: how many, and how many of them failed, once or more; None in published rows.
         status: published, self_reported or verified.
         source: paper and table, or the run.
         date: of the run.
@@ -60,15 +61,18 @@ def leaderboard(protocol: str, records: Iterable[Record]) -> list[Line]:
 
 
 def lines_of(record: Record) -> list[Line]:
-    """The rows of a record, one for each metric."""
+    """The rows of a record, one for each metric.
+
+    The means of some of all networks, and the ten best of some, cannot be compared with those of all.
+    """
     kind = PROTOCOLS[record["protocol"]["name"]]
     results = record["results"]
-    complete = all(group in results for group in EVALUATION_SPLITS)
+    complete = [group for group, parts in _PARTS.items() if all(_is_complete(record, part) for part in parts)]
     lines = []
     for metric in kind.metrics:
-        values = {g: kind.summary.cell(r[metric]) for g, r in results.items() if g != "all" or complete}
+        values = {g: kind.summary.cell(r[metric]) for g, r in results.items() if g != "all" or g in complete}
         if kind.summary.best:
-            best = {TOP[g]: kind.summary.cell(results[g][metric], kind.summary.best) for g in TOP if g in values}
+            best = {TOP[g]: kind.summary.cell(results[g][metric], kind.summary.best) for g in complete}
             values |= best
         line = Line(
             model=record["model"]["name"],
@@ -84,6 +88,10 @@ def lines_of(record: Record) -> list[Line]:
         )
         lines.append(line)
     return lines
+
+
+def _is_complete(record: Record, group: str) -> bool:
+    return bool(record["networks"].get(group) == len(subjects(group)))
 
 
 def _setting(record: Record) -> str:

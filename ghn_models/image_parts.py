@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from multiprocessing import current_process
 from typing import Any, Self
 
 import numpy as np
@@ -193,7 +194,7 @@ class ImageFiles(ImagePart):
         batches: Iterable[Tensor | ImageError] = DataLoader(
             photos,
             batch_size,
-            num_workers=self.workers,
+            num_workers=0 if current_process().daemon else self.workers,  # workers of Dask may not start processes
             collate_fn=_together,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # or else it takes numbers from the generator of the process
@@ -201,13 +202,23 @@ class ImageFiles(ImagePart):
         if len(photos) <= batch_size:  # processes would take longer to start than to read
             with ThreadPoolExecutor(max(1, self.workers)) as pool:
                 batches = [_together(list(pool.map(photos.__getitem__, range(len(photos)))))]
-        for images, labels in zip(batches, self.labels[chosen.to(device)].split(batch_size), strict=True):
+        for images, labels in zip(_loaded(batches), self.labels[chosen.to(device)].split(batch_size), strict=True):
             if isinstance(images, ImageError):
                 raise images
             yield self.normalized(images.to(device, non_blocking=True)), labels
 
     def _select(self, rows: Tensor) -> Self:
         return replace(self, labels=self.labels[rows.to(self.labels.device)], paths=self.paths[rows.numpy()])
+
+
+def _loaded(batches: Iterable[Tensor | ImageError]) -> Iterator[Tensor | ImageError]:
+    """Batches; a process that was killed, or has no shared memory, says nothing of the network that waits for them."""
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ImageError(f"images cannot be read ({' '.join(str(error).split())})") from None
 
 
 def _together(photos: Sequence[Tensor | ImageError]) -> Tensor | ImageError:

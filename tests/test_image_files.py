@@ -1,7 +1,10 @@
 """Images in files: published archives, folders, and those that are missing or damaged."""
 
 import io
+import multiprocessing
+import os
 import pickle
+import signal
 import tarfile
 from hashlib import md5
 from pathlib import Path
@@ -281,6 +284,22 @@ def test_damaged_files_are_a_sentence(files: ImageTask, batch_size: int, tmp_pat
         path.write_bytes(b"GIF89a")
     with pytest.raises(ImageError, match=r"^\S+ is no image, or a damaged one \([^\n]*\)$"):
         list(files.test.batches(batch_size))
+
+
+def test_processes_that_may_not_start_others_read_files_themselves(
+    files: ImageTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers of a Dask cluster are such."""
+    before = list(files.test.batches(4))
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+    assert equal(iter(before), files.test.batches(4))
+
+
+def test_killed_readers_are_of_no_network(files: ImageTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run ends, and goes on once there is memory, where networks would have failed."""
+    monkeypatch.setattr(image_parts, "opened", lambda path, name: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(ImageError, match=r"^images cannot be read \(DataLoader worker [^\n]*\)$"):
+        list(files.test.batches(4))
 
 
 def test_epochs_of_images_in_files(files: ImageTask) -> None:

@@ -16,11 +16,12 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+import ghn_models
 from benchmarks import checks
-from benchmarks.initializers import METHODS, MODELS, Setting, initializer, method
+from benchmarks.initializers import METHODS, MODELS, Setting, ghn, initializer, method
 from benchmarks.initializers.metainit import gradient_quotient, noise
 from benchmarks.initializers.objectives import differentiable
-from benchmarks.networks import Subject
+from benchmarks.networks import Subject, subject
 from benchmarks.proxies import PROXIES
 from benchmarks.scorers import SCORERS
 from ghn_models.images import ImageTask, load_images
@@ -169,6 +170,19 @@ def test_metainit_lowers_its_gradient_quotient(digits: ImageTask, norm: bool) ->
 
 
 # Orthogonal weights
+
+
+@pytest.mark.parametrize(("beta", "strength"), [(None, 3e-5), (0.0, 0.0), (1e-5, 1e-5)])
+@pytest.mark.parametrize("orth_layer", [None, 0])
+def test_noise_is_as_the_protocol_says_or_that_of_the_model(
+    beta: float | None, strength: float, orth_layer: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    monkeypatch.setattr(ghn, "add_noise", lambda model, beta, layer, generator: found.append(beta))
+    network, graph = subject("test", 0).build(32, 10)
+    setting = Setting("test/0", graph, None, 32, torch.Generator(), beta)
+    ghn.predicting(ghn_models.create("ghn3_t"), orth_layer)(network, setting)
+    assert sum(found) == (0.0 if beta is None and orth_layer is None else strength)
 
 
 def test_ghn_orth_makes_channels_differ() -> None:

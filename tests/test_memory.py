@@ -43,6 +43,23 @@ def test_a_container_has_less_memory_than_its_machine(tmp_path: Path, monkeypatc
         assert memory._installed() == wanted
 
 
+def test_processes_that_hold_much_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large GHN takes all of the share of one of many workers, which could evaluate nothing then."""
+    code = """
+from benchmarks import memory
+
+memory._installed = lambda: 10**10
+print(memory.processes(8))
+much = bytearray(2 * 10**9)
+for i in range(0, len(much), 4096):
+    much[i] = 1
+print(memory.processes(8), memory.processes(3))
+memory._installed = lambda: 10**9
+print(memory.processes(8))
+"""
+    assert printed(code) == "8\n4 3\n1\n"
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep memory as they like")
 def test_returned_memory_leaves_no_holes() -> None:
     """Tensors of 2 MB between which a small one stays would hold the heap where it is."""

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,6 +112,18 @@ def test_filters(browser: Any) -> None:
     assert texts(browser, "td.model") == ["<b>hostile</b></script>"] * 2
     choose(browser, "#metric", "top5")
     assert len(texts(browser, "td.model")) == 1
+
+
+def test_all_settings_are_shown_at_first(browser: Any, tmp_path: Path) -> None:
+    records = [made(), made()]
+    records[1][0]["model"]["orth_layer"] = 5
+    path = tmp_path / "index.html"
+    path.write_text(page({"no_finetune": leaderboard("no_finetune", [record for record, _ in records])}, records))
+    before = browser.current_url
+    browser.get(f"file://{path}")
+    shown, rows = texts(browser, "#count")[0].removesuffix(" rows").split(" of ")
+    browser.get(before)
+    assert shown == rows
 
 
 def test_tabs_and_details(browser: Any) -> None:

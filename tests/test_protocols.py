@@ -54,6 +54,16 @@ def test_accuracies_use_the_statistics_of_each_batch(digits: ImageTask) -> None:
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in state.items())
 
 
+def test_a_single_image_at_the_end_joins_the_batch_before_it() -> None:
+    """As a batch of its own it has no statistics."""
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12), nn.Linear(12, 10))
+    images, labels = torch.randn(9, 3, 2, 2), torch.arange(9)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        accuracies(model, [(images[:1], labels[:1])])
+    parts = zip(images.split(4), labels.split(4), strict=True)
+    assert accuracies(model, parts) == accuracies(model, [(images[:4], labels[:4]), (images[4:], labels[4:])])
+
+
 def test_logits_that_are_not_finite_are_wrong() -> None:
     class Broken(nn.Module):
         def forward(self, images: Tensor) -> Tensor:

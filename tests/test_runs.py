@@ -223,7 +223,7 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
         ("--model ghn3_xl.imagenet_m16", "python -m ghn_models.convert ghn3_xl.imagenet_m16"),
         (
             "--model randinit --protocol speed",
-            "there is no protocol 'speed'; accepted: detection, finetune, nas, no_finetune, transfer",
+            "accepted: detection, finetune, nas, no_finetune, transfer, properties, analysis, all",
         ),
         (
             "--model orth --random-weights",

@@ -308,7 +308,9 @@ def test_splits_out_of_distribution_are_farther_from_train(tmp_path: Path, model
             "there is no no/deepnets1m_val.hdf5; deepnets imp",
         ),
         ("--model ghn3_t --protocol analysis --dataset nothing", "there is no image data set 'nothing'"),
-        ("--model ghn3_t --protocol magic", "there is no protocol 'magic'"),
+        ("--model ghn3_t --protocol magic", "there is no protocol 'magic'; accepted: detection, finetune, nas, "),
+        ("--model ghn3_t --protocol properties --dataset cifar10", "properties has no --dataset"),
+        ("--model ghn3_t --protocol properties --data-dir data", "properties has no --data-dir"),
     ],
 )
 def test_the_command_says_what_it_cannot_do(

@@ -14,7 +14,7 @@ from benchmarks.paper_tables import paper_tables, published_rows
 from benchmarks.protocols import PROTOCOLS, finetune
 from benchmarks.runs import Plan, context
 from benchmarks.tables import lines_of, summary, to_csv, to_markdown
-from tests.records import PLAN, made, rows_of
+from tests.records import LEADERBOARDS, PLAN, made, rows_of
 
 
 def test_tables_say_what_records_say() -> None:
@@ -23,8 +23,9 @@ def test_tables_say_what_records_say() -> None:
     top1, top5 = lines_of(record_)
     rows = pd.read_csv(io.BytesIO(table))
     scores = rows["top1"].fillna(0.0)
-    assert top1.values["all"][0] == pytest.approx(100 * scores.mean())
-    assert top1.values["all"][1] == pytest.approx(100 * scores.std(ddof=0) / 25**0.5)
+    together = record_["results"]["all"]["top1"]
+    assert together["mean"] == pytest.approx(scores.mean())
+    assert together["sem"] == pytest.approx(scores.std(ddof=0) / 25**0.5)
     for group in EVALUATION_SPLITS:
         part = scores[rows["group"] == group]
         assert top1.values[group] == (pytest.approx(100 * part.mean()), pytest.approx(100 * part.std(ddof=0) / 5**0.5))
@@ -43,12 +44,27 @@ def test_all_are_the_evaluation_splits() -> None:
 
 
 def test_the_best_networks_have_a_column_of_their_own() -> None:
-    plan = replace(PLAN, groups=EVALUATION_SPLITS, num=5)
-    record_, table = made(plan)
+    record_, table = record.read(next((LEADERBOARDS / "runs").glob("no_finetune-digits-mlp.digits-*.json")))
     scores = pd.read_csv(io.BytesIO(table))["top1"].fillna(0.0)
+    assert len(scores) == 900
     best = np.sort(scores.to_numpy())[-10:]
     line = lines_of(record_)[0]
+    assert line.values["all"][0] == pytest.approx(100 * scores.mean())
     assert line.values["top10"] == (pytest.approx(100 * best.mean()), pytest.approx(100 * best.std() / 10**0.5))
+
+
+def test_some_networks_are_not_compared_with_all() -> None:
+    """Every split weighs the same in a run of the first five of each, and ten of 25 are not the ten best of 900."""
+    record_, _ = made(replace(PLAN, groups=(*EVALUATION_SPLITS, "torchvision74"), num=5))
+    assert lines_of(record_)[0].values.keys() == {*EVALUATION_SPLITS, "torchvision74"}
+
+
+def test_a_network_that_fails_twice_is_one_that_failed() -> None:
+    plan = replace(PLAN, repeats=3)
+    rows = rows_of(plan)
+    result, _ = record.make(plan, context(plan), rows, ["run"])
+    assert [row["status"] for row in rows].count("failed") == 3
+    assert (result["results"]["test"]["failed"], lines_of(result)[0].failed) == (1, 1)
 
 
 def test_settings_that_are_not_usual_are_told() -> None:
@@ -100,6 +116,11 @@ def test_published_rows_are_those_of_the_papers() -> None:
     assert rows["GHN-2", "ppuda2021, Table 4"].values["wide"] == (19.4, 1.4)
     xl = rows["GHN-3-XL/m16", "ghn3_2023, Table 11"]
     assert xl.values["test"] == (29.8, pytest.approx(11.2 / 500**0.5))
+    few = {row.dataset: row for row in published_rows("transfer") if row.source == "ghn3_2023, Table 7"}
+    assert {name: row.setting for name, row in few.items()} == {
+        "cifar10": "100 labels per class",
+        "cifar100": "10 labels per class",  # section 5.3: 1000 training samples in each task
+    }
     assert rows["GHN-3-XL/m16", "ghn3_2023, Table 7"].values["convnext_base"] == (13.8, None)
     assert rows["GHN-orth", "ghnorth_2022, Table 1"].values["resnet50"] == (65.6, pytest.approx(0.2 / 5**0.5))
     assert rows["GHN-2/m8, trained as GHN-3", "ghn3_2023, Table 11"].values["all"][0] == 12.7

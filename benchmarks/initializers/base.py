@@ -20,7 +20,7 @@ class Setting:
         task: images of classes, on the device that networks run on; None if the protocol is about other data.
         image_size: of the network's inputs.
         generator: random numbers, on the CPU.
-        beta: strength of noise on predicted weights.
+        beta: strength of noise on predicted weights; None if the protocol adds none of its own.
         initialized: if not, parameters are arbitrary, and those that are not predicted have to be initialised.
         batch_share: what initialisers that learn take of their usual batches, less where memory is short.
         needs_classifier: the network is not trained afterwards.
@@ -31,7 +31,7 @@ class Setting:
     task: ImageTask | None
     image_size: int
     generator: torch.Generator
-    beta: float = 0.0
+    beta: float | None = None
     initialized: bool = True
     batch_share: float = 1.0
     needs_classifier: bool = False

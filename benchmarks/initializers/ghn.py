@@ -120,14 +120,16 @@ def _called(about: dict[str, Any], sha256: str) -> str:
 def predicting(ghn: GHN, orth_layer: int | None) -> Apply:
     """Predicts parameters, adds noise, and makes weights from a layer on orthogonal unless it is None.
 
-    Orthogonal weights always begin with noise: a QR decomposition of equal channels follows from rounding alone.
+    Orthogonal weights begin with noise also where the protocol adds none: a QR decomposition of equal channels follows
+    from rounding alone.
     """
 
     def apply(model: nn.Module, setting: Setting) -> None:
         ghn(model, setting.image_size, setting.graph)
         if not setting.initialized:
             _initialize(model, ghn.kept)
-        beta = setting.beta or (0.0 if orth_layer is None else _ORTH_BETA)
+        usual = 0.0 if orth_layer is None else _ORTH_BETA
+        beta = usual if setting.beta is None else setting.beta
         if beta:
             add_noise(model, beta, orth_layer or 0, setting.generator)
         if orth_layer is not None:

@@ -18,8 +18,8 @@ class Settings:
     Args:
         epochs: how long; 0.1, 1 and 10 in the papers.
         lrs: learning rates, of which each network gets the one with the best validation accuracy.
-        beta: strength of the noise on predicted weights, which makes equal channels different; NAME_orth has 3e-5
-            instead of 0.
+        beta: strength of the noise on predicted weights, which makes equal channels different; the GHN-orth paper has
+            3e-5 for weights that are made orthogonal.
     """
 
     epochs: float = 1.0

@@ -175,5 +175,5 @@ STUDY = Study(
     settings=Settings,
     run=run,
     summary=summary,
-    needs_images=True,
+    options=("dataset", "data_dir", "orth_layer"),
 )

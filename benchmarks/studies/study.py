@@ -58,7 +58,7 @@ class Study:
         run: the study; raises ValueError for settings that cannot be used.
         summary: the tables as text for people.
         inputs: files that the results depend on.
-        needs_images: whether `Case.images` is used.
+        options: of `benchmarks.run` that it uses besides those of all studies; it has images if dataset is among them.
     """
 
     name: str
@@ -68,4 +68,4 @@ class Study:
     run: Callable[[Case, Any], Findings]
     summary: Callable[[Tables], str]
     inputs: Callable[[Any], list[Path]] = lambda settings: []
-    needs_images: bool = False
+    options: tuple[str, ...] = ()
