@@ -9,6 +9,8 @@ from typing import Any
 from deepnets.files import Locked, exclusive, replace_content
 from deepnets.storage import FileError
 
+_LOCK, _IDENTITY = "lock", "identity.json"
+
 
 @contextmanager
 def claimed(folder: Path, identity: dict[str, Any], noun: str) -> Iterator[None]:
@@ -20,15 +22,19 @@ def claimed(folder: Path, identity: dict[str, Any], noun: str) -> Iterator[None]
         noun: likewise, for people.
 
     Raises:
-        FileError: it cannot be made, another process works on it, or it has other results.
+        FileError: it cannot be made, another process works on it, or it has something else.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise FileError(f"{folder} is no folder; choose another --out") from None
+    found = {path.name for path in folder.iterdir()}
+    foreign = found - {_LOCK, f"{_IDENTITY}.partial"}  # which a kill at the begin leaves
+    if foreign and _IDENTITY not in found:
+        raise FileError(f"{folder} has files that are of no {noun}, such as {min(foreign)}; choose another --out")
     try:
-        with exclusive(folder / "lock"):
-            path, wanted = folder / "identity.json", json.loads(json.dumps(identity))
+        with exclusive(folder / _LOCK):
+            path, wanted = folder / _IDENTITY, json.loads(json.dumps(identity))
             if path.exists():
                 check_identity(path, wanted, noun)
             else:

@@ -18,27 +18,31 @@ _LARGE = tuple(OPERATION_INDEX[op] for op in ("conv_5x5", "conv_7x7"))
 
 
 def training_widths(
-    table: ArchitectureTable, num_params: NDArray[np.integer], rng: np.random.Generator
+    table: ArchitectureTable, num_params: NDArray[np.integer], rng: np.random.Generator, wider: bool = False
 ) -> tuple[Ints, Ints]:
     """Draw widths for training: the larger a network, the fewer widths it may get.
 
     The DeepNets-1M paper (section 3) bounds training networks to around 3M parameters by "sampling fewer channels if
-    necessary"; the thresholds are those of the published loader.
+    necessary"; the thresholds are those of its loader, or of GHN-3's for wider networks on ImageNet.
 
     Args:
         table: B architectures.
-        num_params: (B,) their parameters at 32 channels, for the image size in use and 10 classes.
+        num_params: (B,) their parameters at 32 channels and 10 classes, for the image size in use; for wider networks
+            always on 32x32 inputs.
         rng: source of randomness.
+        wider: as GHN-3 has them on ImageNet.
 
     Returns:
         (B,) channels of the first cells and (B,) fc_dim.
     """
     n_cells = table.n_cells
-    largest = (num_params > 800_000) | ~table.glob_avg | np.isin(table.ops, _LARGE).any(axis=(1, 2)) | (n_cells > 12)
+    most_params, most_cells, first = (2_000_000, 14, (1, 4, 5)) if wider else (800_000, 12, (1, 2, 3))
+    largest = (num_params > most_params) | (n_cells > most_cells)
+    largest |= ~table.glob_avg | np.isin(table.ops, _LARGE).any(axis=(1, 2))
     large = (num_params > 400_000) | (n_cells > 10)
     medium = (num_params > 200_000) | (n_cells > 8)
     small = ~(largest | large | medium)
-    choices = np.select([largest, large, medium], [1, 2, 3], len(TRAINING_CHANNELS))
+    choices = np.select([largest, large, medium], first, len(TRAINING_CHANNELS))
     channels = TRAINING_CHANNELS[rng.integers(choices)]
     fc_choices = np.where(small & (channels <= 64), len(TRAINING_FC_DIMS), 4)
     return channels, TRAINING_FC_DIMS[rng.integers(fc_choices)]

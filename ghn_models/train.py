@@ -43,13 +43,15 @@ class Train:
     Args:
         model: name of the GHN, one of ghn_models.list_models().
         dataset: image data set: digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet or folder.
-        recipe: ghn2 or ghn3, as in the papers, with as many steps as CIFAR-10 needs; ghn3_imagenet; or laptop.
+        recipe: ghn2 or ghn3, as in the papers, with as many steps as CIFAR-10 needs; ghn3_imagenet, with wider
+            networks; or laptop.
         data_dir: folder of the images; digits need none.
         root: folder of the generated train split; without the file, architectures are drawn on the fly.
-        image_size: 32, or 224 as for imagenet.
+        image_size: 32 or 224; by default 224 for imagenet, 32 for all others.
         out: folder of the run; by default runs/MODEL_DATASET_RECIPE_SEED.
         seed: of weights, architectures and images.
         steps: meta-batches, other than in the recipe.
+        meta_batch_size: networks in a meta-batch, other than in the recipe; its limit of nodes grows with it.
         lr: learning rate, other than in the recipe.
         device: cpu, cuda or cuda:N; by default a GPU if there is one.
         amp: networks run in bfloat16; by default on GPUs that are good at it.
@@ -61,10 +63,11 @@ class Train:
     recipe: str = "laptop"
     data_dir: Path | None = None
     root: Path = Path("data")
-    image_size: Literal[32, 224] = 32
+    image_size: Literal[32, 224] | None = None
     out: Path | None = None
     seed: int = 0
     steps: int | None = None
+    meta_batch_size: int | None = None
     lr: float | None = None
     device: str | None = None
     amp: Literal["auto", "on", "off"] = "auto"
@@ -87,10 +90,18 @@ def train(options: Train) -> Path:
     recipe = _recipe(options, device)
     task = load_images(options.dataset, options.data_dir, options.image_size)
     torch.manual_seed(options.seed)
-    ghn = create(options.model, task.num_classes, options.image_size).to(device)
-    pool = ArchitecturePool(options.root, recipe.num_architectures, options.image_size, task.num_classes, options.seed)
+    ghn = create(options.model, task.num_classes, task.image_size).to(device)
+    pool = ArchitecturePool(
+        root=options.root,
+        num=recipe.num_architectures,
+        image_size=task.image_size,
+        num_classes=task.num_classes,
+        seed=options.seed,
+        wider=recipe.wider,
+        quiet=ranks.rank > 0,
+    )
     out = options.out or Path("runs") / f"{options.model}_{options.dataset}_{options.recipe}_{options.seed}"
-    about = _about(options, recipe, task)
+    about = _about(options, recipe, task, pool)
     with claimed(out, _identity(about), "run") if ranks.rank == 0 else nullcontext():
         if ranks.size > 1:
             dist.barrier()
@@ -117,25 +128,31 @@ def _recipe(options: Train, device: str) -> Recipe:
     if options.recipe not in RECIPES:
         raise ValueError(f"there is no recipe {options.recipe!r}; accepted: {', '.join(RECIPES)}")
     recipe = RECIPES[options.recipe]
-    given: dict[str, Any] = {k: v for k, v in (("steps", options.steps), ("lr", options.lr)) if v is not None}
+    wanted = {"steps": options.steps, "meta_batch_size": options.meta_batch_size, "lr": options.lr}
+    given: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     for name, value in given.items():
         if not 0 < value < float("inf"):
             raise ValueError(f"{name} is {value}; it must be a finite number above 0")
+    # Random meta-batches of 16 networks have more nodes than those of 8 may have, 98 times in 100.
+    networks = given.get("meta_batch_size", recipe.meta_batch_size)
+    nodes = recipe.limits.meta_batch_nodes * networks // recipe.meta_batch_size
+    limits = replace(recipe.limits, meta_batch_nodes=nodes)
     fast = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
     amp = fast if options.amp == "auto" else options.amp == "on"
-    return replace(recipe, **given, objective=replace(recipe.objective, amp=amp))
+    return replace(recipe, **given, limits=limits, objective=replace(recipe.objective, amp=amp))
 
 
-def _about(options: Train, recipe: Recipe, task: ImageTask) -> dict[str, Any]:
+def _about(options: Train, recipe: Recipe, task: ImageTask, pool: ArchitecturePool) -> dict[str, Any]:
     """What a checkpoint says of its training."""
     return {
         "model": options.model,
         "dataset": options.dataset,
-        "image_size": options.image_size,
+        "image_size": task.image_size,
         "classes": list(task.classes),
         "train_sha256": task.train.sha256(),
         "mean": task.train.mean.tolist(),
         "std": task.train.std.tolist(),
+        "architectures_sha256": pool.sha256(),
         "recipe": options.recipe,
         "settings": asdict(recipe),
         "seed": options.seed,

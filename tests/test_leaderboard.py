@@ -143,8 +143,8 @@ def test_small_scores_are_compared_with_themselves(board: Path, tmp_path: Path) 
     truth = tmp_path / "truth.csv"
     truth.write_text("group,index,truth\nsqueezenet1_1,0,0.5\n")
     plan = Plan("nas", PROTOCOLS["nas"].settings(truth=str(truth)), "fisher", "digits", ("squeezenet1_1",))
-    assert verified(board, tmp_path / "run", plan, {}, truth=truth) == 0
-    assert verified(board, tmp_path / "run", plan, {"score": 2e-4}, truth=truth)
+    assert verified(board, tmp_path / "made_up", plan, {}, truth=truth) == 0
+    assert verified(board, tmp_path / "made_up", plan, {"score": 2e-4}, truth=truth)
 
 
 def test_files_of_others_have_to_be_given(board: Path, tmp_path: Path) -> None:
@@ -153,14 +153,14 @@ def test_files_of_others_have_to_be_given(board: Path, tmp_path: Path) -> None:
     scores, truth = tmp_path / "score.csv", tmp_path / "truth.csv"
     plan = Plan("nas", PROTOCOLS["nas"].settings(truth=str(truth)), str(scores), "digits", ("test",), num=3)
     with pytest.raises(RecordError, match=r"its truth is the file truth\.csv; give it as --truth"):
-        verified(board, tmp_path / "run", plan, {}, weights=scores)
+        verified(board, tmp_path / "made_up", plan, {}, weights=scores)
     with pytest.raises(RecordError, match="give it as --weights"):
-        verified(board, tmp_path / "run", plan, {}, truth=truth)
+        verified(board, tmp_path / "made_up", plan, {}, truth=truth)
     other = tmp_path / "other.csv"
     other.write_text("group,index,truth\ntest,0,0.25\n")
     with pytest.raises(RecordError, match=r"other\.csv is not the truth of nas-digits-file-score"):
-        verified(board, tmp_path / "run", plan, {}, truth=other, weights=scores)
-    assert verified(board, tmp_path / "run", plan, {}, truth=truth, weights=scores) == 0
+        verified(board, tmp_path / "made_up", plan, {}, truth=other, weights=scores)
+    assert verified(board, tmp_path / "made_up", plan, {}, truth=truth, weights=scores) == 0
     with pytest.raises(RecordError, match="has no file of truth, so --truth is of no use"):
         verified(board, tmp_path / "other", replace(PLAN, num=1), {}, truth=truth)
 

@@ -15,8 +15,9 @@ from torch import Tensor
 
 import ghn_models
 from deepnets.folders import claimed
+from deepnets.generate import generate, split_path
 from ghn_models import GHN, train
-from ghn_models.images import load_images
+from ghn_models.images import ImageTask, load_images, usual_image_size
 from ghn_models.training import loop, step
 from ghn_models.training.architectures import ArchitecturePool, Limits, TrainingNetwork
 from ghn_models.training.calibration import calibrate
@@ -214,33 +215,6 @@ def test_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-6)
 
 
-def test_limits_of_meta_batches() -> None:
-    pool = ArchitecturePool(None, 500, 32, 10, seed=0)
-    for number in range(20):
-        networks = pool.draw(number, 4, Limits(nodes=(150, 150), meta_batch_nodes=400))
-        sizes = [len(network.graph) for network in networks]
-        assert max(sizes) <= 150
-        assert sum(sizes) <= 400
-        again = pool.draw(number, 4, Limits(nodes=(150, 150), meta_batch_nodes=400), share=slice(1, None, 2))
-        assert [network.architecture for network in again] == [network.architecture for network in networks[1::2]]
-    with pytest.raises(ValueError, match="more than 20 nodes; use smaller ones"):
-        pool.draw(0, 4, Limits(meta_batch_nodes=20))
-    with pytest.raises(ValueError, match="none of 500 architectures has at most 2 cells"):
-        pool.draw(0, 4, Limits(n_cells=(2, 2)))
-
-
-def test_architectures_of_a_file_are_those_drawn_on_the_fly(tmp_path: Path) -> None:
-    from deepnets.generate import generate, split_path
-
-    generate(split_path(tmp_path, "train"), "train", num=50)
-    stored, drawn = (ArchitecturePool(root, 50, 32, 10, seed=0) for root in (tmp_path, None))
-    for number in range(3):
-        a, b = (pool.draw(number, 4, Limits()) for pool in (stored, drawn))
-        assert [network.architecture for network in a] == [network.architecture for network in b]
-    with pytest.raises(ValueError, match="has 50 networks, but 51 are asked for"):
-        ArchitecturePool(tmp_path, 51, 32, 10, seed=0)
-
-
 def test_predicted_parameters_become_better(tmp_path: Path) -> None:
     """A GHN can learn one network by heart."""
     torch.manual_seed(0)
@@ -271,6 +245,7 @@ def test_predicted_parameters_become_better(tmp_path: Path) -> None:
         (["--model", "ghn2", "--dataset", "cifar10"], "the images of cifar10 need the folder that they are in"),
         (["--model", "ghn2", "--lr", "nan"], "lr is nan; it must be a finite number above 0"),
         (["--model", "ghn2", "--steps", "0"], "steps is 0; it must be a finite number above 0"),
+        (["--model", "ghn2", "--meta-batch-size", "0"], "meta_batch_size is 0; it must be a finite number above 0"),
         (["--model", "ghn2", "--seed", "-1"], "seed is -1; it must be from 0 to 2^63 - 1"),
         (["--model", "ghn2", "--device", "tpu"], "there is no device 'tpu'"),
     ],
@@ -317,6 +292,65 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(sys, "argv", [*arguments[:4], "3", *arguments[5:]])
     assert train.main() == 2
     assert "has a run with settings.steps 2 instead of 3; choose another --out" in capsys.readouterr().err
+
+
+def test_folders_of_others_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(RECIPES, "laptop", TINY)
+    for name in ("best", "step_1000"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights.pt").write_text("precious")
+    (tmp_path / "log.jsonl").write_text('{"epoch": 1}\n{"step": 5}\n')
+    before = content(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train", "--model", "mlp", "--steps", "1", "--out", str(tmp_path)])
+    assert train.main() == 2
+    assert "has files that are of no run, such as best; choose another --out" in capsys.readouterr().err
+    assert content(tmp_path) == before
+
+
+def content(folder: Path) -> dict[Path, str | None]:
+    return {path: path.read_text() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def test_a_run_goes_on_with_the_same_architectures_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(RECIPES, "laptop", TINY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train", "--model", "mlp", "--steps", "1"])
+    assert train.main() == 0
+    path = split_path("data", "train")
+    generate(path, "train", num=TINY.num_architectures, workers=1)
+    assert train.main() == 0
+    generate(path, "train", num=TINY.num_architectures, workers=1, seed=1, overwrite=True)
+    assert train.main() == 2
+    assert "has a run with architectures_sha256" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("dataset", "image_size", "used"), [("imagenet", None, 224), ("imagenet", 32, 32), ("cifar10", None, 32)]
+)
+def test_networks_have_the_size_of_the_images(
+    dataset: str, image_size: Any, used: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pool:
+        def __init__(self, *_: Any, image_size: int, **__: Any) -> None:
+            raise ValueError(f"networks for {image_size}")
+
+    def digits(name: str, _: Path | None, size: int | None) -> ImageTask:
+        return load_images("digits", image_size=size or usual_image_size(name))
+
+    monkeypatch.setattr(train, "load_images", digits)
+    monkeypatch.setattr(train, "ArchitecturePool", Pool)
+    with pytest.raises(ValueError, match=f"networks for {used}"):
+        train.train(train.Train("mlp", dataset, image_size=image_size))
+
+
+def test_larger_meta_batches_may_have_more_nodes() -> None:
+    recipe = train._recipe(train.Train("ghn3_xl", recipe="ghn3_imagenet", meta_batch_size=16), "cpu")
+    assert (recipe.meta_batch_size, recipe.limits.meta_batch_nodes) == (16, 4400)
+    assert train._recipe(train.Train("ghn3", recipe="ghn3"), "cpu") == RECIPES["ghn3"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

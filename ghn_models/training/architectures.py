@@ -1,20 +1,25 @@
 """The architectures that a GHN is trained on, as meta-batches of networks without storage."""
 
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from tqdm import tqdm
 
 from deepnets import ArchGraph, Architecture, symbolic_graph
-from deepnets.generate import split_path
+from deepnets.generate import SHARD_SIZE, split_path
+from deepnets.network import Network
 from deepnets.network_file import NetworkFile
 from deepnets.sampling import sample_networks
-from deepnets.table import ArchitectureTable
+from deepnets.table import NO_EDGE, ArchitectureTable
 from deepnets.uninitialized import without_storage
 from deepnets.widths import training_widths
+
+Ints = NDArray[np.int64]
 
 _DRAWS = 1000  # of one meta-batch
 
@@ -50,7 +55,7 @@ class TrainingNetwork:
 
     architecture: Architecture
     graph: ArchGraph
-    module: nn.Module
+    module: Network
 
 
 class ArchitecturePool:
@@ -64,26 +69,39 @@ class ArchitecturePool:
         image_size: 32 or 224.
         num_classes: outputs of the classifiers.
         seed: of the meta-batches.
+        wider: networks have the widths of GHN-3 on ImageNet, and every second one larger maps, see `double_maps`.
+        quiet: no progress bar while networks are drawn on the fly.
 
     Raises:
         ValueError: the file has fewer networks.
     """
 
-    def __init__(self, root: Path | None, num: int, image_size: int, num_classes: int, seed: int) -> None:
-        self.image_size, self.num_classes, self.seed = image_size, num_classes, seed
+    def __init__(
+        self,
+        root: Path | None,
+        num: int,
+        image_size: int,
+        num_classes: int,
+        seed: int,
+        wider: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        self.image_size, self.num_classes, self.seed, self.wider = image_size, num_classes, seed, wider
         path = None if root is None else split_path(root, "train")
+        counted = 32 if wider else image_size  # the images that parameters are counted for
         if path is not None and path.exists():
-            file = NetworkFile(path, image_size)
-            if num > len(file):
-                raise ValueError(f"{path} has {len(file)} networks, but {num} are asked for")
-            self.table: ArchitectureTable = file.table(slice(0, num))
-            self.params = np.asarray(file.num_params()[:num])
-            self.nodes = np.asarray(file.num_nodes[:num])
+            self.table, self.params, self.nodes = _stored(path, num, counted)
         else:
-            networks = sample_networks("train", 0, num)
-            self.table = networks.table
-            self.params = networks.num_params_32 if image_size == 32 else networks.num_params_224
-            self.nodes = np.diff(networks.graphs.node_ptr)
+            self.table, self.params, self.nodes = _drawn(num, counted, quiet)
+
+    def sha256(self) -> str:
+        """Digest of the architectures and their sizes, the same for those of a file and those drawn on the fly."""
+        used = (self.table.ops != NO_EDGE).any(axis=(0, 1))  # a file may have room for more edges
+        table = replace(self.table, ops=self.table.ops[..., used], inputs=self.table.inputs[..., used])
+        digest = hashlib.sha256()
+        for column in (self.params, self.nodes, *(getattr(table, field.name) for field in fields(table))):
+            digest.update(np.ascontiguousarray(column))
+        return digest.hexdigest()
 
     def draw(
         self, step: int, meta_batch_size: int, limits: Limits, progress: float = 1.0, share: slice = slice(None)
@@ -112,15 +130,20 @@ class ArchitecturePool:
                 f"{limits.meta_batch_nodes} nodes; use smaller ones or allow more"
             )
         table = self.table.rows(rows)
-        channels, fc_dim = training_widths(table, self.params[rows], rng)
+        channels, fc_dim = training_widths(table, self.params[rows], rng, self.wider)
         widest = limits.channels[0] + (limits.channels[1] - limits.channels[0]) * progress
         channels = np.minimum(channels, 16 * int(widest / 16))
         drawn = [
             replace(table[i], channels=int(channels[i]), fc_dim=int(fc_dim[i])) for i in range(meta_batch_size)[share]
         ]
-        return [training_network(architecture, self.image_size, self.num_classes) for architecture in drawn]
+        networks = [training_network(architecture, self.image_size, self.num_classes) for architecture in drawn]
+        if self.wider:
+            for network, larger in zip(networks, (rng.random(meta_batch_size) < 0.5)[share], strict=True):
+                if larger:
+                    double_maps(network.module)
+        return networks
 
-    def _allowed(self, limits: Limits, progress: float) -> NDArray[np.int64]:
+    def _allowed(self, limits: Limits, progress: float) -> Ints:
         cells, nodes, params = (a + (b - a) * progress for a, b in (limits.n_cells, limits.nodes, limits.params))
         allowed = np.flatnonzero((self.table.n_cells <= cells) & (self.nodes <= nodes) & (self.params <= params))
         if not len(allowed):
@@ -129,6 +152,27 @@ class ArchitecturePool:
                 f"{params:.0f} parameters"
             )
         return allowed
+
+
+def _stored(path: Path, num: int, image_size: int) -> tuple[ArchitectureTable, Ints, Ints]:
+    """The first networks of a file: architectures, and their numbers of parameters and of nodes."""
+    file = NetworkFile(path, image_size)
+    if num > len(file):
+        raise ValueError(f"{path} has {len(file)} networks, but {num} are asked for")
+    return file.table(slice(0, num)), file.num_params()[:num].astype(np.int64), file.num_nodes[:num].astype(np.int64)
+
+
+def _drawn(num: int, image_size: int, quiet: bool) -> tuple[ArchitectureTable, Ints, Ints]:
+    """Likewise the first networks of the train split; graphs, which are most of them, go when they are counted."""
+    tables, params, nodes = [], [], []
+    with tqdm(total=num, unit=" networks", desc="train", disable=quiet) as bar:
+        for start in range(0, num, SHARD_SIZE):
+            networks = sample_networks("train", start, min(start + SHARD_SIZE, num))
+            tables.append(networks.table)
+            params.append(networks.num_params_32 if image_size == 32 else networks.num_params_224)
+            nodes.append(np.diff(networks.graphs.node_ptr))
+            bar.update(len(networks.table))
+    return ArchitectureTable.concatenate(tables), np.concatenate(params), np.concatenate(nodes)
 
 
 def training_network(architecture: Architecture, image_size: int, num_classes: int) -> TrainingNetwork:
@@ -145,3 +189,17 @@ def without_running_statistics(module: nn.Module) -> None:
         if isinstance(norm, _BatchNorm):
             norm.track_running_stats = False
             norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+
+
+def double_maps(network: Network) -> None:
+    """Stride 2 instead of 4 in the first convolution of a network for 224x224 images, if that is a simple stem's.
+
+    That GHN-3 has first strides of 2 or 4 is known, for which networks is not. Here heads that flatten the last map
+    keep its size.
+    """
+    architecture = network.architecture
+    simple = architecture.stem_type == 0 and not architecture.is_vit
+    if network.image_size == 224 and simple and architecture.glob_avg:
+        first = network.stem[0]
+        assert isinstance(first, nn.Conv2d)
+        first.stride = (2, 2)

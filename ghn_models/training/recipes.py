@@ -24,6 +24,7 @@ class Recipe:
         objective: what is minimized.
         limits: sizes of training networks.
         num_architectures: networks of the train split.
+        wider: they are wider, and half of them have larger maps, see `ArchitecturePool`.
         small_images: share of networks that see images of half the size, at the begin and the end of the run; all that
             others see is a fraction of the batch, so that they take as long. Attention and heads without pooling always
             see whole images.
@@ -46,6 +47,7 @@ class Recipe:
     objective: Objective = field(default_factory=Objective)
     limits: Limits = field(default_factory=Limits)
     num_architectures: int = 1_000_000
+    wider: bool = False
     small_images: tuple[float, float] = (0.0, 0.0)
     crop: int = 4
     same_images: bool = True
@@ -79,7 +81,7 @@ RECIPES = {
     "ghn3": _GHN3,
     # 75 epochs of 1,231,167 images.
     "ghn3_imagenet": replace(
-        _GHN3, steps=721_350, batch_size=128, objective=replace(_GHN3.objective, label_smoothing=0.1)
+        _GHN3, steps=721_350, batch_size=128, wider=True, objective=replace(_GHN3.objective, label_smoothing=0.1)
     ),
     # Small networks on small images first, which larger ones profit from.
     "laptop": Recipe(

@@ -1,0 +1,28 @@
+"""Folders of results: taken if they are new, empty or of the same results."""
+
+from pathlib import Path
+
+import pytest
+
+from deepnets.folders import claimed
+from deepnets.storage import FileError
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "step_1000").mkdir()
+    with (
+        pytest.raises(FileError, match=r"has files that are of no run, such as step_1000; choose another --out"),
+        claimed(tmp_path, {"seed": 0}, "run"),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["step_1000"]
+
+
+@pytest.mark.parametrize("left", [(), ("lock",), ("lock", "identity.json.partial")])
+def test_a_folder_that_was_left_at_the_begin_is_taken(left: tuple[str, ...], tmp_path: Path) -> None:
+    for name in left:
+        (tmp_path / name).touch()
+    with claimed(tmp_path, {"seed": 0}, "run"):
+        (tmp_path / "results").touch()
+    with claimed(tmp_path, {"seed": 0}, "run"):
+        assert (tmp_path / "results").exists()

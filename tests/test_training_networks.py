@@ -1,0 +1,128 @@
+"""The networks that a GHN is trained on: limits, where they come from, widths and strides."""
+
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deepnets.generate import generate, split_path
+from deepnets.genotype import MAX_STEPS
+from deepnets.network import Network
+from deepnets.sampling import sample_networks
+from deepnets.table import NO_EDGE
+from deepnets.widths import TRAINING_CHANNELS, TRAINING_FC_DIMS, training_widths
+from ghn_models.training import architectures
+from ghn_models.training.architectures import ArchitecturePool, Limits, double_maps, training_network
+
+
+def test_limits_of_meta_batches() -> None:
+    pool = ArchitecturePool(None, 500, 32, 10, seed=0)
+    for number in range(20):
+        networks = pool.draw(number, 4, Limits(nodes=(150, 150), meta_batch_nodes=400))
+        sizes = [len(network.graph) for network in networks]
+        assert max(sizes) <= 150
+        assert sum(sizes) <= 400
+        again = pool.draw(number, 4, Limits(nodes=(150, 150), meta_batch_nodes=400), share=slice(1, None, 2))
+        assert [network.architecture for network in again] == [network.architecture for network in networks[1::2]]
+    with pytest.raises(ValueError, match="more than 20 nodes; use smaller ones"):
+        pool.draw(0, 4, Limits(meta_batch_nodes=20))
+    with pytest.raises(ValueError, match="none of 500 architectures has at most 2 cells"):
+        pool.draw(0, 4, Limits(n_cells=(2, 2)))
+
+
+def test_architectures_of_a_file_are_those_drawn_on_the_fly(tmp_path: Path) -> None:
+    generate(split_path(tmp_path, "train"), "train", num=50)
+    stored, drawn = (ArchitecturePool(root, 50, 32, 10, seed=0) for root in (tmp_path, None))
+    for number in range(3):
+        a, b = (pool.draw(number, 4, Limits()) for pool in (stored, drawn))
+        assert [network.architecture for network in a] == [network.architecture for network in b]
+    assert stored.sha256() == drawn.sha256()
+    with pytest.raises(ValueError, match="has 50 networks, but 51 are asked for"):
+        ArchitecturePool(tmp_path, 51, 32, 10, seed=0)
+
+
+def test_other_architectures_have_another_digest() -> None:
+    pool = ArchitecturePool(None, 50, 32, 10, seed=0)
+    digest = pool.sha256()
+    padding = ((0, 0), (0, 0), (0, 2 * MAX_STEPS - pool.table.ops.shape[2]))
+    ops, inputs = (np.pad(edges, padding, constant_values=NO_EDGE) for edges in (pool.table.ops, pool.table.inputs))
+    pool.table = replace(pool.table, ops=ops, inputs=inputs)  # as in a file with room for more edges
+    assert pool.sha256() == digest
+    pool.table = replace(pool.table, stem_pool=~pool.table.stem_pool)
+    assert pool.sha256() != digest
+
+
+def test_networks_are_drawn_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million graphs do not fit into memory."""
+    whole = ArchitecturePool(None, 1050, 32, 10, seed=0)
+    monkeypatch.setattr(architectures, "SHARD_SIZE", 100)
+    tracemalloc.start()
+    pool = ArchitecturePool(None, 1050, 32, 10, seed=0)
+    assert tracemalloc.get_traced_memory()[1] < 8e6  # 32 kB for each of 100 networks, and what is kept
+    tracemalloc.stop()
+    assert pool.sha256() == whole.sha256()
+
+
+def test_wider_widths_follow_the_rule() -> None:
+    networks = sample_networks("train", 0, 3000)
+    table, params = networks.table, networks.num_params_32
+    channels, fc_dim = training_widths(table, params, np.random.default_rng(1), wider=True)
+    for i in range(len(table)):
+        architecture, p = table[i], params[i] / 1e6
+        ops = {op for op, _ in architecture.genotype.normal + architecture.genotype.reduce}
+        n_cells = architecture.n_cells
+        fc_largest = 256
+        if p > 2 or not architecture.glob_avg or ops & {"conv_5x5", "conv_7x7"} or n_cells > 14:
+            largest = 32
+        elif p > 0.4 or n_cells > 10:
+            largest = 80
+        elif p > 0.2 or n_cells > 8:
+            largest = 96
+        else:
+            largest = 128
+            fc_largest = 512 if channels[i] <= 64 else 256
+        assert 32 <= channels[i] <= largest
+        assert 64 <= fc_dim[i] <= fc_largest
+    assert set(channels.tolist()) == set(TRAINING_CHANNELS.tolist())
+    assert set(fc_dim.tolist()) == set(TRAINING_FC_DIMS.tolist())
+
+
+def test_first_stride() -> None:
+    """It is 2 instead of 4 with a simple stem and a head that takes maps of any size."""
+    table = sample_networks("train", 0, 200).table
+    simple = (table.stem_type == 0) & ~table.is_vit
+    for rows, image_size, stride in (
+        (simple & table.glob_avg, 224, 2),
+        (simple & ~table.glob_avg, 224, 4),
+        (simple & table.glob_avg, 32, 1),
+    ):
+        network = training_network(table[int(np.flatnonzero(rows)[0])], image_size, 10).module
+        double_maps(network)
+        assert first_stride(network) == stride
+        assert network(torch.empty(2, 3, image_size, image_size, device="meta")).shape == (2, 10)
+    for rows in (table.stem_type == 1, table.is_vit):
+        network = training_network(table[int(np.flatnonzero(rows)[0])], 224, 10).module
+        before = str(network)
+        double_maps(network)
+        assert str(network) == before
+
+
+def first_stride(network: Network) -> int:
+    first = network.stem[0]
+    assert isinstance(first, nn.Conv2d)
+    return first.stride[0]
+
+
+def test_half_of_the_wider_networks_have_larger_maps() -> None:
+    limits = Limits(n_cells=(6, 6), meta_batch_nodes=20_000)
+    pool = ArchitecturePool(None, 200, 224, 10, seed=0, wider=True)
+    assert (pool.params == ArchitecturePool(None, 200, 32, 10, seed=0).params).all()
+    networks = pool.draw(0, 24, limits)
+    strides = [first_stride(n.module) for n in networks if hasattr(n.module, "stem") and n.architecture.glob_avg]
+    assert 0.2 < np.mean(np.array(strides) == 2) < 0.8
+    share = pool.draw(0, 24, limits, share=slice(1, None, 2))
+    assert [str(network.module) for network in share] == [str(network.module) for network in networks[1::2]]
