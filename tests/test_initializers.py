@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -16,12 +17,12 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-import ghn_models
 from benchmarks import checks
+from benchmarks.initializer_speed import INITIALIZERS, measured
 from benchmarks.initializers import METHODS, MODELS, Setting, ghn, initializer, method
 from benchmarks.initializers.metainit import gradient_quotient, noise
 from benchmarks.initializers.objectives import differentiable
-from benchmarks.networks import Subject, subject
+from benchmarks.networks import Subject
 from benchmarks.proxies import PROXIES
 from benchmarks.scorers import SCORERS
 from ghn_models.images import ImageTask, load_images
@@ -179,9 +180,9 @@ def test_noise_is_as_the_protocol_says_or_that_of_the_model(
 ) -> None:
     found = []
     monkeypatch.setattr(ghn, "add_noise", lambda model, beta, layer, generator: found.append(beta))
-    network, graph = subject("test", 0).build(32, 10)
-    setting = Setting("test/0", graph, None, 32, torch.Generator(), beta)
-    ghn.predicting(ghn_models.create("ghn3_t"), orth_layer)(network, setting)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 10))
+    setting = Setting("", None, None, 32, torch.Generator(), beta)
+    ghn.predicting(Mock(kept={}), orth_layer)(model, setting)
     assert sum(found) == (0.0 if beta is None and orth_layer is None else strength)
 
 
@@ -198,6 +199,13 @@ def test_ghn_orth_makes_channels_differ() -> None:
         spreads[name] = torch.stack([correlation_spread(layer.weight) for layer in convolutions])
     assert (spreads["ghn3_t_orth"] < spreads["ghn3_t"]).float().mean() > 0.9
     assert spreads["ghn3_t_orth"].mean() < spreads["ghn3_t"].mean() / 2
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_speed_is_measured(name: str) -> None:
+    seconds, peak = measured(1 / 64, (name, 0))
+    assert 0 < seconds < 60
+    assert 0.2 < peak < 20
 
 
 # Trained weights

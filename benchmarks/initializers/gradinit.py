@@ -35,12 +35,12 @@ def gradinit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
     """
     task = setting.images()
     model.to(task.train.labels.device)
-    parameters = {name: p.detach() for name, p in model.named_parameters()}
-    factors = {name: torch.ones((), device=p.device, requires_grad=True) for name, p in parameters.items()}
+    factors = {name: torch.ones((), device=p.device, requires_grad=True) for name, p in model.named_parameters()}
     lr = min(_LARGEST_LR, _LR * max(1, STEPS / steps))
     objective, constraint = (torch.optim.Adam(factors.values(), lr=lr) for _ in range(2))
     halves = epochs_of(task.train, round(_HALF * setting.batch_share), setting.seed(), task.flip)
     with differentiable(model):
+        parameters = {name: p.detach() for name, p in model.named_parameters()}
         for _ in range(steps):
             first, second, third = next(halves), next(halves), next(halves)
             scaled = {name: factors[name] * p for name, p in parameters.items()}
