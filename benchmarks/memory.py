@@ -15,6 +15,7 @@ except ImportError:  # no Unix
 
 _MOST = 0.9  # of what there is
 _CONTAINER = Path("/sys/fs/cgroup/memory.max")  # of Docker and others
+_PAGES = Path("/proc/self/statm")  # of a process
 _MMAP_THRESHOLD = -3  # a parameter of glibc's mallopt
 _LARGE = 2**20
 _JEMALLOC = "libjemalloc.so.2"
@@ -25,8 +26,14 @@ def processes(most: int) -> int:
     """How many processes, at most so many and at least 1, can hold what this one has held: images and weights."""
     if resource is None:
         return most
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return max(1, min(most, int(_MOST * _installed()) // held))
+    return max(1, min(most, int(_MOST * _installed()) // _held()))
+
+
+def _held() -> int:
+    """Bytes of memory of this process; where Linux does not say it, the most that it ever had."""
+    if _PAGES.is_file():
+        return int(_PAGES.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def limit(share: float = 1.0) -> None:

@@ -258,7 +258,7 @@ def test_unknown_groups() -> None:
 # Initialisations
 
 
-def setting(digits: ImageTask, graph: ArchGraph | None = None, beta: float = 0.0, seed: int = 0) -> Setting:
+def setting(digits: ImageTask, graph: ArchGraph | None = None, beta: float | None = None, seed: int = 0) -> Setting:
     return Setting("test/3", graph, digits, 32, torch.Generator().manual_seed(seed), beta)
 
 
