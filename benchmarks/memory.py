@@ -23,7 +23,7 @@ _LARGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}  # of PyTorch: fewer of them have t
 
 
 def processes(most: int) -> int:
-    """How many processes, at most so many and at least 1, can hold what this one has held: images and weights."""
+    """How many processes, at most so many and at least 1, can hold what this one holds: images and weights."""
     if resource is None:
         return most
     return max(1, min(most, int(_MOST * _installed()) // _held()))

@@ -243,6 +243,9 @@ class GHN(nn.Module):
             return report.unnamed[name]
         if report is not None and name in report.absorbed:
             return f"belongs to the node of {report.absorbed[name]}"
+        layers = {node.rpartition(".")[0] for node in graph.name.tolist()}
+        if report is None and name.rpartition(".")[0] not in layers:
+            return "does not reach the output"
         return "its shape is none of a convolution, a linear layer or a table of positional encodings"
 
 

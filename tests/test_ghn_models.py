@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -95,6 +96,23 @@ def test_another_number_of_classes() -> None:
     assert torch.equal(other.fc.weight, before)
     for (name, a), b in zip(own.named_parameters(), other.parameters(), strict=True):
         assert name.startswith("fc") or torch.equal(a, b)
+
+
+def test_parameters_off_the_way_to_the_output_are_kept() -> None:
+    """Cells may not use one of their inputs; the derivative of the output says which parameters do nothing."""
+    networks, found = sample_networks("test", 0, 40), 0
+    ghn = GHN(KINDS["ghn3"])
+    for i in np.flatnonzero(networks.table.n_cells == networks.table.n_cells.min()):
+        architecture = replace(networks.table[int(i)], channels=16)
+        model = architecture.build(10, 32)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ghn(model, 32, symbolic_graph(architecture, 32, 10))
+        model(torch.randn(2, 3, 32, 32)).sum().backward()
+        assert ghn.kept.keys() == {name for name, p in model.named_parameters() if p.grad is None}
+        assert set(ghn.kept.values()) <= {"does not reach the output"}
+        found += len(ghn.kept)
+    assert found
 
 
 def test_a_network_without_memory_is_refused() -> None:
