@@ -119,21 +119,22 @@ def test_parameters_of_train_are_at_drawn_widths(train: NetworkFile) -> None:
     assert (params[as_generated] == train.num_params()[index][as_generated]).all()
 
 
-def test_training_widths_follow_the_rule() -> None:
+@pytest.mark.parametrize(("wider", "most", "cells", "widths"), [(False, 0.8, 12, (48, 64)), (True, 2, 14, (80, 96))])
+def test_training_widths_follow_the_rule(wider: bool, most: float, cells: int, widths: tuple[int, int]) -> None:
     networks = sample_networks("train", 0, 3000)
     table, params = networks.table, networks.num_params_32
-    channels, fc_dim = training_widths(table, params, np.random.default_rng(1))
+    channels, fc_dim = training_widths(table, params, np.random.default_rng(1), wider)
     for i in range(len(table)):
         architecture, p = table[i], params[i] / 1e6
         ops = {op for op, _ in architecture.genotype.normal + architecture.genotype.reduce}
         n_cells = architecture.n_cells
         fc_largest = 256
-        if p > 0.8 or not architecture.glob_avg or ops & {"conv_5x5", "conv_7x7"} or n_cells > 12:
+        if p > most or not architecture.glob_avg or ops & {"conv_5x5", "conv_7x7"} or n_cells > cells:
             largest = 32
         elif p > 0.4 or n_cells > 10:
-            largest = 48
+            largest = widths[0]
         elif p > 0.2 or n_cells > 8:
-            largest = 64
+            largest = widths[1]
         else:
             largest = 128
             fc_largest = 512 if channels[i] <= 64 else 256

@@ -14,7 +14,6 @@ from deepnets.genotype import MAX_STEPS
 from deepnets.network import Network
 from deepnets.sampling import sample_networks
 from deepnets.table import NO_EDGE
-from deepnets.widths import TRAINING_CHANNELS, TRAINING_FC_DIMS, training_widths
 from ghn_models.training import architectures
 from ghn_models.training.architectures import ArchitecturePool, Limits, double_maps, training_network
 
@@ -65,30 +64,6 @@ def test_networks_are_drawn_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tracemalloc.get_traced_memory()[1] < 8e6  # 32 kB for each of 100 networks, and what is kept
     tracemalloc.stop()
     assert pool.sha256() == whole.sha256()
-
-
-def test_wider_widths_follow_the_rule() -> None:
-    networks = sample_networks("train", 0, 3000)
-    table, params = networks.table, networks.num_params_32
-    channels, fc_dim = training_widths(table, params, np.random.default_rng(1), wider=True)
-    for i in range(len(table)):
-        architecture, p = table[i], params[i] / 1e6
-        ops = {op for op, _ in architecture.genotype.normal + architecture.genotype.reduce}
-        n_cells = architecture.n_cells
-        fc_largest = 256
-        if p > 2 or not architecture.glob_avg or ops & {"conv_5x5", "conv_7x7"} or n_cells > 14:
-            largest = 32
-        elif p > 0.4 or n_cells > 10:
-            largest = 80
-        elif p > 0.2 or n_cells > 8:
-            largest = 96
-        else:
-            largest = 128
-            fc_largest = 512 if channels[i] <= 64 else 256
-        assert 32 <= channels[i] <= largest
-        assert 64 <= fc_dim[i] <= fc_largest
-    assert set(channels.tolist()) == set(TRAINING_CHANNELS.tolist())
-    assert set(fc_dim.tolist()) == set(TRAINING_FC_DIMS.tolist())
 
 
 def test_first_stride() -> None:
