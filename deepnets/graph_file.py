@@ -21,7 +21,6 @@ from deepnets.storage import (
     FileError,
     decode_vocabulary,
     encode_vocabulary,
-    publish,
     reopen,
     write_columns,
 )
@@ -62,13 +61,7 @@ def write_graphs(path: Path, split: str, graphs: Mapping[str, ArchGraph], overwr
         "graphs/edge_dst": np.concatenate([e[1] for e in edges]).astype(nodes),
         _SHAPE: np.concatenate([graph.shape for graph in several]),
     }
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    try:
-        write_columns(temporary, split, 0, deepnets.__version__, columns)
-        publish(temporary, path, overwrite)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_columns(path, split, 0, deepnets.__version__, columns, overwrite)
 
 
 class GraphFile:

@@ -54,11 +54,11 @@ def content_hash(split: str, seed: int, checksums: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[h5py.File]:
+def new_file(path: Path, overwrite: bool = False) -> Iterator[h5py.File]:
     """An HDF5 file that appears under its name only when it is complete and on disk.
 
     Raises:
-        FileExistsError: the path exists; it is never overwritten.
+        FileExistsError: the path exists and `overwrite` is False.
         FileError: the disk is full or the folder is not writable.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -71,7 +71,7 @@ def new_file(path: Path) -> Iterator[h5py.File]:
                 if disk.error is not None:
                     raise disk.error
             os.fsync(disk.fileno())
-        publish(temporary, path)
+        publish(temporary, path, overwrite)
     except OSError as error:
         raise describe_write_error(error, path) from error
     finally:
@@ -129,9 +129,10 @@ def describe_write_error(error: OSError, path: Path) -> Exception:
     return FileError(f"cannot write {path}: {error.strerror or error}")
 
 
-def write_columns(path: Path, split: str, seed: int, version: str, columns: Columns) -> str:
+def write_columns(path: Path, split: str, seed: int, version: str, columns: Columns, overwrite: bool = False) -> str:
     """Write a file at once from columns in memory; the content hash."""
-    return _write(path, split, seed, version, {name: _Source.of(column) for name, column in columns.items()}, False)
+    sources = {name: _Source.of(column) for name, column in columns.items()}
+    return _write(path, split, seed, version, sources, False, overwrite)
 
 
 def merge(path: Path, parts: Sequence[Path], compress: bool) -> str:
@@ -202,9 +203,17 @@ def decode_vocabulary(column: Column) -> tuple[str, ...]:
     return tuple(bytes(column).decode().split("\n"))
 
 
-def _write(path: Path, split: str, seed: int, version: str, sources: Mapping[str, _Source], compress: bool) -> str:
+def _write(
+    path: Path,
+    split: str,
+    seed: int,
+    version: str,
+    sources: Mapping[str, _Source],
+    compress: bool,
+    overwrite: bool = False,
+) -> str:
     checksums = {}
-    with new_file(path) as file:
+    with new_file(path, overwrite) as file:
         for name, source in sources.items():
             options = _compression(source.shape) if compress and source.shape[0] else {}
             dataset = file.create_dataset(name, source.shape, source.dtype, track_times=False, **options)

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -111,7 +111,8 @@ class GHN(nn.Module):
                     if name in parameters and write(parameters[name], value, decoded.shape):
                         written.add(name)
         foreign = {t.names[0]: t.shape[0] for *_, t in self._targets(batch) if self._is_foreign(t)}
-        self.kept = {name: self._why_kept(name, graph, foreign) for name in parameters if name not in written}
+        layers = {name.rpartition(".")[0] for name in graph.name.tolist()}
+        self.kept = {name: self._why_kept(name, graph, foreign, layers) for name in parameters if name not in written}
         if self.kept:
             name, why = next(iter(self.kept.items()))
             some = f"{len(self.kept)} of {len(parameters)} parameters keep their initialisation"
@@ -235,7 +236,7 @@ class GHN(nn.Module):
                 w = w[:, : shape[0], None, None, None]
                 yield Decoded([(graph, name) for graph, name, _ in named], (shape[0], 1, 1, 1), w, vector=True)
 
-    def _why_kept(self, name: str, graph: ArchGraph, foreign: Mapping[str, int]) -> str:
+    def _why_kept(self, name: str, graph: ArchGraph, foreign: Mapping[str, int], layers: Container[str]) -> str:
         report = graph.report
         if name in foreign:
             return f"the classifier has {foreign[name]} outputs, the GHN was made for {self.config.num_classes}"
@@ -243,7 +244,6 @@ class GHN(nn.Module):
             return report.unnamed[name]
         if report is not None and name in report.absorbed:
             return f"belongs to the node of {report.absorbed[name]}"
-        layers = {node.rpartition(".")[0] for node in graph.name.tolist()}
         if report is None and name.rpartition(".")[0] not in layers:
             return "does not reach the output"
         return "its shape is none of a convolution, a linear layer or a table of positional encodings"
