@@ -5,6 +5,7 @@ import json
 import math
 import re
 import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks import checks
 from benchmarks.initializer_speed import INITIALIZERS, measured
-from benchmarks.initializers import METHODS, MODELS, Setting, ghn, initializer, method
+from benchmarks.initializers import METHODS, MODELS, Setting, ghn, initializer, method, objectives
 from benchmarks.initializers.metainit import gradient_quotient, noise
 from benchmarks.initializers.objectives import differentiable
 from benchmarks.networks import Subject
@@ -94,6 +95,31 @@ def test_gradinit_shrinks_gradients_that_are_too_large(digits: ImageTask) -> Non
     before = size(model)
     assert before > 10
     assert size(applied("gradinit.60", model, setting(digits))) < before / 2
+
+
+def test_gradinit_lets_go_of_a_gradient_before_it_looks_at_a_step(
+    digits: ImageTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a gradient needs to be differentiated is most of the memory, and a step does not differentiate it."""
+    module = sys.modules["benchmarks.initializers.gradinit"]
+    made: list[weakref.ref[Tensor]] = []
+    alive: list[int] = []
+
+    def gradients(*given: object) -> dict[str, Tensor]:
+        found = objectives.gradients(*given)  # type: ignore[arg-type]
+        made.extend(map(weakref.ref, found.values()))
+        return found
+
+    def loss(*given: object) -> Tensor:
+        alive.append(sum(ref() is not None for ref in made))
+        return objectives.loss(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "_GAMMA", math.inf)
+    monkeypatch.setattr(module, "gradients", gradients)
+    monkeypatch.setattr(module, "loss", loss)
+    applied("gradinit.3", chain(), setting(digits))
+    assert made
+    assert alive == [0] * 6
 
 
 @pytest.mark.parametrize(("name", "images"), [("gradinit.1", 128), ("metainit.1", 64)])

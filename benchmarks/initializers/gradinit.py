@@ -50,6 +50,7 @@ def gradinit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
                 _step(constraint, factors, size)
             else:
                 moved = {name: w - _ETA / size.detach() * gradient[name].detach() for name, w in scaled.items()}
+                del gradient, size  # and what their derivatives would need, more memory than anything else
                 _step(objective, factors, loss(model, moved, *_joined(first, third)) / _ETA)
     with torch.no_grad():
         for name, p in model.named_parameters():
