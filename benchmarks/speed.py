@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepnets.column_file import damaged_columns
 from deepnets.generate import generate, split_path
-from deepnets.storage import damaged_columns
 
 if TYPE_CHECKING:
     from deepnets import DeepNets1M

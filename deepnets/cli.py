@@ -43,8 +43,8 @@ class Generate:
 
     def run(self) -> int:
         """Write the file and say what was written."""
+        from deepnets.column_file import ColumnFile
         from deepnets.generate import generate, split_path
-        from deepnets.storage import ColumnFile
 
         start = time.monotonic()
         path = generate(
@@ -76,7 +76,7 @@ class Info:
 
     def run(self) -> int:
         """Print header and columns."""
-        from deepnets.storage import FORMAT, ColumnFile
+        from deepnets.column_file import FORMAT, ColumnFile
 
         file = ColumnFile(self.file)
         print(f"{self.file}: {FORMAT} format, {self.file.stat().st_size:,} bytes")
@@ -97,8 +97,8 @@ class Verify:
 
     def run(self) -> int:
         """Print the damaged columns."""
+        from deepnets.column_file import damaged_columns
         from deepnets.graph_file import GraphFile
-        from deepnets.storage import damaged_columns
 
         bad = damaged_columns(self.file)
         for name in bad:
@@ -124,10 +124,10 @@ class Stats:
 
     def run(self) -> int:
         """Print the table, save it and the figure."""
+        from deepnets.column_file import damaged_columns
         from deepnets.network_file import NetworkFile
         from deepnets.sampling import SPLITS
         from deepnets.statistics import split_statistics, table_text
-        from deepnets.storage import damaged_columns
 
         if not self.files:
             raise ValueError("no file is given; name one or more files of networks")

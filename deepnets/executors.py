@@ -11,7 +11,7 @@ from itertools import islice
 from multiprocessing import get_all_start_methods, get_context
 from typing import Any, Literal, TypeVar
 
-from deepnets.storage import FileError
+from deepnets.files import FileError
 
 _CONNECT_SECONDS = 10
 

@@ -1,5 +1,6 @@
 """Files that a kill cannot leave half written, and folders that one process works on."""
 
+import errno
 import fcntl
 import json
 import os
@@ -7,6 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+class FileError(ValueError):
+    """A file that is not what it should be; the message is one sentence for the user."""
 
 
 class Locked(Exception):
@@ -49,3 +54,37 @@ def append_line(path: Path, content: dict[str, Any]) -> None:
         file.write(f"\n{json.dumps(content)}\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def publish(source: Path, path: Path, overwrite: bool = False) -> None:
+    """Give a complete file its name, on the same file system, durably.
+
+    Raises:
+        FileExistsError: the path exists and `overwrite` is False.
+    """
+    if overwrite:
+        os.replace(source, path)
+    else:
+        try:
+            os.link(source, path)
+            source.unlink()
+        except OSError as error:
+            if isinstance(error, FileExistsError) or path.exists():
+                raise FileExistsError(f"{path} exists already; nothing is overwritten unasked") from None
+            os.rename(source, path)  # a file system without hard links
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def describe_write_error(error: OSError, path: Path) -> Exception:
+    """The same failure as one sentence for the user."""
+    if isinstance(error, FileExistsError) and error.errno is None:  # raised by us
+        return error
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        return FileError(f"the disk is full while writing {path}; what was finished is kept")
+    if isinstance(error, PermissionError) or error.errno in (errno.EACCES, errno.EROFS):
+        return FileError(f"cannot write {path}: the folder is not writable")
+    return FileError(f"cannot write {path}: {error.strerror or error}")

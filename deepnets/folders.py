@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deepnets.files import Locked, exclusive, replace_content
-from deepnets.storage import FileError
+from deepnets.files import FileError, Locked, exclusive, replace_content
 
 _LOCK, _IDENTITY = "lock", "identity.json"
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from deepnets import executors
+from deepnets.column_file import Columns
 from deepnets.executors import Workers
-from deepnets.files import refuse_existing
+from deepnets.files import describe_write_error, refuse_existing
 from deepnets.network_file import network_columns
 from deepnets.partial_file import PartialFile, Plan, Shard
 from deepnets.sampling import TRACED, Networks, check_split, sample_networks, split_rules
-from deepnets.storage import Columns, describe_write_error
 
 SHARD_SIZE = 5000
 """Networks a worker computes at a time, and the most that a kill loses for each worker."""

@@ -13,17 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import deepnets
+from deepnets.column_file import VOCABULARY, Column, ColumnFile, decode_vocabulary, encode_vocabulary, reopen
+from deepnets.column_writer import write_columns
+from deepnets.files import FileError
 from deepnets.graph import ArchGraph
-from deepnets.storage import (
-    VOCABULARY,
-    Column,
-    ColumnFile,
-    FileError,
-    decode_vocabulary,
-    encode_vocabulary,
-    reopen,
-    write_columns,
-)
 from deepnets.symbolic import GraphColumns
 
 Ints = NDArray[np.int64]

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from deepnets.architecture import Architecture
 from deepnets.blocks import NAMES
+from deepnets.column_file import VOCABULARY, Column, Columns, encode_vocabulary, reopen
+from deepnets.files import FileError
 from deepnets.graph_file import GRAPH_COLUMNS, GraphFile
 from deepnets.sampling import Networks
 from deepnets.shapes import CellValues, NodeDimensions, check_image_size
-from deepnets.storage import VOCABULARY, Column, Columns, FileError, encode_vocabulary, reopen
 from deepnets.symbolic import GraphColumns
 from deepnets.table import NO_EDGE, ArchitectureTable
 

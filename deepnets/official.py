@@ -27,7 +27,8 @@ from tqdm import tqdm
 
 import deepnets
 from deepnets.architecture import Architecture
-from deepnets.files import replace_content
+from deepnets.column_writer import new_file
+from deepnets.files import FileError, publish, replace_content
 from deepnets.generate import split_path
 from deepnets.genotype import MAX_STEPS
 from deepnets.graph import ArchGraph
@@ -37,7 +38,6 @@ from deepnets.official_metadata import BLOCK, Metadata
 from deepnets.partial_file import PartialFile, Plan, fingerprint
 from deepnets.primitives import PRIMITIVES
 from deepnets.sampling import SPLITS, Networks, split_widths
-from deepnets.storage import FileError, new_file, publish
 from deepnets.symbolic import draw
 from deepnets.table import ArchitectureTable
 

@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from deepnets.files import FileError
 from deepnets.graph import ArchGraph
 from deepnets.primitives import PRIMITIVE_INDEX, PRIMITIVES
-from deepnets.storage import FileError
 
 Ints = NDArray[np.int64]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepnets.files import FileError
 from deepnets.official_graphs import Vocabulary
-from deepnets.storage import FileError
 
 BLOCK = 2000
 """Networks in memory at a time."""

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import deepnets
-from deepnets.files import Locked, append_line, exclusive, refuse_existing, replace_content
-from deepnets.storage import (
-    FORMAT_VERSION,
-    ColumnFile,
-    Columns,
+from deepnets.column_file import FORMAT_VERSION, ColumnFile, Columns, damaged_columns
+from deepnets.column_writer import merge, write_columns
+from deepnets.files import (
     FileError,
-    damaged_columns,
+    Locked,
+    append_line,
     describe_write_error,
-    merge,
+    exclusive,
     publish,
-    write_columns,
+    refuse_existing,
+    replace_content,
 )
 
 Shard = tuple[int, int]

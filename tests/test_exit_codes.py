@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from deepnets.exit_codes import exit_code
-from deepnets.storage import FileError
+from deepnets.files import FileError
 
 
 def fails(error: BaseException) -> Callable[[], int]:

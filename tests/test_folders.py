@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from deepnets.files import FileError
 from deepnets.folders import claimed
-from deepnets.storage import FileError
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ import pytest
 
 from deepnets import executors, partial_file, symbolic_graph
 from deepnets import generate as generate_module
+from deepnets.column_file import ColumnFile, damaged_columns
+from deepnets.files import FileError
 from deepnets.generate import generate
 from deepnets.network_file import NetworkFile
 from deepnets.sampling import sample_networks
-from deepnets.storage import ColumnFile, FileError, damaged_columns
 
 
 @pytest.fixture(autouse=True)

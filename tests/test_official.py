@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from deepnets import official, official_metadata, partial_file
+from deepnets.column_file import ColumnFile
+from deepnets.files import FileError
 from deepnets.generate import generate
 from deepnets.network_file import NetworkFile
 from deepnets.official import download_from_hub, export_files, import_file, md5_warning
-from deepnets.storage import ColumnFile, FileError
 from tests.test_cli import assert_refused, run
 
 SAMPLES = Path(__file__).parent / "golden" / "official"

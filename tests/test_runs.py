@@ -27,7 +27,7 @@ from benchmarks.protocols.no_finetune import Settings
 from benchmarks.run import Run, plan_of
 from benchmarks.runs import Job, Row, context
 from deepnets import provenance
-from deepnets.storage import FileError
+from deepnets.files import FileError
 from ghn_models import checkpoints, create
 from tests.running import PLAN, folder, scored
 

@@ -27,9 +27,9 @@ from benchmarks.studies.graph_space import distances_from_resnet50, embedding_ma
 from benchmarks.studies.layers import Initialised, activation_variances, channel_correlations
 from benchmarks.studies.predicted import cosine_distances, default_sparsity, first_layer, predicted_tensors, sparsity
 from deepnets import PRIMITIVES, ArchGraph, symbolic_graph
+from deepnets.files import FileError
 from deepnets.folders import claimed
 from deepnets.sampling import sample_networks
-from deepnets.storage import FileError
 from ghn_models import GHN, create, load
 from ghn_models.targets import Kind, Target, targets
 

@@ -14,18 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from deepnets.column_file import VOCABULARY, ColumnFile, damaged_columns, encode_vocabulary
+from deepnets.column_writer import merge, new_file, write_columns
+from deepnets.files import FileError
 from deepnets.generate import shard_columns
 from deepnets.network_file import NetworkFile
-from deepnets.storage import (
-    VOCABULARY,
-    ColumnFile,
-    FileError,
-    damaged_columns,
-    encode_vocabulary,
-    merge,
-    new_file,
-    write_columns,
-)
 
 DTYPES = st.sampled_from([np.uint8, np.uint16, np.uint32, np.int64, np.float32])
 
