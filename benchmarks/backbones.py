@@ -75,10 +75,13 @@ def _traced(network: nn.Module) -> nn.Module:
     """What a network computes before its last pooling, or before its classifier if that comes first (SqueezeNet).
 
     Raises:
-        ValueError: it has no pooling.
+        ValueError: it has no pooling of maps.
     """
+    from torchvision.models import VisionTransformer
     from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
+    if isinstance(network, VisionTransformer):
+        raise ValueError("it has a sequence of patches before its classifier, and a detector reads maps")
     _, names = get_graph_node_names(network, suppress_diff_warning=True)
     modules = dict(network.named_modules())
     pooled = [

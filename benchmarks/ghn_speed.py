@@ -9,7 +9,6 @@ memory is reported.
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from benchmarks import memory
 from deepnets import ArchGraph, Architecture, symbolic_graph, trace
 from deepnets.sampling import sample_networks
 from deepnets.uninitialized import without_storage
@@ -144,11 +144,6 @@ def random_ghn(name: str) -> GHN:
     return ghn
 
 
-def peak_mb() -> float:
-    """Largest memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
 def report(work: Iterator[tuple[str, Callable[[], object]]], device: str, repeats: int) -> None:
     """A line for each measurement."""
     for title, call in work:
@@ -159,10 +154,10 @@ def report(work: Iterator[tuple[str, Callable[[], object]]], device: str, repeat
 
 def report_xl(device: str, autocast: Callable[[], AbstractContextManager[object]]) -> None:
     """GHN-3-XL, with the memory it needs beyond what the process had before."""
-    before = peak_mb()
+    before = memory.peak()
     weights = sum(p.numel() for p in create_on_meta("ghn3_xl").parameters()) * 4e-6
     report(resnet50("ghn3_xl", "GHN-3-XL", device, autocast), device, repeats=3)
-    print(f"  process {peak_mb():,.0f} MB at most, {before:,.0f} MB before; weights {weights:,.0f} MB")
+    print(f"  process {memory.peak() / 1e6:,.0f} MB at most, {before / 1e6:,.0f} MB before; weights {weights:,.0f} MB")
     if device == "cuda":
         print(f"  GPU memory {torch.cuda.max_memory_allocated() / 1e6:,.0f} MB at most")
 

@@ -7,8 +7,6 @@ each. Quote ratios measured side by side, since machines vary.
 """
 
 import argparse
-import resource
-import sys
 import time
 from functools import partial
 
@@ -40,9 +38,7 @@ def measured(share: float, case: tuple[str, int]) -> tuple[float, float]:
         start = time.perf_counter()
         initializer(f"{name}.{steps}").apply(model, setting)
         seconds.append(time.perf_counter() - start)
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-    return (seconds[2] - seconds[1]) / (STEPS[1] - STEPS[0]), peak
+    return (seconds[2] - seconds[1]) / (STEPS[1] - STEPS[0]), memory.peak() / 1e9
 
 
 def main() -> None:

@@ -62,6 +62,8 @@ def sensitivity(accuracies: dict[float, NDArray[np.float64]]) -> Sensitivity:
 def by_learning_rate(runs: Sequence[tuple[Record, bytes]]) -> dict[float, NDArray[np.float64]]:
     """Accuracy of each network by learning rate, repetitions averaged; networks that failed have accuracy 0.
 
+    All have the networks in the same order, in which their runs may differ.
+
     Raises:
         RecordError: records that are wrong, are not of finetune, or differ in more than their one learning rate.
     """
@@ -80,7 +82,7 @@ def by_learning_rate(runs: Sequence[tuple[Record, bytes]]) -> dict[float, NDArra
             raise RecordError(f"{record['run_id']} differs from {runs[0][0]['run_id']} in more than the learning rate")
         rows = frame(table)
         top1 = pd.to_numeric(rows["top1"], errors="coerce").where(rows["status"] == "ok", 0.0)
-        found[lrs[0]] = top1.groupby([rows[name] for name in ("group", "index")], sort=False).mean().to_numpy()
+        found[lrs[0]] = top1.groupby([rows[name] for name in ("group", "index")]).mean().to_numpy()
     return found
 
 

@@ -15,7 +15,7 @@ except ImportError:  # no Unix
 
 _MOST = 0.9  # of what there is
 _CONTAINER = Path("/sys/fs/cgroup/memory.max")  # of Docker and others
-_PAGES = Path("/proc/self/statm")  # of a process
+_PAGES, _STATUS = Path("/proc/self/statm"), Path("/proc/self/status")  # of a process
 _MMAP_THRESHOLD = -3  # a parameter of glibc's mallopt
 _LARGE = 2**20
 _JEMALLOC = "libjemalloc.so.2"
@@ -33,6 +33,17 @@ def _held() -> int:
     """Bytes of memory of this process; where Linux does not say it, the most that it ever had."""
     if _PAGES.is_file():
         return int(_PAGES.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return peak()
+
+
+def peak() -> int:
+    """The most bytes of memory that this process ever had.
+
+    Linux starts what `resource` knows of a process with what the process before had that started it.
+    """
+    if _STATUS.is_file():
+        line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

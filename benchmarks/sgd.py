@@ -12,6 +12,7 @@ from ghn_models.images import ImagePart
 
 _MOMENTUM = 0.9
 _CROP = 4
+_SLOW, _SLOWER = "fixup_", 0.1  # scalars of FixUp, whose authors train them with a tenth of the learning rate
 
 
 def fine_tune(
@@ -41,20 +42,37 @@ def fine_tune(
     """
     steps = max(1, round(epochs * images.steps(batch_size)))
     seed_device(model, seed)
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=_MOMENTUM, weight_decay=weight_decay)
+    sgd = optimizer(model, lr, weight_decay)
     model.to(memory_format=torch.channels_last).train()
     for step, (x, y) in zip(range(steps), epochs_of(images, batch_size, seed, flip), strict=False):
         if decay:
-            optimizer.param_groups[0]["lr"] = lr * 0.5 * (1 + cos(pi * step / steps))
+            set_lr(sgd, lr * 0.5 * (1 + cos(pi * step / steps)))
         output = model(x.contiguous(memory_format=torch.channels_last))
         logits = output if isinstance(output, Tensor) else output[0]  # GoogLeNet and Inception add auxiliary ones
         loss = F.cross_entropy(logits, y)
         if not torch.isfinite(loss):
             return False
-        optimizer.zero_grad()
+        sgd.zero_grad()
         loss.backward()
-        optimizer.step()
+        sgd.step()
     return True
+
+
+def optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.SGD:
+    """SGD with momentum 0.9 for all parameters of a network; those of FixUp have a tenth of the learning rate."""
+    by_share: dict[float, list[nn.Parameter]] = {1.0: [], _SLOWER: []}
+    for name, parameter in model.named_parameters():
+        by_share[_SLOWER if _SLOW in name else 1.0].append(parameter)
+    groups = [{"params": parameters, "share": share} for share, parameters in by_share.items() if parameters]
+    sgd = torch.optim.SGD(groups, lr, _MOMENTUM, weight_decay=weight_decay)
+    set_lr(sgd, lr)
+    return sgd
+
+
+def set_lr(optimizer: torch.optim.SGD, lr: float) -> None:
+    """Give each group of parameters its share of a learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["share"]
 
 
 def seed_device(model: nn.Module, seed: int) -> None:

@@ -42,8 +42,8 @@ class Synthetic:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (self.num >= 2 and self.height >= 32 and self.seed >= 0):
-            raise ValueError("num must be 2 or more, height 32 or more, seed 0 or more")
+        if not (self.num >= 2 and 32 <= self.height <= 4096 and self.seed >= 0):
+            raise ValueError("num must be 2 or more, height 32 to 4096, seed 0 or more")
 
 
 def draw(options: Synthetic) -> None:

@@ -138,6 +138,9 @@ def test_synthetic_pedestrians_are_named_so_and_repeat_themselves(drawn: Path, t
     assert again.name == other.name == "synthetic_pedestrians"
     assert again.sha256 != other.sha256
     assert load_pedestrians("synthetic_pedestrians", tmp_path / "again", 32).sha256 == again.sha256
+    for wrong in ({"num": 1}, {"height": 31}, {"height": 10**7}, {"seed": -1}):
+        with pytest.raises(ValueError, match="num must be 2 or more, height 32 to 4096, seed 0 or more"):
+            Synthetic(tmp_path / "wrong", **wrong)
     for scene in (*again.scenes, *other.scenes):
         height, width = scene.image.shape[1:]
         assert 1 <= len(scene.boxes) <= 3
@@ -318,9 +321,10 @@ def test_the_classifier_of_squeezenet_is_no_part_of_the_backbone() -> None:
 def test_networks_that_cannot_be_backbones_fail_with_a_reason(drawn: Path) -> None:
     context.cache_clear()
     plan = Plan("detection", detection.Settings(1, 0.01, 64), "randinit", "pennfudan", ("vit_b_16",), str(drawn), 224)
-    row = evaluate(plan, Job("vit_b_16", 0, 0))
-    assert row["status"] == "failed"
-    assert row["reason"].startswith("ValueError: it pools no maps before its classifier")
+    for name in ("vit_b_16", "vit_b_16_gap"):
+        row = evaluate(replace(plan, groups=(name,)), Job(name, 0, 0))
+        assert row["status"] == "failed"
+        assert row["reason"].startswith("ValueError: it has a sequence of patches before its classifier")
     plan = replace(plan, groups=("vit",), image_size=32)
     assert "give --image-size 224" in evaluate(plan, Job("vit", 0, 0))["reason"]
 

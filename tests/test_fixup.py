@@ -2,18 +2,20 @@
 
 import copy
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.convnext import CNBlockConfig
 
 from benchmarks.evaluation import accuracies
 from benchmarks.initializers import Setting, initializer
 from benchmarks.initializers.fixup import residual_branches
 from benchmarks.networks import Subject
-from benchmarks.sgd import fine_tune
+from benchmarks.sgd import fine_tune, optimizer, set_lr
 from deepnets import trace
 from deepnets.variants import resnet50_bnfree
 from ghn_models.images import ImageTask, load_images
@@ -92,13 +94,13 @@ def test_fixup_trains_50_layers(digits: ImageTask) -> None:
     losses: dict[str, list[float]] = {"fixup": [], "he": []}
     for name, values in losses.items():
         model = applied(name, Residual(24), setting(digits))
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        sgd = optimizer(model, 0.1, weight_decay=0.0)
         for epoch in range(3):
             for x, y in digits.train.shuffled(64, 0, epoch):
                 loss = F.cross_entropy(model(x), y)
-                optimizer.zero_grad()
+                sgd.zero_grad()
                 loss.backward()
-                optimizer.step()
+                sgd.step()
                 values.append(loss.item())
     chance = math.log(10)
     assert losses["fixup"][0] == pytest.approx(chance)
@@ -113,9 +115,53 @@ def test_scalars_of_fixup_are_trained_and_copied(digits: ImageTask) -> None:
     moved = [name for (name, a), b in zip(model.named_parameters(), twin.parameters(), strict=True) if not a.equal(b)]
     assert any("fixup_scale" in name for name in moved)
     assert any("fixup_before" in name for name in moved)
+    assert any("fixup_after" in name for name in moved)
     x = next(digits.test.batches(4))[0]
     assert not model(x).any()
     assert twin(x).any()
+
+
+def test_scalars_learn_and_decay_ten_times_as_slowly() -> None:
+    """Section 4 of the authors' code: a tenth of the learning rate, which weight decay is multiplied with too."""
+    model = nn.Module()
+    for name in ("weight", "fixup_scale"):
+        model.register_parameter(name, nn.Parameter(torch.ones(1)))
+    sgd = optimizer(model, 0.1, weight_decay=0.01)
+    for p in model.parameters():
+        p.grad = torch.ones(1)
+    sgd.step()
+    assert model.weight.item() == pytest.approx(1 - 0.1 * 1.01)
+    assert model.fixup_scale.item() == pytest.approx(1 - 0.01 * 1.01)
+    set_lr(sgd, 0.0)
+    sgd.step()
+    assert model.weight.item() == pytest.approx(1 - 0.1 * 1.01)
+
+
+def convnext() -> nn.Module:
+    return torchvision.models.ConvNeXt([CNBlockConfig(16, None, 2)], num_classes=10)
+
+
+def squeezenet() -> nn.Module:
+    return torchvision.models.squeezenet1_1(num_classes=10)
+
+
+@pytest.mark.parametrize(("build", "inner"), [(squeezenet, "features.3.squeeze"), (convnext, "block.0")])
+def test_gradients_reach_layers_within(build: Callable[[], nn.Module], inner: str) -> None:
+    """From the third step on, though SqueezeNet has ReLU behind its classifier, and ConvNeXt scales of 1e-6."""
+    digits = load_images("digits")
+    torch.manual_seed(0)
+    model = applied("fixup", build(), setting(digits, size=32))
+    x, y = next(digits.train.batches(16))
+    for _ in range(3):
+        model.zero_grad()
+        F.cross_entropy(model.eval()(x), y).backward()
+        with torch.no_grad():
+            for p in model.parameters():
+                if p.grad is not None:
+                    p.sub_(0.1 * p.grad)
+    sizes = [p.grad.norm().item() for n, p in model.named_parameters() if inner in n and n.endswith("weight")]
+    assert sizes
+    assert min(sizes) > 1e-8
 
 
 def test_evaluation_sees_the_scalars() -> None:
@@ -151,10 +197,10 @@ def test_fixup_trains_resnet50_without_batch_norm() -> None:
     """That of torchvision, in 144 steps. At 0.1, the paper's learning rate, it is lost after 115 steps of this kind."""
     digits = load_images("digits", None, 16)
     model = applied("fixup", resnet50_bnfree(10), setting(digits, size=16))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9)
+    sgd = optimizer(model, 0.03, weight_decay=0.0)
     for epoch in range(8):
         for x, y in digits.train.shuffled(64, 0, epoch):
-            optimizer.zero_grad()
+            sgd.zero_grad()
             F.cross_entropy(model(x), y).backward()
-            optimizer.step()
+            sgd.step()
     assert accuracies(model, digits.test.batches())[0] > 0.5

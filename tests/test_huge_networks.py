@@ -19,7 +19,8 @@ from deepnets.variants import VARIANTS
 from ghn_models.images import load_images
 
 _FILL = """
-import resource, sys, time, warnings, torch, ghn_models
+import sys, time, warnings, torch, ghn_models
+from benchmarks import memory
 from deepnets.variants import VARIANTS
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
@@ -28,14 +29,14 @@ ghn = ghn_models.create("ghn3_t")
 with torch.device("meta"):
     model = VARIANTS[sys.argv[1]](1000)
 model.to_empty(device="cpu")  # no page is in memory before it is written
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = memory.peak()
 start = time.perf_counter()
 ghn(model)
 seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+peak = memory.peak()
 assert not ghn.kept, ghn.kept
 assert all(torch.isfinite(p).all() for p in model.parameters())
-print(1024 * (peak - before), 1024 * peak, 4 * sum(p.numel() for p in model.parameters()), seconds)
+print(peak - before, peak, 4 * sum(p.numel() for p in model.parameters()), seconds)
 """
 
 SUBJECT = Subject("test", 0, "test/0")

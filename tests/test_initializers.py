@@ -26,6 +26,8 @@ from benchmarks.initializers.objectives import differentiable
 from benchmarks.networks import Subject
 from benchmarks.proxies import PROXIES
 from benchmarks.scorers import SCORERS
+from benchmarks.sgd import epochs_of
+from deepnets.torchvision74 import TORCHVISION74
 from ghn_models.images import ImageTask, load_images
 from tests.initializing import applied, chain, setting
 
@@ -95,6 +97,49 @@ def test_gradinit_shrinks_gradients_that_are_too_large(digits: ImageTask) -> Non
     before = size(model)
     assert before > 10
     assert size(applied("gradinit.60", model, setting(digits))) < before / 2
+
+
+@pytest.mark.parametrize(("scale", "above"), [(1.0, False), (2.2, True)])
+def test_a_step_of_gradinit_is_that_of_the_paper(scale: float, above: bool, digits: ImageTask) -> None:
+    """Algorithm 1: the loss after a step of length 0.1, or the gradient norm where that is above 1.
+
+    The first step of Adam is as long as its learning rate, here 0.1, against the sign of the derivative.
+    """
+    model = chain()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(scale)
+    before = copy.deepcopy(model)
+    halves = epochs_of(digits.train, 64, setting(digits).seed(), digits.flip)
+    (x, y), second, third = next(halves), next(halves), next(halves)
+
+    def loss(weights: dict[str, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
+        images, labels = torch.cat([x, other[0]]), torch.cat([y, other[1]])
+        return F.cross_entropy(torch.func.functional_call(before, weights, images), labels)
+
+    factors = {name: torch.ones((), requires_grad=True) for name, _ in before.named_parameters()}
+    weights = {name: factors[name] * p.detach() for name, p in before.named_parameters()}
+    g = torch.autograd.grad(loss(weights, second), list(weights.values()), create_graph=True)
+    size = torch.stack([v.square().sum() for v in g]).sum().sqrt()
+    assert (1 < size < 3) if above else size < 1
+    moved = {name: w - 0.1 * (v / size).detach() for (name, w), v in zip(weights.items(), g, strict=True)}
+    derivatives = torch.autograd.grad(size if above else loss(moved, third), list(factors.values()), allow_unused=True)
+    applied("gradinit.1", model, setting(digits))
+    for (name, p), d in zip(model.named_parameters(), derivatives, strict=True):
+        if d is not None and abs(d) > 1e-6:
+            torch.testing.assert_close(p, (1 - 0.1 * d.sign()) * before.get_parameter(name))
+
+
+def test_factors_of_gradinit_are_bounded() -> None:
+    """Their gradients are clipped at 1, weights keep 1% and more of their size, biases may become 0."""
+    step = sys.modules["benchmarks.initializers.gradinit"]._step
+    factors = {name: torch.ones((), requires_grad=True) for name in ("a.weight", "b.weight", "b.bias", "c.bias")}
+    value = torch.stack([k * f for k, f in zip((-5, 0.3, 0.2, 3), factors.values(), strict=True)]).sum()
+    step(torch.optim.SGD(factors.values(), lr=0.5), factors, value)
+    assert [f.item() for f in factors.values()] == pytest.approx([1.5, 0.85, 0.9, 0.5])
+    value = torch.stack([9 * f for f in factors.values()]).sum()
+    step(torch.optim.SGD(factors.values(), lr=4), factors, value)
+    assert [f.item() for f in factors.values()] == pytest.approx([0.01, 0.01, 0, 0])
 
 
 def test_gradinit_lets_go_of_a_gradient_before_it_looks_at_a_step(
@@ -194,6 +239,30 @@ def test_metainit_lowers_its_gradient_quotient(digits: ImageTask, norm: bool) ->
             assert torch.equal(a, b), name
         else:
             torch.testing.assert_close(a / a.norm(), b / b.norm())
+
+
+def test_steps_of_metainit_are_those_of_the_paper(digits: ImageTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Algorithm 1: norms change by 0.1 against the sign of their derivative, then by 0.9 of the last change more."""
+    lengths = {1: [0.1], 2: [0.1, 0.19], 3: [0.1, 0.19, 0.271]}
+    monkeypatch.setattr(sys.modules["benchmarks.initializers.metainit"], "gradient_quotient", _sum_of_squares)
+    for steps, changes in lengths.items():
+        model = chain()
+        norms = {name: p.norm().item() for name, p in model.named_parameters() if p.dim() >= 2}
+        applied(f"metainit.{steps}", model, setting(digits))
+        for name, norm in norms.items():
+            assert model.get_parameter(name).norm().item() == pytest.approx(norm - sum(changes), rel=1e-4)
+
+
+def _sum_of_squares(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """An objective that falls with each norm."""
+    return torch.stack([p.square().sum() for p in model.parameters()]).sum()
+
+
+def test_metainit_refuses_weights_without_a_norm(digits: ImageTask) -> None:
+    """Torchvision's Vision Transformers have a classifier of zeros, through which no gradient passes."""
+    model = torchvision.models.VisionTransformer(8, 4, 1, 2, 8, 16)
+    with pytest.raises(ValueError, match=r"all weights of heads\.head are 0"):
+        applied("metainit.1", model, setting(digits))
 
 
 # Orthogonal weights
@@ -314,6 +383,33 @@ def test_names_in_the_files_of_densenets(digits: ImageTask, tmp_path: Path) -> N
         f"pretrained:{tmp_path}", torchvision.models.densenet121(num_classes=7), setting(digits, name="densenet121")
     )
     assert all(map(torch.equal, model.state_dict().values(), source.state_dict().values()))
+
+
+def test_names_in_the_files_of_vision_transformers(digits: ImageTask, tmp_path: Path) -> None:
+    """As torchvision offers them: encoder.layers.encoder_layer_0.mlp.linear_1.weight; torchvision reads them itself."""
+
+    def network(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return torchvision.models.VisionTransformer(8, 4, 2, 2, 8, 16, num_classes=7)
+
+    source, same = network(0), network(1)
+    renamed = [("mlp.0.", "mlp.linear_1."), ("mlp.3.", "mlp.linear_2.")]
+    state = source.state_dict()
+    for new, old in renamed:
+        state = {name.replace(new, old): value for name, value in state.items()}
+    assert "encoder.layers.encoder_layer_1.mlp.linear_2.bias" in state
+    save_file(state, tmp_path / "vit.safetensors")
+    applied(f"pretrained:{tmp_path / 'vit.safetensors'}", same, setting(digits, name="vit"))
+    assert all(map(torch.equal, same.state_dict().values(), source.state_dict().values()))
+
+
+def test_files_as_torchvision_downloads_them() -> None:
+    """Not all begin with the name of the network: alexnet-owt-7be5be79.pth."""
+    urls = {name: next(iter(torchvision.models.get_model_weights(name))).url for name in TORCHVISION74}
+    files = {name: Path(url.rpartition("/")[2]) for name, url in urls.items()}
+    module = sys.modules["benchmarks.initializers.pretrained"]
+    for name, file in files.items():
+        assert module._file_of([*files.values()], name) == file
 
 
 def test_files_that_are_no_weights(digits: ImageTask, tmp_path: Path) -> None:

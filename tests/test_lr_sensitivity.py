@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import lr_sensitivity, record
-from benchmarks.lr_sensitivity import TOLERANCES, sensitivity
+from benchmarks.lr_sensitivity import TOLERANCES, by_learning_rate, sensitivity
 from benchmarks.protocols import PROTOCOLS, finetune
 from benchmarks.runs import Plan, context
 from deepnets.sampling import sample_networks
@@ -23,11 +23,14 @@ PLAN = Plan("finetune", finetune.Settings(lrs=(0.1,)), "randinit", "digits", ("t
 
 def write_run(path: Path, lr: float, values: list[float], **changes: Any) -> Path:
     plan = replace(PLAN, settings=finetune.Settings(lrs=(lr,)), **changes)
-    networks = sample_networks("test", 0, 3)
-    params = count_parameters(networks.table.with_channels(networks.channels_32), 32, 10).tolist()
+    sampled = {group: sample_networks(group, 0, 3) for group in plan.groups}
+    params = {
+        group: count_parameters(networks.table.with_channels(networks.channels_32), 32, 10).tolist()
+        for group, networks in sampled.items()
+    }
     rows = [
-        {"group": job.group, "index": job.index, "repeat": job.repeat, "name": f"test/{job.index}",
-         "params": params[job.index], "batch_size": 128,
+        {"group": job.group, "index": job.index, "repeat": job.repeat, "name": f"{job.group}/{job.index}",
+         "params": params[job.group][job.index], "batch_size": 128,
          "status": "ok", "reason": "", "lr": lr, "val_top1": 0.5, "top1": value, "top5": 1.0, "seconds": 1.0}
         for job, value in zip(plan.jobs(), values, strict=True)
     ]  # fmt: skip
@@ -86,6 +89,16 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     ):
         assert run(*folders) == 2
         assert message in capsys.readouterr().err
+
+
+def test_networks_are_compared_with_themselves(tmp_path: Path) -> None:
+    """Also where runs name their splits in another order."""
+    runs = [
+        write_run(tmp_path / "a", 0.1, [0.5, 0.6, 0.7, 0.1, 0.2, 0.3], groups=("test", "deep")),
+        write_run(tmp_path / "b", 0.01, [0.1, 0.2, 0.3, 0.5, 0.6, 0.7], groups=("deep", "test")),
+    ]
+    found = by_learning_rate([record.read(record.in_folder(run)) for run in runs])
+    assert found[0.1].tolist() == found[0.01].tolist() == [0.1, 0.2, 0.3, 0.5, 0.6, 0.7]
 
 
 def test_other_learning_rates_are_another_setting() -> None:

@@ -43,6 +43,22 @@ def test_a_container_has_less_memory_than_its_machine(tmp_path: Path, monkeypatc
         assert memory._installed() == wanted
 
 
+def test_the_peak_is_that_of_this_process_alone() -> None:
+    """Not that of the one that started it, which the system passes on."""
+    code = """
+import subprocess, sys
+from benchmarks import memory
+
+much = b"1" * 10**9
+print(memory.peak() > 10**9)
+del much
+print(memory.peak() > 10**9)
+print(subprocess.run([sys.executable, "-c", "from benchmarks import memory; print(memory.peak() < 10**9)"],
+    check=True, capture_output=True, text=True).stdout.strip())
+"""
+    assert printed(code) == "True\nTrue\nTrue\n"
+
+
 def test_processes_that_hold_much_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large GHN takes all of the share of one of many workers, which could evaluate nothing then."""
     code = """

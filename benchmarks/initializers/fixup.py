@@ -16,8 +16,7 @@ from ghn_models.targets import classifier
 _WEIGHTS = frozenset(PRIMITIVE_INDEX[name] for name in ("conv", "sep_conv", "dil_conv"))
 _JOINS = frozenset(PRIMITIVE_INDEX[name] for name in ("sum", "concat"))
 _SUM, _INPUT = PRIMITIVE_INDEX["sum"], PRIMITIVE_INDEX["input"]
-_SLOW = 10**-0.5
-"""Scalars are stored divided by this, so that SGD trains them with a tenth of its learning rate, as the authors do."""
+_LAYER_SCALE = "layer_scale"  # in torchvision's ConvNeXts
 
 
 def fixup(model: nn.Module, setting: Setting) -> None:
@@ -27,10 +26,14 @@ def fixup(model: nn.Module, setting: Setting) -> None:
     is the same where ResNets get wider, but explodes where cells join many states. The classifier and the last layer of
     each residual branch become 0, the other weights of a branch with m layers are multiplied with L^(-1 / (2 m - 2)),
     where L is the number of branches. What a branch is in networks other than ResNets is ours, see `residual_branches`.
+    A classifier that something follows is no exception to the rule of He: in SqueezeNet that is ReLU, which would pass
+    no gradient at 0. Scales of branches that a network has already become 1, since almost nothing passes both 0 and the
+    1e-6 of ConvNeXt.
 
     Scalar parameters come along: biases before each convolution and linear layer and behind those without a bias
     (which makes one before each activation), and a multiplier at the end of each branch. They belong to the layers, as
-    `fixup_before`, `fixup_after` and `fixup_scale`, and are not among the parameters that tables count.
+    `fixup_before`, `fixup_after` and `fixup_scale`, and are not among the parameters that tables count. Their learning
+    rate is a tenth of the others', see `benchmarks.sgd.optimizer`.
 
     Raises:
         ValueError: the network has batch norm, which FixUp replaces, or attention in one function, which leaves its
@@ -46,8 +49,11 @@ def fixup(model: nn.Module, setting: Setting) -> None:
     _he(model, setting.generator)
     parameters = dict(model.named_parameters())
     with torch.no_grad():
-        for name in _classifier_names(graph):
+        for name in _last_layer(graph):
             parameters[name].zero_()
+        for name, parameter in parameters.items():
+            if name.endswith(_LAYER_SCALE):
+                parameter.fill_(1)
         for branch in branches:
             parameters[branch[-1]].zero_()
             for name in branch[:-1]:
@@ -115,8 +121,10 @@ def _chain(graph: ArchGraph, before: list[list[int]], readers: list[int], node: 
     return _Chain(weights[::-1], gated, constant)
 
 
-def _classifier_names(graph: ArchGraph) -> list[str]:
-    return [str(graph.name[node]) for node in classifier(graph) if node is not None]
+def _last_layer(graph: ArchGraph) -> list[str]:
+    """Names of the parameters of the classifier if the network ends with it."""
+    nodes = [node for node in classifier(graph) if node is not None]
+    return [str(graph.name[node]) for node in nodes] if len(graph) - 1 in nodes else []
 
 
 @torch.no_grad()
@@ -139,17 +147,17 @@ def _add_scalars(model: nn.Module, ends: set[str]) -> None:
             if module.bias is None:
                 scalars["after"] = 0.0
             for name, value in scalars.items():
-                module.register_parameter(f"fixup_{name}", nn.Parameter(module.weight.new_full((1,), value / _SLOW)))
+                module.register_parameter(f"fixup_{name}", nn.Parameter(module.weight.new_full((1,), value)))
             module.register_forward_pre_hook(_before)
             module.register_forward_hook(_after)
 
 
 # Functions of the module, which they are given, so that copies of a network have scalars of their own.
 def _before(module: Any, inputs: tuple[Tensor]) -> tuple[Tensor]:
-    return (inputs[0] + _SLOW * module.fixup_before,)
+    return (inputs[0] + module.fixup_before,)
 
 
 def _after(module: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
     if hasattr(module, "fixup_scale"):
-        output = output * (_SLOW * module.fixup_scale)
-    return output + _SLOW * module.fixup_after if hasattr(module, "fixup_after") else output
+        output = output * module.fixup_scale
+    return output + module.fixup_after if hasattr(module, "fixup_after") else output

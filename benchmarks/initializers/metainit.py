@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from benchmarks.initializers.base import Setting
 from benchmarks.initializers.objectives import check_finite, differentiable, gradients, loss, norm
@@ -21,7 +22,8 @@ def metainit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
 
     Descent follows the sign of the derivative with momentum 0.9. Inputs are noise and labels are drawn, so nothing is
     learnt of the task. Vectors (biases, norm layers) stay as they are. Unlike the networks of the paper ours may have
-    batch norm, which uses the statistics of each batch here.
+    batch norm, which uses the statistics of each batch here. Weights of norm 0 have no direction in which they could
+    grow, and let no gradient through to the layers before, so a network must not have any.
 
     Args:
         model: the network with a random initialisation; moved to the device of the images.
@@ -29,8 +31,12 @@ def metainit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
         steps: of learning.
 
     Raises:
-        ValueError: gradients or norms are not finite.
+        ValueError: a layer has weights of norm 0, as the classifiers of torchvision's Vision Transformers; gradients or
+            norms are not finite.
     """
+    for name, module in model.named_modules():
+        if isinstance(module, _ConvNd | nn.Linear) and not module.weight.any():
+            raise ValueError(f"MetaInit learns norms of weights, and all weights of {name} are 0, which have none")
     device = setting.images().train.labels.device
     weights = {name: p for name, p in model.to(device).named_parameters() if p.dim() >= 2}
     speeds = dict.fromkeys(weights, 0.0)
@@ -74,5 +80,5 @@ def _sign(x: Tensor) -> Tensor:
 @torch.no_grad()
 def _change_norm(weight: Tensor, by: float) -> None:
     size = float(weight.norm())
-    if size > 0:
+    if size > 0:  # not so for tokens that are 0 at first
         weight.mul_(max(size + by, _SMALLEST) / size)

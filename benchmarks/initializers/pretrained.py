@@ -18,7 +18,11 @@ TRAINED = "pretrained-"
 """How models from files begin in options, and in records, which know them by their hash."""
 _KINDS = (".safetensors", ".pth", ".pt")
 _COUNT = "num_batches_tracked"
-_OLD_NAMES = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # in torchvision's files of DenseNets
+_RENAMED = (  # since torchvision made its files
+    (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),
+    (re.compile(r"(encoder_layer_\d+\.mlp)\.linear_1\."), r"\1.0."),
+    (re.compile(r"(encoder_layer_\d+\.mlp)\.linear_2\."), r"\1.3."),
+)
 
 
 def pretrained(source: Path) -> Initializer:
@@ -28,8 +32,8 @@ def pretrained(source: Path) -> Initializer:
     training the network fails.
 
     Args:
-        source: a file (.safetensors, or .pth with tensors alone), or a folder with one for each network: NAME.pth or,
-            as torchvision downloads them, NAME-0a1b2c3d.pth.
+        source: a file (.safetensors, or .pth with tensors alone), or a folder with one for each network: NAME.pth, or
+            as torchvision downloads them, say NAME-0a1b2c3d.pth.
 
     Raises:
         ValueError: there are no such files.
@@ -48,10 +52,18 @@ def pretrained(source: Path) -> Initializer:
 
 
 def _file_of(files: list[Path], name: str) -> Path:
-    found = [file for file in files if file.stem == name or file.stem.rpartition("-")[0] == name]
+    stems = {name, *_downloads(name)}
+    found = [file for file in files if file.stem in stems or file.stem.rpartition("-")[0] == name]
     if len(found) != 1:
         raise ValueError(f"there are {len(found)} files with weights of {name}; there must be one, {name}.pth")
     return found[0]
+
+
+def _downloads(name: str) -> set[str]:
+    """What torchvision's files for a network are called, without the ending: not all have its name."""
+    from torchvision.models import get_model_weights, list_models  # torchvision takes a second
+
+    return {Path(weights.url).stem for weights in get_model_weights(name)} if name in list_models() else set()
 
 
 def _read(file: Path) -> dict[str, Tensor]:
@@ -68,7 +80,13 @@ def _read(file: Path) -> dict[str, Tensor]:
         raise ValueError(f"{file.name} has no weights that can be read ({reason})") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{file.name} is no state dictionary: it has more than named tensors")
-    return {_OLD_NAMES.sub(r"\1\2", name): value for name, value in state.items()}
+    return {_current(name): value for name, value in state.items()}
+
+
+def _current(name: str) -> str:
+    for old, new in _RENAMED:
+        name = old.sub(new, name)
+    return name
 
 
 @torch.no_grad()
