@@ -179,6 +179,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no CUDA GPU; accepted: --device cpu")
+    if args.threads < 1:
+        parser.error(f"--threads is {args.threads}; it must be 1 or more")
     torch.set_num_threads(args.threads)
 
     def autocast() -> AbstractContextManager[object]:

@@ -1,6 +1,7 @@
 """Evaluates a model on networks that it has never seen, and writes a record that can be put on a leaderboard.
 
-    python -m benchmarks.run --model ghn3_t                                    shipped weights, their data set
+    python -m benchmarks.run --model ghn3_t --split test --num 5              shipped weights, a first look
+    python -m benchmarks.run --model ghn3_t                                    900 networks of five splits
     python -m benchmarks.run --model randinit --protocol finetune --split test --num 20 --repeats 3
     python -m benchmarks.run --model gradinit.100 --protocol finetune --split bnfree --num 20
     python -m benchmarks.run --model runs/my_ghn/best --dataset cifar10 --data-dir data
@@ -36,12 +37,12 @@ from benchmarks.studies import STUDIES
 from benchmarks.studies.report import Request
 from benchmarks.studies.report import make as make_study
 from benchmarks.studies.study import Study
-from benchmarks.tables import summary
+from benchmarks.tables import failures, summary
 from deepnets import provenance
 from deepnets.exit_codes import exit_code
 from ghn_models import checkpoints
 from ghn_models.device import check_device
-from ghn_models.images import load_images
+from ghn_models.images import ImageTask, load_images
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,13 @@ class Run:
         split: networks: splits of DeepNets-1M (test, wide, ...), torchvision74 (PyTorch-74), predefined, single ones
             such as resnet50, darts, vit, resnet50_bnfree, vit_b_16_gap, efficientnet_b0_relu, resnet1000, vit_1_2b, or
             an ensemble, resnet50+resnet101, whose logits are averaged. all are those of the protocol: test, wide, deep,
-            dense and bnfree, torchvision74 for nas, five and five single ones for transfer and detection.
+            dense and bnfree; torchvision74 for nas; resnet50, vit, darts, convnext_base and swin_t for transfer;
+            resnet50, vit, darts, resnet101 and resnet152 for detection.
         num: the first so many networks of each split; by default all.
         repeats: how often each network is evaluated, with other random numbers; by default 1, or 3 for transfer and
             detection.
         seed: of everything random but the networks, which are always the same.
-        orth_layer: the first layer that NAME_orth makes orthogonal, from 0: the paper's L less 1.
+        orth_layer: the first layer that NAME_orth makes orthogonal, counted from 0 (the GHN-orth paper counts from 1).
         random_weights: evaluate the GHN untrained, to try things out; not for leaderboards.
         device: cpu, cuda or cuda:N; by default a GPU if there is one.
         workers: processes on the CPU; by default one for each core.
@@ -130,7 +132,10 @@ def _is_written(path: Path, made: Record) -> bool:
 
 def _possible(plan: Plan) -> None:
     """Raise ValueError if images, weights or files are missing or do not suit each other."""
-    context(plan).protocol.recorded(plan.settings)
+    here = context(plan)
+    here.protocol.recorded(plan.settings)
+    if isinstance(here.task, ImageTask):
+        here.protocol.seen(here.task, plan.settings, plan.seed)
 
 
 def plan_of(options: Run, settings: Any) -> Plan:
@@ -269,8 +274,9 @@ def _main() -> int:
         _possible(plan_of(one, settings))  # what cannot be done is said before the first run
     for one, settings in runs:
         path, made = run(one, settings, command)
-        print(f"{summary(made)}\nrecord: {path}")
-        if made["status"] != "dev":
+        rows = record.frame(record.read(path)[1])
+        print(f"{summary(made)}\n{failures(rows)}record: {path}")
+        if made["status"] != "dev" and (rows["status"] == "ok").any():
             print(f"to put it on the leaderboard: python -m benchmarks.leaderboard submit {path.parent}")
     return 0
 

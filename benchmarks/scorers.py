@@ -4,16 +4,17 @@ A GHN or an initialisation scores a network by the accuracy that its parameters 
 scores (CSV with the columns group, index and score) are models of that protocol too.
 """
 
-import re
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from benchmarks.evaluation import accuracies
 from benchmarks.initializers import Initializer, initializer
+from benchmarks.initializers.base import recordable
 from benchmarks.protocol import Case
 from benchmarks.proxies import PROXIES, score
 from ghn_models import checkpoints
@@ -48,11 +49,6 @@ def scorer(name: str) -> tuple[Initializer, Scorer] | None:
     sha256 = checkpoints.sha256(path)
     called = f"{SCORES}{recordable(path.name.removesuffix('.gz').removesuffix('.csv'))[-60:]}-{sha256[:6]}"
     return replace(initializer("randinit"), name=called, weights_sha256=sha256), _looked_up(values)
-
-
-def recordable(name: str) -> str:
-    """The name of a file in characters that records accept."""
-    return re.sub(r"[^A-Za-z0-9_.+-]", "_", name)
 
 
 def _proxy(name: str) -> Scorer:
@@ -98,8 +94,9 @@ def column_of(path: Path, names: tuple[str, ...]) -> pd.Series:
         wanted = ", ".join(["group", "index", " or ".join(names)])
         raise ValueError(f"{path} has the columns {', '.join(map(str, table))}; needed: {wanted}")
     for name in ("index", column):
-        wrong = table[name][pd.to_numeric(table[name], errors="coerce").isna() & table[name].notna()]
+        finite = np.isfinite(pd.to_numeric(table[name], errors="coerce"))
+        wrong = table[name][~finite & table[name].notna()]
         if len(wrong):
-            raise ValueError(f"the column {name!r} of {path} has {wrong.iloc[0]!r}; accepted: numbers")
+            raise ValueError(f"the column {name!r} of {path} has {str(wrong.iloc[0])!r}; accepted: finite numbers")
     numbers = pd.to_numeric(table[column])
     return numbers.groupby([table["group"], table["index"]]).mean().dropna()

@@ -77,9 +77,9 @@ def _tau(rows: pd.DataFrame, metric: str) -> Statistics:
     low and high are the limits of the 95% bootstrap interval over networks. All are None for fewer than three networks
     or constant values.
     """
-    found = rows.loc[rows["status"] == "ok", ["group", "index", "score", "truth"]]
-    pairs = found.apply(pd.to_numeric, errors="coerce").groupby([found["group"], found["index"]])[["score", "truth"]]
-    values = pairs.mean().dropna().to_numpy()  # (n, 2)
+    done = rows[rows["status"] == "ok"]
+    pairs = done[["score", "truth"]].apply(pd.to_numeric, errors="coerce").astype(float)
+    values = pairs.groupby([done["group"], done["index"]]).mean().dropna().to_numpy()  # (n, 2)
     numbers = with_interval(values, _SAMPLES, seed=0) if len(values) > 2 else (np.nan,) * 3
     named = zip(("tau", "low", "high"), numbers, strict=True)
     return {"n": len(values), **{name: float(value) if np.isfinite(value) else None for name, value in named}}

@@ -5,6 +5,8 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from benchmarks.networks import EVALUATION_SPLITS, subjects
 from benchmarks.paper_tables import SINGLE, published_rows
 from benchmarks.protocol import Protocol
@@ -168,6 +170,14 @@ def summary(record: Record) -> str:
         for row in table
     ]
     return "\n".join([title, "", *lines, ""])
+
+
+def failures(rows: pd.DataFrame, most: int = 3) -> str:
+    """The most frequent reasons of networks that failed, for the terminal; nothing if there are none."""
+    counts = rows.loc[rows["status"] == "failed", "reason"].value_counts()
+    lines = [f"{count} failed: {reason}" for reason, count in counts.head(most).items()]
+    more = int(counts[most:].sum())
+    return "\n".join([*lines, *([f"{more} failed for other reasons"] if more else []), ""] if lines else [])
 
 
 def _shown(kind: Protocol) -> dict[str, tuple[str, ...]]:

@@ -214,7 +214,13 @@ class Trace:
         from deepnets.tracing.summary import graph_dict, summary
         from deepnets.tracing.targets import load_target
 
-        refuse_existing(self.overwrite, *(path for path in (self.plot, self.json, self.hdf5) if path is not None))
+        results = [path for path in (self.plot, self.json, self.hdf5) if path is not None]
+        refuse_existing(self.overwrite, *results)
+        if len({path.absolute() for path in results}) < len(results):
+            raise ValueError("plot, json and hdf5 name the same file; each needs a name of its own")
+        for path in results:
+            if not path.parent.is_dir():
+                raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}")
         if self.plot is not None:
             check_suffix(self.plot)
         size = self.input_size[0] if len(self.input_size) == 1 else self.input_size or None

@@ -34,17 +34,27 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def refuse_existing(overwrite: bool, *paths: Path) -> None:
-    """Raise FileExistsError for the first path that exists, unless it may be overwritten."""
+    """Raise FileExistsError for the first path that exists, unless it is a file that may be overwritten."""
     for path in paths:
+        if path.is_dir():
+            raise FileExistsError(f"{path} is a folder; name a file")
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists already; name another path or ask to overwrite it (--overwrite)")
 
 
 def replace_content(path: Path, content: str | bytes) -> None:
-    """Write a file under another name and rename it, so that it is never incomplete."""
+    """Write a file under another name and rename it, so that it is never incomplete.
+
+    Raises:
+        OSError: it cannot be written; nothing is left behind.
+    """
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)
+    try:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def append_line(path: Path, content: dict[str, Any]) -> None:

@@ -38,7 +38,12 @@ def claimed(folder: Path, identity: dict[str, Any], noun: str) -> Iterator[None]
                 check_identity(path, wanted, noun)
             else:
                 replace_content(path, json.dumps(wanted, indent=1) + "\n")
-            yield
+            try:
+                yield
+            except BaseException:
+                if {other.name for other in folder.iterdir()} <= {_LOCK, _IDENTITY}:
+                    path.unlink()  # nothing was done, so something else may begin here
+                raise
     except Locked:
         raise FileError(f"another process works on {folder}; wait for it or choose another --out") from None
 

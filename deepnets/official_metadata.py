@@ -36,7 +36,11 @@ class Metadata:
         self._decoder = json.JSONDecoder()
         try:
             self.splits = dict(self._read_split(position, name) for name, position in self._members(0))
-        except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+            if not self.splits:
+                raise ValueError("it names no split")
+        except IndexError:
+            raise FileError(f"{path} is truncated, or empty") from None
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise FileError(f"{path} is no metadata of DeepNets-1M ({error})") from None
 
     def block(self, split: str, start: int) -> list[dict[str, Any]]:

@@ -18,8 +18,11 @@ def orthogonalize(model: nn.Module, first_layer: int = 0) -> nn.Module:
 
     Returns:
         The same network. Its classifier stays as it is.
+
+    Raises:
+        ValueError: the network has no such layer.
     """
-    for weight in _weights(model)[first_layer:]:
+    for weight in _weights(model, first_layer):
         matrix = weight.flatten(1)
         tall = matrix if len(matrix) >= matrix.shape[1] else matrix.T
         q, r = torch.linalg.qr(tall.float())
@@ -46,11 +49,11 @@ def add_noise(
         The same network. Its classifier stays as it is.
 
     Raises:
-        ValueError: a negative beta.
+        ValueError: a negative beta, or the network has no such layer.
     """
     if beta < 0:
         raise ValueError(f"beta is {beta}; it must be 0 or more")
-    for weight in _weights(model)[first_layer:]:
+    for weight in _weights(model, first_layer):
         noise = torch.randn(weight.shape, generator=generator, dtype=weight.dtype).to(weight.device)
         weight.add_(beta * correlation_spread(weight) * noise)
     return model
@@ -73,8 +76,8 @@ def correlation_spread(weight: Tensor) -> Tensor:
     return ((squares - total.square() / pairs) / max(pairs - 1, 1)).clamp(min=0).sqrt()
 
 
-def _weights(model: nn.Module) -> list[Tensor]:
-    """Weights of convolutions and linear layers in order, without the classifier's.
+def _weights(model: nn.Module, first: int) -> list[Tensor]:
+    """Weights of convolutions and linear layers in order, from the first on, without the classifier's.
 
     Queries, keys and values of `nn.MultiheadAttention`, packed into one weight, count as a linear layer.
     """
@@ -84,4 +87,8 @@ def _weights(model: nn.Module) -> list[Tensor]:
             weights.append(module.weight)
         elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
             weights.append(module.in_proj_weight)
-    return weights[:-1]
+    if not 0 <= first < max(1, len(weights) - 1):
+        raise ValueError(
+            f"the first layer is {first}; the network has {len(weights) - 1} before its classifier, from 0"
+        )
+    return weights[first:-1]

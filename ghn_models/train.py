@@ -26,6 +26,7 @@ import tyro
 from deepnets import provenance
 from deepnets.exit_codes import exit_code
 from deepnets.folders import claimed
+from deepnets.generate import split_path
 from ghn_models import checkpoints
 from ghn_models.device import check_device
 from ghn_models.images import ImageTask, load_images
@@ -46,7 +47,8 @@ class Train:
         recipe: ghn2 or ghn3, as in the papers, with as many steps as CIFAR-10 needs; ghn3_imagenet, with wider
             networks; or laptop.
         data_dir: folder of the images; digits need none.
-        root: folder of the generated train split; without the file, architectures are drawn on the fly.
+        root: folder of the generated train split; by default data, or without the file there, architectures are drawn
+            on the fly.
         image_size: 32 or 224; by default 224 for imagenet, 32 for all others.
         out: folder of the run; by default runs/MODEL_DATASET_RECIPE_SEED.
         seed: of weights, architectures and images.
@@ -62,7 +64,7 @@ class Train:
     dataset: str = "digits"
     recipe: str = "laptop"
     data_dir: Path | None = None
-    root: Path = Path("data")
+    root: Path | None = None
     image_size: Literal[32, 224] | None = None
     out: Path | None = None
     seed: int = 0
@@ -92,7 +94,7 @@ def train(options: Train) -> Path:
     torch.manual_seed(options.seed)
     ghn = create(options.model, task.num_classes, task.image_size).to(device)
     pool = ArchitecturePool(
-        root=options.root,
+        root=_root(options.root),
         num=recipe.num_architectures,
         image_size=task.image_size,
         num_classes=task.num_classes,
@@ -112,6 +114,13 @@ def train(options: Train) -> Path:
             if options.plot:
                 plot_curves(out)
     return out / "best"
+
+
+def _root(given: Path | None) -> Path:
+    """The folder of the train split: one that the user names must have it."""
+    if given is not None and not split_path(given, "train").is_file():
+        raise ValueError(f"there is no {split_path(given, 'train')}; deepnets generate --split train makes it")
+    return given or Path("data")
 
 
 def _copy_best(out: Path) -> None:

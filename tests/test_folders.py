@@ -1,5 +1,6 @@
 """Folders of results: taken if they are new, empty or of the same results."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,22 @@ def test_a_folder_that_was_left_at_the_begin_is_taken(left: tuple[str, ...], tmp
         (tmp_path / "results").touch()
     with claimed(tmp_path, {"seed": 0}, "run"):
         assert (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_folder_in_which_nothing_was_done_can_be_used_for_something_else(done: bool, tmp_path: Path) -> None:
+    def fail() -> None:
+        if done:
+            (tmp_path / "results").touch()
+        raise ValueError("bad input")
+
+    def use(seed: int, work: Callable[[], None] = lambda: None) -> None:
+        with claimed(tmp_path, {"seed": seed}, "run"):
+            work()
+
+    with pytest.raises(ValueError, match="bad input"):
+        use(0, fail)
+    if done:
+        with pytest.raises(FileError, match="has a run with seed 0 instead of 1"):
+            use(1)
+    use(int(not done))

@@ -354,3 +354,11 @@ def test_noise_follows_correlation() -> None:
     assert (model[0].weight - before).std().item() == pytest.approx(0.1 * spread.item(), rel=0.05)
     with pytest.raises(ValueError, match="beta is -1"):
         ghn_models.add_noise(model, beta=-1)
+
+
+def test_layers_that_a_network_does_not_have() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 10))
+    ghn_models.orthogonalize(model, first_layer=1)
+    for first in (2, -1):
+        with pytest.raises(ValueError, match=f"the first layer is {first}; the network has 2 before its classifier"):
+            ghn_models.orthogonalize(model, first_layer=first)

@@ -17,7 +17,7 @@ from benchmarks.paper_tables import published_rows
 from benchmarks.protocols import PROTOCOLS, nas
 from benchmarks.published import accuracy, load, values
 from benchmarks.runs import Plan, context, evaluate
-from benchmarks.tables import lines_of, summary
+from benchmarks.tables import failures, lines_of, summary
 from deepnets.sampling import sample_networks
 from deepnets.symbolic import count_parameters
 from ghn_models import checkpoints
@@ -132,9 +132,22 @@ def test_damaged_tables_are_one_sentence(damage: Callable[[bytes], bytes], tmp_p
     with pytest.raises(ValueError, match="cannot be read as CSV"):
         context(replace(PLAN, model=str(path)))
     path = tmp_path / "scores.csv"
-    path.write_text("group,index,score\ntest,0,0.5\ntest,1,good\n")
-    with pytest.raises(ValueError, match="has 'good'; accepted: numbers"):
-        context(replace(PLAN, model=str(path)))
+    for wrong in ("good", "inf"):
+        path.write_text(f"group,index,score\ntest,0,0.5\ntest,1,{wrong}\n")
+        with pytest.raises(ValueError, match=f"has '{wrong}'; accepted: finite numbers"):
+            context(replace(PLAN, model=str(path)))
+
+
+def test_groups_that_failed_as_a_whole_have_no_correlation(tmp_path: Path, truth: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("group,index,score\ntest,0,0.5\ntest,1,0.6\n")
+    made, table = measured(replace(PLAN, model=str(path), settings=nas.Settings(truth=str(truth))), tmp_path / "run")
+    assert made["results"]["bnfree"]["failed"] == NUM
+    assert made["results"]["bnfree"]["tau"] == {"n": 0, "tau": None, "low": None, "high": None}
+    assert made["results"]["all"]["tau"]["n"] == 2
+    assert checks.problems(made, table, {}) == []
+    assert "bnfree" in summary(made)
+    assert failures(record.frame(table)) == f"{2 * NUM - 2} failed: ValueError: the file has no value for it\n"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +166,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, columns: str, message: str) -
 
 
 def test_proxies_are_for_nas_only() -> None:
-    with pytest.raises(ValueError, match="there is no model 'synflow'"):
+    with pytest.raises(ValueError, match="synflow gives networks scores and no parameters"):
         context(Plan("no_finetune", PROTOCOLS["no_finetune"].settings(), "synflow", "digits", ("test",)))
 
 

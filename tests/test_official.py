@@ -287,9 +287,12 @@ def test_bad_input(samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
     metadata.unlink()
     refused("needs the metadata file deepnets1m_eval_meta.json")
-    for broken in ("", "[]", text[:5000], '{"val": 3}', '{"val": {"nets": []}}'):
+    for broken in ("[]", "{}", text[:5000], '{"val": 3}', '{"val": {"nets": []}}'):
         metadata.write_text(broken)
         refused("is no metadata of DeepNets-1M")
+    for broken in ("", '{"val": '):
+        metadata.write_text(broken)
+        refused("is truncated, or empty")
     fewer = json.loads(text)
     fewer["val"]["nets"].pop()
     metadata.write_text(json.dumps(fewer))

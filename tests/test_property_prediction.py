@@ -96,6 +96,8 @@ def test_values_are_read_with_repetitions_averaged(tmp_path: Path, both: dict[st
         ("split,index,a\nval,0,x\ntest,0,y\n", ("a",), "the column 'a' of .* has other values than numbers"),
         ("split,index\nval,0\ntest,0\n", (), "has no column of a property"),
         ("split,index,a\nval,0,1\nval,,1\ntest,0,1\n", (), "'index' of .* has other values than whole numbers"),
+        ("split,index,a\nval,0,1\ntest,0,inf\n", (), "the column 'a' of .* has infinite values"),
+        ("split,index,a\n", (), "has no rows"),
         ("", (), "cannot be read as CSV"),
     ],
 )
@@ -175,7 +177,7 @@ def test_published_networks_are_studied_on_both_data_sets(tmp_path: Path, monkey
         for name, (protocol, column) in about.items()
     }
     monkeypatch.setattr(published, "load", lambda name: tables[name].copy())
-    options = properties.Settings(file=tmp_path, shuffles=1, epochs=0, search=20, top=1)
+    options = properties.Settings(folder=tmp_path, shuffles=1, epochs=0, search=20, top=1)
     monkeypatch.setattr(regression, "GRID", {"regressor__C": [1]})
     study(Run("ghn2", "properties", out=tmp_path / "out"), options, ["python"])
     found = pd.read_csv(tmp_path / "out" / "correlations.csv")

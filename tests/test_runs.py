@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from benchmarks import record as records
 from benchmarks import run as command
 from benchmarks.execution import RunFolder, compute
 from benchmarks.initializers import METHODS, Setting, Untrained
+from benchmarks.initializers.ghn import predictor
 from benchmarks.networks import Subject, subject
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.protocols.no_finetune import Settings
@@ -240,7 +242,12 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
             "published accuracies of torchvision74 only, not of test, wide",
         ),
         ("--model ghn3_t --protocol all --split test", "published accuracies of torchvision74 only, not of test"),
-        ("--model params", "there is no model 'params'"),
+        ("--model params", "params gives networks scores and no parameters; it is for --protocol nas"),
+        ("--model scores.csv", "scores.csv gives networks scores and no parameters; it is for --protocol nas"),
+        (
+            "--model randinit --protocol transfer --transfer.labels-per-class 200 --split resnet18",
+            "200 images of each class are asked for; accepted: 1 to",
+        ),
         ("--model randinit --dataset mnist", "there is no image data set 'mnist'"),
         ("--model randinit --dataset cifar10", "the images of cifar10 need the folder that they are in (--data-dir)"),
         ("--model randinit --device cuda:9", "there is no device 'cuda:9' (there is no CUDA GPU); accepted: cpu"),
@@ -275,6 +282,24 @@ def test_bad_input(
     output = capsys.readouterr()
     assert message in " ".join((output.err + output.out).replace("│", " ").split())
     assert "Traceback" not in output.err
+    assert not Path("results").exists() or "scheduler" in arguments
+
+
+def test_a_run_without_a_result_says_why_and_is_not_for_leaderboards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = "--model fixup --protocol finetune --split test --num 1 --workers 1"
+    monkeypatch.setattr(sys, "argv", ["run", *arguments.split()])
+    assert command.main() == 0
+    output = capsys.readouterr().out
+    assert "1 failed: ValueError: FixUp is for networks without batch norm, and this one has 76 such layers" in output
+    assert "to put it on the leaderboard" not in output
+
+
+def test_names_of_checkpoints_are_recordable(tmp_path: Path) -> None:
+    checkpoints.save_folder(create("mlp", 10, 32), tmp_path / "my", {"model": "my/ghn", "dataset": ["x"]})
+    assert re.fullmatch(r"my_ghn\.__x__-[0-9a-f]{6}", predictor(str(tmp_path / "my")).name)
 
 
 def test_a_damaged_folder_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -304,7 +304,7 @@ def test_splits_out_of_distribution_are_farther_from_train(tmp_path: Path, model
         ("--model ghn3_t --protocol analysis --split test", "analysis has no --split; its own options begin with"),
         ("--model nothing --protocol analysis", "analysis studies a GHN, not nothing"),
         (
-            "--model ghn3_t --protocol properties --properties.file no",
+            "--model ghn3_t --protocol properties --properties.folder no",
             "there is no no/deepnets1m_val.hdf5; deepnets imp",
         ),
         ("--model ghn3_t --protocol analysis --dataset nothing", "there is no image data set 'nothing'"),
@@ -328,7 +328,7 @@ def test_the_command_says_what_it_cannot_do(
     [
         (properties.Settings, {"networks": 5}, "properties.networks is 5; accepted: 10 to 500"),
         (properties.Settings, {"top": 2000}, "properties.top is 2000; accepted: 1 to 1000"),
-        (properties.Settings, {"file": Path("a"), "values": Path("b")}, "not both"),
+        (properties.Settings, {"folder": Path("a"), "values": Path("b")}, "not both"),
         (properties.Settings, {"columns": ("a",)}, "give both"),
         (analysis.Settings, {"train": 1}, "analysis.train is 1; accepted: 2 to"),
         (analysis.Settings, {"shape": (1, 2, 3)}, "four numbers"),

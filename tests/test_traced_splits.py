@@ -72,6 +72,9 @@ def test_trace_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert_refused(run(capsys, "trace", "resnet18", "--json", outputs["json"]), "exists already")
     new = tmp_path / "new.json"
     assert_refused(run(capsys, "trace", "resnet18", "--json", new, "--plot", tmp_path / "new.jpg"), "suffix '.jpg'")
+    assert_refused(run(capsys, "trace", "resnet18", "--json", new, "--hdf5", new), "name the same file")
+    assert_refused(run(capsys, "trace", "resnet18", "--json", tmp_path, "--overwrite"), "is a folder; name a file")
+    assert_refused(run(capsys, "trace", "resnet18", "--json", tmp_path / "no" / "x.json"), "there is no folder")
     assert not new.exists()
     assert_refused(run(capsys, "stats", outputs["hdf5"], "--out", tmp_path / "s"), "a file of architectures")
     assert run(capsys, "generate", "--split", "predefined", "--root", tmp_path)[0] == 0

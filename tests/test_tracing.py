@@ -245,6 +245,14 @@ def test_the_model_is_left_as_it_was() -> None:
     assert torch.backends.mha.get_fastpath_enabled()
 
 
+class Exiting(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(4, 4)
+
+    def forward(self, input: Tensor) -> Tensor:
+        raise SystemExit(3)
+
+
 class Branching(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -263,6 +271,8 @@ class Branching(nn.Module):
         (Branching(), {"inputs": torch.zeros(2, 4)}, "control flow depends on the values of activations"),
         (nn.LazyLinear(3), {}, "has no shape yet"),
         (nn.Conv2d(3, 4, 3), {"input_size": 0}, "sizes must be 1 or more"),
+        (nn.Conv2d(3, 4, 3), {"input_size": 10**10}, "larger than any tensor can be"),
+        (Exiting(), {}, r"Exiting fails on inputs of shape \(2, 3, 224, 224\) \(3\)"),
     ],
 )
 def test_models_that_cannot_be_traced(model: nn.Module, options: dict, message: str) -> None:

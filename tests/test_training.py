@@ -16,7 +16,7 @@ from torch import Tensor
 import ghn_models
 from deepnets.folders import claimed
 from deepnets.generate import generate, split_path
-from ghn_models import GHN, train
+from ghn_models import GHN, CheckpointError, train
 from ghn_models.images import ImageTask, load_images, usual_image_size
 from ghn_models.training import loop, step
 from ghn_models.training.architectures import ArchitecturePool, Limits, TrainingNetwork
@@ -76,6 +76,31 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path, monkeypatch: pyt
     for a, b in zip(whole.ghn.parameters(), resumed.ghn.parameters(), strict=True):
         assert torch.equal(a, b)
     assert resumed._latest() == whole._latest()
+
+
+@pytest.mark.parametrize("content", ["[]", "5", "{", "{}", '{"step": 3}', "other types"])
+def test_a_damaged_pointer_is_noticed_and_nothing_begins_again(content: str, tmp_path: Path) -> None:
+    made = trainer(tmp_path / "run")
+    made.step = 3
+    made._save(0.5)
+    path = tmp_path / "run" / loop.LATEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), "step": "3"}) if content == "other types" else content)
+    with pytest.raises(CheckpointError, match=r"latest\.json is damaged, so nobody knows where to go on"):
+        made._resume()
+
+
+def test_a_damaged_optimizer_is_one_sentence(tmp_path: Path) -> None:
+    made = trainer(tmp_path / "run")
+    made._save(0.5)
+    os.truncate(tmp_path / "run" / "step_0000000" / "optimizer.safetensors", 5)
+    with pytest.raises(CheckpointError, match=r"optimizer\.safetensors is no complete safetensors file"):
+        made._resume()
+
+
+def test_a_pool_is_of_the_train_split(tmp_path: Path) -> None:
+    generate(split_path(tmp_path, "train"), "search", num=5, workers=1)
+    with pytest.raises(ValueError, match=r"deepnets1m_train\.hdf5 has networks of search; GHNs are trained"):
+        ArchitecturePool(tmp_path, 5, 32, 10, 0)
 
 
 @pytest.mark.parametrize("finished", [0, 3])
@@ -248,6 +273,7 @@ def test_predicted_parameters_become_better(tmp_path: Path) -> None:
         (["--model", "ghn2", "--meta-batch-size", "0"], "meta_batch_size is 0; it must be a finite number above 0"),
         (["--model", "ghn2", "--seed", "-1"], "seed is -1; it must be from 0 to 2^63 - 1"),
         (["--model", "ghn2", "--device", "tpu"], "there is no device 'tpu'"),
+        (["--model", "mlp", "--root", "no"], "there is no no/deepnets1m_train.hdf5; deepnets generate --split train"),
     ],
 )
 def test_bad_input(

@@ -10,6 +10,7 @@ from benchmarks.initializers.gradinit import gradinit
 from benchmarks.initializers.metainit import metainit
 from benchmarks.initializers.pretrained import PREFIX, pretrained
 from benchmarks.initializers.random import he, orth, randinit
+from benchmarks.proxies import PROXIES
 from ghn_models import list_models
 
 __all__ = ["METHODS", "MODELS", "Initializer", "Setting", "Untrained", "initializer", "method"]
@@ -23,7 +24,7 @@ gradinit         learnt factors of parameters, 390 steps; slow on CPUs (Zhu et a
 metainit         learnt norms of weights, 500 steps; slower (Dauphin and Schoenholz, 2019)
 gradinit.N       the same with N steps, to save time; metainit.N likewise
 pretrained:PATH  trained weights of torchvision: a file, or a folder with NAME.pth or NAME.safetensors for each network
-ghn3_t, ...      a GHN, that is, predicted parameters: shipped or converted weights (ghn3_t, ghn3_t.digits)
+ghn3_t, ...      a GHN, that is, predicted parameters: shipped (ghn3_t, ghn2, mlp, for digits) or converted weights
 FOLDER           a GHN that you have trained, e.g. runs/my_ghn/best
 NAME_orth        a GHN whose predicted weights are made orthogonal (GHN-orth, Knyazev, 2022), e.g. ghn3_t_orth
 """
@@ -62,6 +63,8 @@ def initializer(name: str, device: str = "cpu", orth_layer: int = 0, untrained: 
         return pretrained(Path(name.removeprefix(PREFIX)))
     if is_ghn(parsed(name)[0]):
         return predicted(name, device, orth_layer, untrained)
+    if name in PROXIES or name.endswith((".csv", ".csv.gz")):
+        raise ValueError(f"{name} gives networks scores and no parameters; it is for --protocol nas")
     raise ValueError(
         f"there is no model {name!r}; accepted: {', '.join(METHODS)}, NAME.STEPS of {' and '.join(_LEARNT)}, "
         f"{PREFIX}PATH, weights of a GHN ({', '.join(list_models(weights=True)[:4])}, ...) or the folder of a "

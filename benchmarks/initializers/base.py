@@ -1,5 +1,6 @@
 """What an initialiser is, and what it may look at."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,6 +9,11 @@ from torch import nn
 
 from deepnets import ArchGraph
 from ghn_models.images import ImageTask
+
+
+def recordable(name: str) -> str:
+    """The name of a model or a file in characters that records accept."""
+    return re.sub(r"[^A-Za-z0-9_.+-]", "_", name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.initializers.base import Apply, Initializer, Setting
+from benchmarks.initializers.base import Apply, Initializer, Setting, recordable
 from ghn_models import GHN, CheckpointError, add_noise, checkpoints, create, list_models, load, orthogonalize
 
 SUFFIX = "_orth"
@@ -114,7 +114,8 @@ def find_weights(name: str) -> Path:
 
 def _called(about: dict[str, Any], sha256: str) -> str:
     """Name of weights that are nobody's but the user's."""
-    return f"{about.get('model', 'ghn')}.{about.get('dataset', 'custom')}-{sha256[:6]}"
+    words = (recordable(str(about.get(key, default))) for key, default in (("model", "ghn"), ("dataset", "custom")))
+    return f"{'.'.join(words)}-{sha256[:6]}"
 
 
 def predicting(ghn: GHN, orth_layer: int | None) -> Apply:

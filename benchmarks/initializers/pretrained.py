@@ -36,12 +36,14 @@ def pretrained(source: Path) -> Initializer:
             as torchvision downloads them, say NAME-0a1b2c3d.pth.
 
     Raises:
-        ValueError: there are no such files.
+        ValueError: there are no such files, or one is damaged or has something else.
     """
     files = [source] if source.is_file() else sorted(p for p in source.glob("*") if p.suffix in _KINDS)
     if not files or files[0].suffix not in _KINDS:
         raise ValueError(f"{source} is neither a file of weights ({', '.join(_KINDS)}) nor a folder with some")
     digests = [checkpoints.sha256(file) for file in files]
+    for file in files:
+        _read(file)  # so that what is damaged is said at once
     sha256 = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
     def apply(model: nn.Module, setting: Setting) -> None:

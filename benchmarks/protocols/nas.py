@@ -13,10 +13,11 @@ import pandas as pd
 import torch
 
 from benchmarks.evaluation import accuracies
+from benchmarks.initializers.base import recordable
 from benchmarks.networks import GENERATOR, Subject, subjects
 from benchmarks.protocol import Case, Protocol, Result, count, described
 from benchmarks.published import load
-from benchmarks.scorers import column_of, recordable
+from benchmarks.scorers import column_of
 from benchmarks.sgd import fine_tune
 from benchmarks.summaries import CORRELATION
 from ghn_models import checkpoints

@@ -5,7 +5,7 @@ values says how much an embedding knows of a property. Beside the GHN there are 
 a Neural Predictor that is trained from scratch. Then the regression, fitted again to val and test, picks networks of
 the search split.
 
-Published values belong to the published networks, so they need the published file (--properties.file); without it the
+Published values belong to the published networks, so they need the published file (--properties.folder); without it the
 networks are generated ones, and the properties what can be measured on any computer, or a table of the user's
 (--properties.values).
 """
@@ -49,20 +49,20 @@ class Settings:
     """Where networks and their properties come from, and how much is computed.
 
     Args:
-        file: folder with the published networks, as `deepnets import deepnets1m_eval.hdf5` makes it; then the
+        folder: with the published networks, as `deepnets import deepnets1m_eval.hdf5` makes it; then the
             properties are the four published ones, on CIFAR-10 and on ImageNet.
         values: CSV file with columns split (or group), index and one for each property of generated networks, for
             example the table RUN_ID.csv.gz of a run of no_finetune on val and test.
         columns: properties in that file; by default all its numbers. The best networks have the smallest values if the
             name has time, seconds, flops or loss in it, else the largest.
-        networks: of val and test each, whose inference is timed if neither file nor values is given.
+        networks: of val and test each, whose inference is timed if neither folder nor values is given.
         shuffles: of the networks, each with folds of its own; mean and standard deviation are over them.
         epochs: of the Neural Predictor; 0 leaves it out.
         search: networks of the search split to choose from, up to 100,000.
         top: how many of them are reported.
     """
 
-    file: Path | None = None
+    folder: Path | None = None
     values: Path | None = None
     columns: tuple[str, ...] = ()
     networks: int = 100
@@ -76,8 +76,8 @@ class Settings:
         for name, (low, high) in {**limits, "top": (1, self.search)}.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"properties.{name} is {getattr(self, name)}; accepted: {low} to {high}")
-        if self.file is not None and self.values is not None:
-            raise ValueError("properties.file brings the published values; give it or properties.values, not both")
+        if self.folder is not None and self.values is not None:
+            raise ValueError("properties.folder brings the published values; give it or properties.values, not both")
         if self.columns and self.values is None:
             raise ValueError("properties.columns are those of the file properties.values; give both")
 
@@ -134,9 +134,9 @@ def run(case: Case, settings: Settings) -> Findings:
 
 
 def _data(case: Case, settings: Settings) -> Iterator[_Data]:
-    if settings.file is not None:
+    if settings.folder is not None:
         for name, about in PUBLISHED.items():
-            graphs = {split: published_graphs(settings.file, split, name) for split in (FITTED, TESTED)}
+            graphs = {split: published_graphs(settings.folder, split, name) for split in (FITTED, TESTED)}
             yield _Data(name, about.image_size, about.num_classes, graphs, published_values(name))
         return
     if settings.values is not None:
@@ -241,7 +241,7 @@ def summary(tables: Tables) -> str:
 
 def inputs(settings: Settings) -> list[Path]:
     """Files that the results depend on."""
-    files = [] if settings.file is None else [split_path(settings.file, split) for split in (FITTED, TESTED)]
+    files = [] if settings.folder is None else [split_path(settings.folder, split) for split in (FITTED, TESTED)]
     for path in files:
         if not path.is_file():
             raise ValueError(f"there is no {path}; deepnets import deepnets1m_eval.hdf5 --root {path.parent} makes it")

@@ -99,6 +99,8 @@ def read_values(path: Path, columns: Iterable[str]) -> pd.DataFrame:
         ValueError: a file that cannot be read or lacks a column, or no networks of val or test.
     """
     table = read_csv(path).rename(columns={"group": "split"})
+    if table.empty:
+        raise ValueError(f"{path} has no rows")
     numbers = [name for name in table.select_dtypes("number") if name not in (*KEY, *_BOOKKEEPING)]
     wanted = list(columns) or numbers
     for name in (*KEY, *wanted):
@@ -107,6 +109,8 @@ def read_values(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     for name in ("index", *wanted):
         if name not in table.select_dtypes("number"):
             raise ValueError(f"the column {name!r} of {path} has other values than numbers")
+        if np.isinf(table[name]).any():
+            raise ValueError(f"the column {name!r} of {path} has infinite values; accepted: numbers")
     rows = table["split"].isin([FITTED, TESTED])
     if not (table.loc[rows, "index"] % 1 == 0).all():
         raise ValueError(f"the column 'index' of {path} has other values than whole numbers")

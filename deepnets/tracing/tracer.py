@@ -65,7 +65,7 @@ def trace(
             out = functional_call(model, stand_ins | buffers, args, kwargs)
     except TraceError:
         raise
-    except Exception as error:  # whatever the model raises
+    except (Exception, SystemExit) as error:  # whatever the model raises
         raise TraceError(_explain(model, args, kwargs, error)) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
@@ -80,7 +80,7 @@ def trace(
     return _graph(recorder, [recorder.resolved(value).producers[0] for value in outputs], strict)
 
 
-def _explain(model: nn.Module, args: Any, kwargs: Any, error: Exception) -> str:
+def _explain(model: nn.Module, args: Any, kwargs: Any, error: BaseException) -> str:
     given = [tuple(leaf.shape) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return (
@@ -118,7 +118,10 @@ def _arguments(model: nn.Module, input_size: int | Sequence[int] | None, inputs:
     if any(n < 1 for n in shape):
         raise TraceError(f"input_size is {input_size}; sizes must be 1 or more")
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
-    return (torch.empty(BATCH, *shape, dtype=dtype, device="meta"),), {}
+    try:
+        return (torch.empty(BATCH, *shape, dtype=dtype, device="meta"),), {}
+    except RuntimeError:
+        raise TraceError(f"input_size is {input_size}, larger than any tensor can be") from None
 
 
 def _input_size(model: nn.Module) -> int | Sequence[int]:

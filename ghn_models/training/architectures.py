@@ -73,7 +73,7 @@ class ArchitecturePool:
         quiet: no progress bar while networks are drawn on the fly.
 
     Raises:
-        ValueError: the file has fewer networks.
+        ValueError: the file has fewer networks, or those of another split.
     """
 
     def __init__(
@@ -157,6 +157,8 @@ class ArchitecturePool:
 def _stored(path: Path, num: int, image_size: int) -> tuple[ArchitectureTable, Ints, Ints]:
     """The first networks of a file: architectures, and their numbers of parameters and of nodes."""
     file = NetworkFile(path, image_size)
+    if file.header.split != "train":
+        raise ValueError(f"{path} has networks of {file.header.split}; GHNs are trained on those of train")
     if num > len(file):
         raise ValueError(f"{path} has {len(file)} networks, but {num} are asked for")
     return file.table(slice(0, num)), file.num_params()[:num].astype(np.int64), file.num_nodes[:num].astype(np.int64)

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
 from deepnets.files import replace_content
 from deepnets.sampling import sample_networks
 from ghn_models import checkpoints
+from ghn_models.checkpoints import CheckpointError
 from ghn_models.hypernetwork import GHN
 from ghn_models.images import ImageTask
 from ghn_models.training.architectures import ArchitecturePool, TrainingNetwork, training_network
@@ -28,6 +28,7 @@ from ghn_models.training.recipes import Recipe
 from ghn_models.training.step import Batch, Outcome, accumulate, accuracies
 
 LOG, LATEST = "log.jsonl", "latest.json"
+_POINTER = {"folder": str, "step": int, "best": str, "best_accuracy": float | int, "counts": dict, "bad_steps": int}
 _LOG_EVERY = 50
 _VALIDATION_NETWORKS = 8
 _CALIBRATION_NETWORKS = 16
@@ -265,7 +266,16 @@ class Trainer:
 
     def _latest(self) -> dict[str, Any]:
         path = self.folder / LATEST
-        return json.loads(path.read_text()) if path.exists() else {}
+        if not path.exists():
+            return {}
+        try:
+            found = json.loads(path.read_text())
+            wrong = [key for key, kind in _POINTER.items() if not isinstance(found[key], kind)]
+        except (ValueError, KeyError, TypeError):
+            wrong = [LATEST]
+        if wrong:
+            raise CheckpointError(f"{path} is damaged, so nobody knows where to go on; choose another --out")
+        return found
 
     def _resume(self) -> None:
         latest = self._latest()
@@ -279,7 +289,7 @@ class Trainer:
         folder = self.folder / latest["folder"]
         device = next(self.ghn.parameters()).device
         self.ghn.load_state_dict({k: v.to(device) for k, v in checkpoints.read(folder / checkpoints.WEIGHTS).items()})
-        moments = load_file(folder / "optimizer.safetensors")
+        moments = checkpoints.read(folder / "optimizer.safetensors")
         for name, parameter in self.ghn.named_parameters():
             if f"step.{name}" in moments:
                 state = {key: moments[f"{key}.{name}"] for key in ("exp_avg", "exp_avg_sq", "step")}
