@@ -61,10 +61,10 @@ class Run:
             an ensemble, resnet50+resnet101, whose logits are averaged. all are those of the protocol: test, wide, deep,
             dense and bnfree; torchvision74 for nas; resnet50, vit, darts, convnext_base and swin_t for transfer;
             resnet50, vit, darts, resnet101 and resnet152 for detection.
-        num: the first so many networks of each split; by default all.
+        num: how many networks of each split, the first ones; by default all.
         repeats: how often each network is evaluated, with other random numbers; by default 1, or 3 for transfer and
             detection.
-        seed: of everything random but the networks, which are always the same.
+        seed: seed of everything random but the networks, which are always the same.
         orth_layer: the first layer that NAME_orth makes orthogonal, counted from 0 (the GHN-orth paper counts from 1).
         random_weights: evaluate the GHN untrained, to try things out; not for leaderboards.
         device: cpu, cuda or cuda:N; by default a GPU if there is one.

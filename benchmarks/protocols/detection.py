@@ -29,7 +29,7 @@ class Settings:
     """Detection.
 
     Args:
-        epochs: of training; the learning rate falls to a tenth after each 30% of them.
+        epochs: number of training epochs; the learning rate falls to a tenth after each 30% of them.
         lr: learning rate at the start.
         image_side: pixels that the shorter side of photographs is resized to; 2/5 of it for networks of DeepNets-1M
             with attention.

@@ -16,10 +16,10 @@ class Settings:
     """Fine-tuning.
 
     Args:
-        epochs: how long; 0.1, 1 and 10 in the papers.
+        epochs: number of training epochs; 0.1, 1 and 10 in the papers.
         lrs: learning rates, of which each network gets the one with the best validation accuracy.
-        beta: strength of the noise on predicted weights, which makes equal channels different; the GHN-orth paper has
-            3e-5 for weights that are made orthogonal.
+        beta: strength of the noise on predicted weights, which makes equal channels different; 3e-5 in the GHN-orth
+            paper, for weights that are made orthogonal.
     """
 
     epochs: float = 1.0

@@ -35,8 +35,8 @@ class Settings:
     Args:
         truth: "published" is the ImageNet accuracy of torchvision's weights, for torchvision74; "training" trains each
             network here; else a CSV file with the columns group, index and truth, or top1 as tables of other runs.
-        epochs: of training, if it is done here.
-        lr: learning rate of it.
+        epochs: number of training epochs, if networks are trained here.
+        lr: learning rate of that training.
     """
 
     truth: str = _PUBLISHED

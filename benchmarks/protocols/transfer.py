@@ -21,11 +21,11 @@ class Settings:
 
     Args:
         labels_per_class: training images of each class; the GHN-3 paper has 1,000 in all, so 10 for CIFAR-100.
-        epochs: of training.
+        epochs: number of training epochs.
         lrs: learning rates; each network gets the pair with a weight decay that is best on a fifth of the labels.
-        weight_decays: see there.
-        beta: strength of the noise on predicted weights, which makes equal channels different; the GHN-orth paper has
-            3e-5 for weights that are made orthogonal.
+        weight_decays: of these each network gets the one that is best, together with its learning rate.
+        beta: strength of the noise on predicted weights, which makes equal channels different; 3e-5 in the GHN-orth
+            paper, for weights that are made orthogonal.
     """
 
     labels_per_class: int = 100

@@ -49,17 +49,19 @@ class Settings:
     """Where networks and their properties come from, and how much is computed.
 
     Args:
-        folder: with the published networks, as `deepnets import deepnets1m_eval.hdf5` makes it; then the
+        folder: folder with the published networks, as `deepnets import deepnets1m_eval.hdf5` makes it; then the
             properties are the four published ones, on CIFAR-10 and on ImageNet.
         values: CSV file with columns split (or group), index and one for each property of generated networks, for
             example the table RUN_ID.csv.gz of a run of no_finetune on val and test.
         columns: properties in that file; by default all its numbers. The best networks have the smallest values if the
             name has time, seconds, flops or loss in it, else the largest.
-        networks: of val and test each, whose inference is timed if neither folder nor values is given.
-        shuffles: of the networks, each with folds of its own; mean and standard deviation are over them.
-        epochs: of the Neural Predictor; 0 leaves it out.
-        search: networks of the search split to choose from, up to 100,000.
-        top: how many of them are reported.
+        networks: how many of val, and as many of test, have their inference timed if neither folder nor values is
+            given.
+        shuffles: how often networks are shuffled and cross-validated, each time with other folds; mean and standard
+            deviation are over them.
+        epochs: number of training epochs of the Neural Predictor; 0 leaves it out.
+        search: how many networks of the search split there are to choose from, up to 100,000.
+        top: how many of those, the best, are reported.
     """
 
     folder: Path | None = None
