@@ -2,7 +2,9 @@
 
 import itertools
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,12 @@ from torch_geometric.transforms import BaseTransform
 from tqdm import tqdm
 
 from deepnets.architecture import Architecture
+from deepnets.column_file import Header
 from deepnets.distances import shortest_paths
 from deepnets.generate import generate, split_path
 from deepnets.graph import ArchGraph
 from deepnets.network_file import NetworkFile, open_graphs
-from deepnets.sampling import TRACED, check_split
+from deepnets.sampling import TRACED, check_split, split_rules
 from deepnets.shapes import check_image_size
 
 Ints = NDArray[np.int64]
@@ -54,7 +57,8 @@ class DeepNets1M(Dataset):
         split: train, val, test, wide, deep, dense, bnfree or search; torchvision74 or predefined.
         transform: applied to every graph when it is read, for example `VirtualEdges()`.
         pre_filter: keeps the graphs for which it is true; evaluated for all graphs when the data set is opened.
-        num: number of networks, the first ones; by default all that the file has, or the published number.
+        num: number of networks, the first ones; by default all that the file has (with a warning, if they are fewer
+            than the published ones), or the published number.
         force_reload: generate the file again, replacing the one that exists.
         image_size: 32 (default) or 224; decides the shapes. Always 224 for torchvision74.
         num_classes: outputs of the classifiers, 10 by default; decides the shape of the last layer. Always 1000 for
@@ -91,6 +95,8 @@ class DeepNets1M(Dataset):
             raise ValueError(
                 f"{path} has {len(self.file)} networks, but num is {num}; generate more with force_reload=True"
             )
+        if split not in TRACED:
+            _warn_of_other_networks(path, self.file.header, num)
         self.split = split
         self._len = len(self.file) if num is None else num
         super().__init__(str(root), transform=transform, pre_filter=pre_filter, force_reload=force_reload)
@@ -180,6 +186,22 @@ class DeepNets1M(Dataset):
         store["index"] = index
         store["split"] = self.split
         return data
+
+
+def _warn_of_other_networks(path: Path, header: Header, num: int | None) -> None:
+    """A file of a trial has the name of the whole split."""
+    count, published = header.num_networks, split_rules(header.split).size
+    if num is None and count < published:
+        warnings.warn(
+            f"{path} has {count} of the {published} networks of {header.split}; num={count} says that this is meant, "
+            "force_reload=True generates all",
+            stacklevel=3,
+        )
+    if header.seed != 0:
+        warnings.warn(
+            f"{path} has networks of {header.split} drawn with seed {header.seed}; everybody else's have seed 0",
+            stacklevel=3,
+        )
 
 
 def _task(split: str, image_size: int | None, num_classes: int | None) -> tuple[int, int]:

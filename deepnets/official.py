@@ -12,11 +12,12 @@ Files made by today's published generator have the rows of `nodes` grouped by ce
 
 import hashlib
 import json
+import os
 import re
 import tarfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from deepnets.official_graphs import LabelledGraph, Vocabulary, compare, differe
 from deepnets.official_metadata import BLOCK, Metadata
 from deepnets.partial_file import PartialFile, Plan, fingerprint
 from deepnets.primitives import PRIMITIVES
-from deepnets.sampling import SPLITS, Networks, split_widths
+from deepnets.sampling import GENERATION_CHANNELS, SPLITS, Networks, split_widths
 from deepnets.symbolic import draw
 from deepnets.table import ArchitectureTable
 
@@ -193,18 +194,31 @@ def _steps(split: str, networks: Networks) -> int:
 def _networks(split: str, nets: Sequence[dict[str, Any]], source: Path) -> Networks:
     """Architectures of the metadata, with their graphs made anew."""
     try:
-        table = ArchitectureTable.from_architectures([Architecture.from_dict({**net, "C": 32}) for net in nets])
+        architectures = [Architecture.from_dict(net) for net in nets]
+        widths = _recorded_widths(split, nets, architectures)
+        for net in nets:
+            if not isinstance(net.get("num_params", {}), dict):
+                raise ValueError(f"num_params is {net['num_params']!r}; accepted: numbers by data set")
     except (ValueError, TypeError, AttributeError) as error:
         raise FileError(f"the metadata of {source} has an architecture that cannot be read: {error}") from None
+    table = ArchitectureTable.from_architectures([replace(a, channels=GENERATION_CHANNELS) for a in architectures])
     drawing = draw(table)
-    small, large = split_widths(split, table) if "C" not in nets[0] else _recorded_widths(split, nets)
+    small, large = split_widths(split, table) if widths is None else widths
     counts = [drawing.count_parameters(size, 10) for size in (32, 224)]
     return Networks(table, small, large, counts[0], counts[1], drawing.graphs())
 
 
-def _recorded_widths(split: str, nets: Sequence[dict[str, Any]]) -> tuple[Ints, Ints]:
-    base = np.array([net["C"] for net in nets], np.int64)
-    return (4 * base, 2 * base) if split == "wide" else (base, base)
+def _recorded_widths(
+    split: str, nets: Sequence[dict[str, Any]], architectures: Sequence[Architecture]
+) -> tuple[Ints, Ints] | None:
+    """Channels for both image sizes, if they are recorded; those of wide have to be multiplied."""
+    if not any("C" in net for net in nets):
+        return None
+    if not all("C" in net for net in nets):
+        raise ValueError("some have the width C, others have none")
+    factors = (4, 2) if split == "wide" else (1, 1)
+    small, large = ([replace(a, channels=f * a.channels).channels for a in architectures] for f in factors)
+    return np.array(small, np.int64), np.array(large, np.int64)
 
 
 def _compare_block(
@@ -253,13 +267,16 @@ def export_files(sources: Sequence[Path], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = metadata.with_name(f".{metadata.name}.tmp")
     try:
-        with new_file(target) as out, open(temporary, "w") as text:
+        with new_file(target) as out:
             out.attrs["title"] = "DeepNets-1M"
-            for number, file in enumerate(files):
-                text.write("{" if number == 0 else ", ")
-                _export_split(file, out.create_group(file.header.split), text)
-            text.write("}")
-        publish(temporary, metadata)
+            with open(temporary, "w") as text:
+                for number, file in enumerate(files):
+                    text.write("{" if number == 0 else ", ")
+                    _export_split(file, out.create_group(file.header.split), text)
+                text.write("}")
+                text.flush()
+                os.fsync(text.fileno())
+            publish(temporary, metadata)  # before the graphs, which nobody could read without it
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -387,6 +387,8 @@ def _renumber(nodes: _Nodes, edges: Ints, n_graphs: int) -> GraphColumns:
 def symbolic_graph(architecture: Architecture, image_size: int = 32, num_classes: int = 10) -> ArchGraph:
     """The graph of one architecture, without building the network.
 
+    That its widths match, which only genotypes without preprocessing can violate, is left to `Architecture.build`.
+
     Args:
         architecture: what to draw.
         image_size: height and width of the input, 32 or 224.

@@ -9,7 +9,11 @@ from torch.overrides import TorchFunctionMode
 
 
 class Uninitialized(TorchFunctionMode):
-    """Within it, the functions of `torch.nn.init` that draw random numbers leave tensors as they are."""
+    """Within it, some functions of `torch.nn.init` leave tensors as they are.
+
+    PyTorch lets a mode intercept `uniform_`, `normal_`, `kaiming_uniform_` and `constant_` alone; what others do costs
+    little, or nothing on the meta device.
+    """
 
     def __torch_function__(
         self,

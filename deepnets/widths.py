@@ -1,4 +1,4 @@
-"""Widths of training networks: drawn whenever a network is loaded, so that large ones stay affordable."""
+"""Widths and first strides of training networks, drawn whenever one is loaded; large ones stay affordable."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ def training_widths(
     n_cells = table.n_cells
     most_params, most_cells, first = (2_000_000, 14, (1, 4, 5)) if wider else (800_000, 12, (1, 2, 3))
     largest = (num_params > most_params) | (n_cells > most_cells)
-    largest |= ~table.glob_avg | np.isin(table.ops, _LARGE).any(axis=(1, 2))
+    largest |= ~table.glob_avg | _has_large_kernels(table)
     large = (num_params > 400_000) | (n_cells > 10)
     medium = (num_params > 200_000) | (n_cells > 8)
     small = ~(largest | large | medium)
@@ -46,3 +46,28 @@ def training_widths(
     channels = TRAINING_CHANNELS[rng.integers(choices)]
     fc_choices = np.where(small & (channels <= 64), len(TRAINING_FC_DIMS), 4)
     return channels, TRAINING_FC_DIMS[rng.integers(fc_choices)]
+
+
+def small_strides(
+    table: ArchitectureTable, num_params: NDArray[np.integer], rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Draw which of GHN-3's training networks for ImageNet have a first stride of 2 instead of 4.
+
+    Every second one of those that larger maps leave affordable has it; the conditions are those of GHN-3's public
+    loader (`ghn3/deepnets1m.py`).
+
+    Args:
+        table: B architectures.
+        num_params: (B,) their parameters at 32 channels and 10 classes on 32x32 inputs.
+        rng: source of randomness.
+
+    Returns:
+        (B,) whether the stride is 2.
+    """
+    affordable = (num_params <= 200_000) & (table.n_cells <= 8) & ~_has_large_kernels(table)
+    affordable &= table.glob_avg & table.stem_pool & (table.stem_type == 0) & ~table.is_vit
+    return affordable & (rng.random(len(table)) < 0.5)
+
+
+def _has_large_kernels(table: ArchitectureTable) -> NDArray[np.bool_]:
+    return np.asarray(np.isin(table.ops, _LARGE).any(axis=(1, 2)))

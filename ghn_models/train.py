@@ -53,7 +53,7 @@ class Train:
         out: folder of the run; by default runs/MODEL_DATASET_RECIPE_SEED.
         seed: of weights, architectures and images.
         steps: meta-batches, other than in the recipe.
-        meta_batch_size: networks in a meta-batch, other than in the recipe; its limit of nodes grows with it.
+        meta_batch_size: networks in a meta-batch, other than in the recipe; larger ones may have more nodes.
         lr: learning rate, other than in the recipe.
         device: cpu, cuda or cuda:N; by default a GPU if there is one.
         amp: networks run in bfloat16; by default on GPUs that are good at it.
@@ -144,7 +144,7 @@ def _recipe(options: Train, device: str) -> Recipe:
             raise ValueError(f"{name} is {value}; it must be a finite number above 0")
     # Random meta-batches of 16 networks have more nodes than those of 8 may have, 98 times in 100.
     networks = given.get("meta_batch_size", recipe.meta_batch_size)
-    nodes = recipe.limits.meta_batch_nodes * networks // recipe.meta_batch_size
+    nodes = recipe.limits.meta_batch_nodes * max(networks, recipe.meta_batch_size) // recipe.meta_batch_size
     limits = replace(recipe.limits, meta_batch_nodes=nodes)
     fast = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
     amp = fast if options.amp == "auto" else options.amp == "on"

@@ -12,6 +12,8 @@ from torch_geometric.loader import DataLoader
 from deepnets import DeepNets1M, MetaBatchSampler, VirtualEdges, symbolic_graph
 from deepnets.generate import generate, split_path
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* says that this is meant")
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -99,8 +101,19 @@ def test_missing_file_is_generated(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert "generating" in out
     assert "30/30" in err  # the progress bar
     assert len(dataset) == 30
-    assert len(DeepNets1M(tmp_path, "val")) == 30
+    with pytest.warns(UserWarning, match="has 30 of the 500 networks of val; num=30 says that this is meant"):
+        assert len(DeepNets1M(tmp_path, "val")) == 30
     assert len(DeepNets1M(tmp_path, "val", num=40, force_reload=True)) == 40
+
+
+@pytest.mark.filterwarnings("error")
+def test_files_of_other_networks_are_noticed(tmp_path: Path) -> None:
+    whole = generate(split_path(tmp_path, "bnfree"), "bnfree", workers=1)
+    assert len(DeepNets1M(tmp_path, "bnfree")) == 100
+    assert len(DeepNets1M(tmp_path, "bnfree", num=3)) == 3
+    generate(whole, "bnfree", num=3, seed=7, workers=1, overwrite=True)
+    with pytest.raises(UserWarning, match="networks of bnfree drawn with seed 7"):
+        DeepNets1M(tmp_path, "bnfree", num=3)
 
 
 def test_compressed_files_read_the_same(root: Path, tmp_path: Path) -> None:

@@ -209,6 +209,16 @@ def test_export_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         export_files([source, source], tmp_path / "y.hdf5")
 
 
+def test_an_export_that_is_killed_leaves_no_graphs_without_metadata(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = generate(tmp_path / "x.hdf5", "val", num=3, workers=1)
+    monkeypatch.setattr(official, "publish", raising(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        export_files([source], tmp_path / "y.hdf5")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.hdf5"]
+
+
 def publish_on_a_hub(monkeypatch: pytest.MonkeyPatch, samples: Path, member: str, kind: str = "eval") -> None:
     """Replace the download by a copy, and the pinned hashes by those of the copies."""
     archive = io.BytesIO()
@@ -309,3 +319,35 @@ def test_bad_input(samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import_file(source, samples / "data")
     capsys.readouterr()
     assert_refused(run(capsys, "import", source, *root), "exists already")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"C": 70_000}, "channels is 70000; accepted: a multiple of 8"),
+        ({"C": 48.7}, "C is 48.7; accepted: an integer"),
+        ({"C": -1}, "channels is -1"),
+        ({"C": None}, "C is None"),
+        ({"num_params": [1]}, r"num_params is \[1\]; accepted: numbers by data set"),
+        ({"num_params": None}, "num_params is None"),
+        ({"C": 32}, "some have the width C, others have none"),
+    ],
+)
+def test_bad_networks_of_the_metadata(samples: Path, change: dict[str, Any], message: str) -> None:
+    metadata = samples / "deepnets1m_eval_meta.json"
+    content = json.loads(metadata.read_text())
+    content["val"]["nets"][1] |= change
+    metadata.write_text(json.dumps(content))
+    with pytest.raises(FileError, match=f"architecture that cannot be read: {message}"):
+        import_file(samples / "deepnets1m_eval.hdf5", samples / "data")
+    assert not list((samples / "data").glob("*.hdf5"))
+
+
+def test_recorded_widths_that_cannot_be(samples: Path) -> None:
+    metadata = samples / "deepnets1m_eval_meta.json"
+    content = json.loads(metadata.read_text())
+    for net in content["wide"]["nets"]:
+        net["C"] = 32_768  # networks for 32x32 images have four times as many
+    metadata.write_text(json.dumps(content))
+    with pytest.raises(FileError, match="channels is 131072; accepted: a multiple of 8"):
+        import_file(samples / "deepnets1m_eval.hdf5", samples / "data")

@@ -31,7 +31,7 @@ TINY = replace(
     steps=6,
     meta_batch_size=2,
     batch_size=16,
-    warmup=2,
+    warmup=0.25,
     limits=Limits((5, 5), (70, 90), (3e5, 3e5), (32, 32)),
     num_architectures=2000,
     validate_every=3,
@@ -376,6 +376,8 @@ def test_networks_have_the_size_of_the_images(
 def test_larger_meta_batches_may_have_more_nodes() -> None:
     recipe = train._recipe(train.Train("ghn3_xl", recipe="ghn3_imagenet", meta_batch_size=16), "cpu")
     assert (recipe.meta_batch_size, recipe.limits.meta_batch_nodes) == (16, 4400)
+    alone = train._recipe(train.Train("ghn3_xl", recipe="ghn3_imagenet", meta_batch_size=1), "cpu")
+    assert alone.limits.meta_batch_nodes == 2200, "large networks would never be drawn"
     assert train._recipe(train.Train("ghn3", recipe="ghn3"), "cpu") == RECIPES["ghn3"]
 
 

@@ -14,6 +14,7 @@ from deepnets.genotype import MAX_STEPS
 from deepnets.network import Network
 from deepnets.sampling import sample_networks
 from deepnets.table import NO_EDGE
+from deepnets.widths import small_strides
 from ghn_models.training import architectures
 from ghn_models.training.architectures import ArchitecturePool, Limits, double_maps, training_network
 
@@ -66,24 +67,14 @@ def test_networks_are_drawn_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pool.sha256() == whole.sha256()
 
 
-def test_first_stride() -> None:
-    """It is 2 instead of 4 with a simple stem and a head that takes maps of any size."""
-    table = sample_networks("train", 0, 200).table
-    simple = (table.stem_type == 0) & ~table.is_vit
-    for rows, image_size, stride in (
-        (simple & table.glob_avg, 224, 2),
-        (simple & ~table.glob_avg, 224, 4),
-        (simple & table.glob_avg, 32, 1),
-    ):
-        network = training_network(table[int(np.flatnonzero(rows)[0])], image_size, 10).module
-        double_maps(network)
-        assert first_stride(network) == stride
-        assert network(torch.empty(2, 3, image_size, image_size, device="meta")).shape == (2, 10)
-    for rows in (table.stem_type == 1, table.is_vit):
-        network = training_network(table[int(np.flatnonzero(rows)[0])], 224, 10).module
-        before = str(network)
-        double_maps(network)
-        assert str(network) == before
+def test_networks_take_larger_maps() -> None:
+    rows = sample_networks("train", 0, 200).table
+    simple = (rows.stem_type == 0) & ~rows.is_vit & rows.glob_avg
+    network = training_network(rows[int(np.flatnonzero(simple)[0])], 224, 10).module
+    assert first_stride(network) == 4
+    double_maps(network)
+    assert first_stride(network) == 2
+    assert network(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 10)
 
 
 def first_stride(network: Network) -> int:
@@ -92,12 +83,38 @@ def first_stride(network: Network) -> int:
     return first.stride[0]
 
 
-def test_half_of_the_wider_networks_have_larger_maps() -> None:
-    limits = Limits(n_cells=(6, 6), meta_batch_nodes=20_000)
-    pool = ArchitecturePool(None, 200, 224, 10, seed=0, wider=True)
-    assert (pool.params == ArchitecturePool(None, 200, 32, 10, seed=0).params).all()
-    networks = pool.draw(0, 24, limits)
-    strides = [first_stride(n.module) for n in networks if hasattr(n.module, "stem") and n.architecture.glob_avg]
-    assert 0.2 < np.mean(np.array(strides) == 2) < 0.8
-    share = pool.draw(0, 24, limits, share=slice(1, None, 2))
+def test_small_wider_networks_have_larger_maps() -> None:
+    """The conditions of GHN-3's public loader; each of them decides for some network."""
+    networks = sample_networks("train", 0, 20_000)
+    table, params = networks.table, networks.num_params_32
+    found = small_strides(table, params, np.random.default_rng(0))
+    possible, reasons = [], set()
+    for i in range(len(table)):
+        architecture = table[i]
+        ops = {op for op, _ in architecture.genotype.normal + architecture.genotype.reduce}
+        against = {
+            "params": params[i] > 0.2e6,
+            "cells": architecture.n_cells > 8,
+            "kernels": bool(ops & {"conv_5x5", "conv_7x7"}),
+            "head": not architecture.glob_avg,
+            "pool": not architecture.stem_pool,
+            "stem": architecture.stem_type == 1,
+            "vit": architecture.is_vit,
+        }
+        why = [reason for reason, holds in against.items() if holds]
+        possible.append(not why)
+        reasons |= set(why) if len(why) == 1 else set()
+    assert not found[~np.array(possible)].any()
+    assert 0.35 < found[np.array(possible)].mean() < 0.65
+    assert reasons >= {"params", "cells", "kernels", "head", "pool", "vit"}
+
+
+def test_meta_batches_have_small_strides() -> None:
+    pool = ArchitecturePool(None, 2000, 224, 10, seed=0, wider=True)
+    assert (pool.params == ArchitecturePool(None, 2000, 32, 10, seed=0).params).all()
+    limits = Limits(n_cells=(8, 8), params=(2e5, 2e5), meta_batch_nodes=20_000)
+    networks = pool.draw(0, 100, limits)
+    strides = [first_stride(n.module) for n in networks if hasattr(n.module, "stem")]
+    assert set(strides) == {2, 4}
+    share = pool.draw(0, 100, limits, share=slice(1, None, 2))
     assert [str(network.module) for network in share] == [str(network.module) for network in networks[1::2]]

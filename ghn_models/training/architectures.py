@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, fields, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from deepnets.network_file import NetworkFile
 from deepnets.sampling import sample_networks
 from deepnets.table import NO_EDGE, ArchitectureTable
 from deepnets.uninitialized import without_storage
-from deepnets.widths import training_widths
+from deepnets.widths import small_strides, training_widths
 
 Ints = NDArray[np.int64]
 
@@ -69,7 +70,7 @@ class ArchitecturePool:
         image_size: 32 or 224.
         num_classes: outputs of the classifiers.
         seed: of the meta-batches.
-        wider: networks have the widths of GHN-3 on ImageNet, and every second one larger maps, see `double_maps`.
+        wider: networks have the widths of GHN-3 on ImageNet, and some small ones larger maps, see `small_strides`.
         quiet: no progress bar while networks are drawn on the fly.
 
     Raises:
@@ -137,10 +138,9 @@ class ArchitecturePool:
             replace(table[i], channels=int(channels[i]), fc_dim=int(fc_dim[i])) for i in range(meta_batch_size)[share]
         ]
         networks = [training_network(architecture, self.image_size, self.num_classes) for architecture in drawn]
-        if self.wider:
-            for network, larger in zip(networks, (rng.random(meta_batch_size) < 0.5)[share], strict=True):
-                if larger:
-                    double_maps(network.module)
+        if self.wider and self.image_size == 224:
+            for network in compress(networks, small_strides(table, self.params[rows], rng)[share]):
+                double_maps(network.module)
         return networks
 
     def _allowed(self, limits: Limits, progress: float) -> Ints:
@@ -194,14 +194,7 @@ def without_running_statistics(module: nn.Module) -> None:
 
 
 def double_maps(network: Network) -> None:
-    """Stride 2 instead of 4 in the first convolution of a network for 224x224 images, if that is a simple stem's.
-
-    That GHN-3 has first strides of 2 or 4 is known, for which networks is not. Here heads that flatten the last map
-    keep its size.
-    """
-    architecture = network.architecture
-    simple = architecture.stem_type == 0 and not architecture.is_vit
-    if network.image_size == 224 and simple and architecture.glob_avg:
-        first = network.stem[0]
-        assert isinstance(first, nn.Conv2d)
-        first.stride = (2, 2)
+    """Stride 2 instead of 4 in the first convolution of a network for 224x224 images with a simple stem."""
+    first = network.stem[0]
+    assert isinstance(first, nn.Conv2d)
+    first.stride = (2, 2)

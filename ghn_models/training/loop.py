@@ -321,9 +321,10 @@ def _tensorboard(folder: Path) -> Any:
 
 def schedule(recipe: Recipe, step: int) -> float:
     """Share of the learning rate at a step."""
-    if step < recipe.warmup:
-        return (step + 1) / recipe.warmup
-    progress = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    warmup = round(recipe.warmup * recipe.steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, recipe.steps - warmup)
     if recipe.schedule == "cosine":
         return 0.5 * (1 + cos(pi * progress))
     return 0.1 ** ((progress >= 2 / 3) + (progress >= 5 / 6))

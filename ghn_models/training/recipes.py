@@ -17,14 +17,14 @@ class Recipe:
         batch_size: images for each network.
         optimizer: adam (weight decay as L2 penalty) or adamw.
         lr, weight_decay, clip: of the optimizer; the gradient norm is clipped.
-        warmup: steps of linear warm-up.
+        warmup: share of the steps in which the learning rate grows linearly.
         schedule: cosine decays to 0, step by 10 after 2/3 and 5/6 of the run.
         weight_scale: size of the first predicted weights relative to He's initialisation, see `calibrate`; None leaves
             them as they are.
         objective: what is minimized.
         limits: sizes of training networks.
         num_architectures: networks of the train split.
-        wider: they are wider, and half of them have larger maps, see `ArchitecturePool`.
+        wider: they are wider, and some have larger maps, see `ArchitecturePool`.
         small_images: share of networks that see images of half the size, at the begin and the end of the run; all that
             others see is a fraction of the batch, so that they take as long. Attention and heads without pooling always
             see whole images.
@@ -41,7 +41,7 @@ class Recipe:
     lr: float
     weight_decay: float
     clip: float
-    warmup: int = 0
+    warmup: float = 0.0
     schedule: Literal["cosine", "step"] = "cosine"
     weight_scale: float | None = None
     objective: Objective = field(default_factory=Objective)
@@ -54,7 +54,7 @@ class Recipe:
     validate_every: int = 1000
 
 
-# GHN-3 paper, section 5, with the batch size for CIFAR-10.
+# GHN-3 paper, section 5, with the batch size for CIFAR-10; 5 epochs of warm-up are those of its public trainer.
 _GHN3 = Recipe(
     steps=210_900,
     meta_batch_size=8,
@@ -63,7 +63,7 @@ _GHN3 = Recipe(
     lr=4e-4,
     weight_decay=1e-2,
     clip=5.0,
-    warmup=1000,
+    warmup=5 / 300,
     objective=Objective(gamma=3e-5),
 )
 RECIPES = {
@@ -81,7 +81,12 @@ RECIPES = {
     "ghn3": _GHN3,
     # 75 epochs of 1,231,167 images.
     "ghn3_imagenet": replace(
-        _GHN3, steps=721_350, batch_size=128, wider=True, objective=replace(_GHN3.objective, label_smoothing=0.1)
+        _GHN3,
+        steps=721_350,
+        batch_size=128,
+        warmup=5 / 75,
+        wider=True,
+        objective=replace(_GHN3.objective, label_smoothing=0.1),
     ),
     # Small networks on small images first, which larger ones profit from.
     "laptop": Recipe(
@@ -92,7 +97,7 @@ RECIPES = {
         lr=1e-3,
         weight_decay=1e-2,
         clip=1.0,
-        warmup=100,
+        warmup=100 / 8_000,
         weight_scale=0.5,
         objective=Objective(network_clip=10.0),
         limits=Limits((6, 16), (110, 300), (0.7e6, 2e6), (32, 96)),
