@@ -15,8 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepnets.convolution import DepthwiseConv2d
 from deepnets.layers import ATTENTION_HEADS, MultiHeadSelfAttention
 
+_CONVOLUTIONS = (nn.Conv2d, DepthwiseConv2d)
 _PERIODS = (32, 64, 128, 256, 384)  # channels that the decoders of the published variants have
 _CHANNELWISE = ("relu", "gelu", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")
 
@@ -26,7 +28,7 @@ def repeated_channels_once(network: nn.Module) -> Iterator[nn.Module]:
     """Within it a network of DeepNets-1M computes equal channels once; its parameters must not change meanwhile."""
     layers: list[_Convolution | _Linear | _Attention] = []
     for module in network.modules():
-        if type(module) is nn.Conv2d and module.padding_mode == "zeros":
+        if isinstance(module, nn.Conv2d) and type(module) in _CONVOLUTIONS and module.padding_mode == "zeros":
             layers.append(_Convolution(module))
         elif type(module) is nn.Linear:
             layers.append(_Linear(module))

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deepnets.concatenation import concatenate
+from deepnets.convolution import DepthwiseConv2d
+
 ATTENTION_HEADS = 8
 
 
@@ -30,7 +33,8 @@ def conv(
     """A convolution without bias, padded so that only the stride changes the size of the map."""
     height, side = (kernel, kernel) if isinstance(kernel, int) else kernel
     padding = (dilation * (height - 1) // 2, dilation * (side - 1) // 2)
-    return nn.Conv2d(width_in, width, kernel, stride, padding, dilation, groups, bias=False)
+    kind = DepthwiseConv2d if groups == width_in == width else nn.Conv2d
+    return kind(width_in, width, kernel, stride, padding, dilation, groups, bias=False)
 
 
 class _Chain(nn.Module):
@@ -104,7 +108,7 @@ class FactorizedReduce(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(x)
         halves = [self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])]  # 2 x (B, width / 2, H / 2, W / 2)
-        return self.bn(torch.cat(halves, dim=1))
+        return self.bn(concatenate(halves))
 
 
 class StridedSlice(nn.Module):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from deepnets.architecture import Architecture
+from deepnets.concatenation import concatenate
 from deepnets.genotype import Edge
 from deepnets.layers import (
     AuxiliaryHead,
@@ -194,7 +195,7 @@ class Cell(nn.Module):
         if not present or len(listed) == 1:
             return listed[0]
         # The next layer is made for all listed states, present or not.
-        return torch.cat([torch.zeros_like(present[0]) if x is None else x for x in listed], dim=1)
+        return concatenate([torch.zeros_like(present[0]) if x is None else x for x in listed])
 
 
 def _preprocess(plan: CellPlan, state: int, norm: str | None) -> nn.Module:

@@ -1,14 +1,15 @@
-"""Convolutions of initialisers have the derivatives of PyTorch's, of all orders that these need."""
+"""Convolutions have the derivatives of PyTorch's, of all orders that initialisers need."""
 
 from collections.abc import Callable
 
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from benchmarks.initializers.convolution import convolve, is_plain
+from deepnets.convolution import DepthwiseConv2d, convolve, is_plain
 
 
 @st.composite
@@ -31,6 +32,17 @@ def layers(draw: st.DrawFn) -> tuple[nn.Conv2d, Tensor]:
     return layer.double(), x.double().requires_grad_()
 
 
+@st.composite
+def depthwise_layers(draw: st.DrawFn) -> tuple[nn.Conv2d, Tensor]:
+    """A convolution as in separable ones, and what it reads."""
+    kernel = draw(st.tuples(st.sampled_from((1, 3, 5)), st.sampled_from((1, 3, 5))))
+    stride, dilation = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    padding = [dilation * (k // 2) for k in kernel]
+    layer = nn.Conv2d(3, 3, kernel, stride, padding, dilation, groups=3, bias=False)
+    x = torch.randn(2, 3, draw(st.integers(3, 8)), draw(st.integers(3, 8)))
+    return layer.double(), x.double().contiguous(memory_format=torch.channels_last).requires_grad_()
+
+
 def derivatives(layer: nn.Conv2d, x: Tensor, forward: Callable[[Tensor], Tensor]) -> list[Tensor]:
     """The value of something that is linear in nothing, and its first three derivatives."""
     inputs = [x, *layer.parameters()]
@@ -41,8 +53,8 @@ def derivatives(layer: nn.Conv2d, x: Tensor, forward: Callable[[Tensor], Tensor]
     return found
 
 
-@given(layers())
-@settings(max_examples=60, deadline=None)
+@given(st.one_of(layers(), depthwise_layers()))
+@settings(max_examples=100, deadline=None)
 def test_derivatives_are_those_of_pytorch(case: tuple[nn.Conv2d, Tensor]) -> None:
     layer, x = case
     assert is_plain(layer)
@@ -53,6 +65,36 @@ def test_derivatives_are_those_of_pytorch(case: tuple[nn.Conv2d, Tensor]) -> Non
         lambda x: F.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups),
     )
     torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 1, 2), (5, 1, 1), (5, 1, 2), (5, 2, 1), (3, 2, 2)])
+def test_depthwise_layers_learn_as_those_of_pytorch(kernel: int, stride: int, dilation: int) -> None:
+    options = {"stride": stride, "padding": dilation * (kernel // 2), "dilation": dilation, "groups": 32, "bias": False}
+    ours, theirs = DepthwiseConv2d(32, 32, kernel, **options), nn.Conv2d(32, 32, kernel, **options)
+    theirs.load_state_dict(ours.state_dict())
+    maps = torch.randn(3, 32, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
+    found = []
+    for layer in (ours, theirs):
+        y = layer(maps)
+        assert y.is_contiguous(memory_format=torch.channels_last)
+        found.append((y, *torch.autograd.grad(y.sin().sum(), (maps, layer.weight))))
+        assert found[-1][1].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
+
+
+def test_depthwise_layers_work_with_other_ways_to_differentiate() -> None:
+    layer = DepthwiseConv2d(4, 4, 3, padding=2, dilation=2, groups=4, bias=False)
+    maps = torch.randn(3, 4, 6, 6).contiguous(memory_format=torch.channels_last)
+
+    def value(weight: Tensor, x: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, {"weight": weight}, (x[None],)).sin().sum()
+
+    each = torch.func.vmap(torch.func.grad(value), (None, 0))(layer.weight.detach(), maps)  # (B, C, 1, k, k)
+    (together,) = torch.autograd.grad(layer(maps).sin().sum(), layer.weight)
+    torch.testing.assert_close(each.sum(0), together)
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(maps).sum().backward()
+    assert layer.weight.grad is not None
 
 
 def test_other_padding_is_left_to_pytorch() -> None:

@@ -1,0 +1,8 @@
+"""Whether PyTorch records what gradients need."""
+
+import torch
+
+
+def recorded() -> bool:
+    """Whether operations are recorded for gradients by usual means, not by `torch.func`."""
+    return torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
