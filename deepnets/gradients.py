@@ -4,5 +4,6 @@ import torch
 
 
 def recorded() -> bool:
-    """Whether operations are recorded for gradients by usual means, not by `torch.func`."""
-    return torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
+    """Whether operations are recorded for gradients by usual means, not by `torch.func`, and for nothing else."""
+    elsewhere = torch._C._are_functorch_transforms_active() or torch.jit.is_tracing()
+    return torch.is_grad_enabled() and not elsewhere

@@ -353,3 +353,14 @@ def test_gradients_of_single_images() -> None:
     for name, gradient in each.items():
         found = parameters[name].grad
         torch.testing.assert_close(gradient.sum(0), torch.zeros_like(gradient[0]) if found is None else found)
+
+
+@pytest.mark.parametrize("norm", ["bn", None])
+def test_networks_can_be_exported(norm: str | None) -> None:
+    cell = (("sep_conv_3x3", 0), ("dil_conv_5x5", 1), ("skip_connect", 0), ("conv_1x1", 2))
+    network = architecture_of(*cell, concat=(2, 3), norm=norm, glob_avg=True).build(num_classes=10, image_size=32)
+    network.eval().to(memory_format=torch.channels_last)
+    images = torch.randn(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    expected = network(images)
+    torch.testing.assert_close(torch.jit.trace(network, images)(images), expected)
+    torch.testing.assert_close(torch.export.export(network, (images,)).module()(images), expected)
