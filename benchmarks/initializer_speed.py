@@ -44,10 +44,12 @@ def measured(share: float, case: tuple[str, int]) -> tuple[float, float]:
 def main() -> None:
     """Print a line for each initialiser and network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--share", type=float, default=0.25, help="of the usual batch of 64 or 128 images")
+    parser.add_argument(
+        "--share", type=float, default=0.25, help="of the usual batch of 128 images (GradInit) or 16 (MetaInit)"
+    )
     share = parser.parse_args().share
-    if not 1 / 64 <= share <= 1:
-        parser.error(f"--share is {share}; it must be from 1/64 to 1")
+    if not 1 / 16 <= share <= 1:
+        parser.error(f"--share is {share}; it must be from 1/16 to 1")
     cases = [(name, index) for name in INITIALIZERS for index in NETWORKS]
     with memory.reused_in_new_processes(), fresh_processes() as those:
         for (name, index), (seconds, peak) in those.compute(partial(measured, share), cases):

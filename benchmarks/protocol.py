@@ -155,6 +155,23 @@ class Protocol:
         return self.settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in recorded.items()})
 
 
+def require(name: str, value: float | tuple[float, ...], fits: Callable[[float], bool], accepted: str) -> None:
+    """Raise ValueError if a setting does not fit, or one of its several values, or if there is none."""
+    values = value if isinstance(value, tuple) else (value,)
+    if not (values and all(map(fits, values))):
+        raise ValueError(f"{name} is {' '.join(map(str, values)) or 'empty'}; accepted: {accepted}")
+
+
+def positive(value: float) -> bool:
+    """Whether it is above 0 and finite."""
+    return 0 < value < float("inf")
+
+
+def not_negative(value: float) -> bool:
+    """Whether it is 0 or more and finite."""
+    return 0 <= value < float("inf")
+
+
 def count(number: float, noun: str) -> str:
     """0.1 epoch, 1 epoch, 10 epochs."""
     return f"{number:g} {noun}{'s' * (number > 1)}"

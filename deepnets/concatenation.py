@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from deepnets.gradients import recorded
+from deepnets.gradients import recorded, transformed
 
 
 def concatenate(maps: Sequence[Tensor]) -> Tensor:
@@ -23,7 +23,7 @@ def concatenate(maps: Sequence[Tensor]) -> Tensor:
     Returns:
         (B, sum of C_i, H, W).
     """
-    if recorded():
+    if recorded(maps[0]):
         return _Concatenate.apply(*maps)
     return torch.cat(tuple(maps), dim=1)
 
@@ -37,6 +37,8 @@ class _Concatenate(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        if transformed(gradient):
+            return gradient.split(ctx.widths, dim=1)
         return _Split.apply(gradient, ctx.widths, ctx.layout)
 
 

@@ -5,8 +5,8 @@ group; so a depthwise one takes hundreds of small ones. But y = C(x, w) is linea
 gradients X(g, w) and W(x, g): all have the same trilinear form <C(x, w), g> = <x, X(g, w)> = <w, W(x, g)>, and the
 derivatives of each are the two others.
 
-First gradients of depthwise convolutions are faster, too: on CPUs PyTorch has quick code for them only if kernels have
-no dilation and up to 3 columns.
+First gradients of some depthwise convolutions are faster, too: on CPUs PyTorch has quick code for them only if kernels
+have no dilation and up to 3 columns.
 """
 
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from deepnets.gradients import recorded
+from deepnets.gradients import recorded, transformed
 
 
 class _Geometry(NamedTuple):
@@ -29,10 +29,9 @@ class _Geometry(NamedTuple):
 
     def flipped(self, w: Tensor) -> "_Geometry | None":
         """Of the depthwise convolution with flipped kernels that X is, if it is one; it is several times faster."""
-        (height, width), (up, left), (rows, columns) = w.shape[2:], self.padding, self.dilation
-        padding = (rows * (height - 1) - up, columns * (width - 1) - left)
+        padding = tuple(d * (k - 1) - p for d, k, p in zip(self.dilation, w.shape[2:], self.padding, strict=True))
         if self.stride == (1, 1) and self.groups == len(w) and w.shape[1] == 1 and min(padding) >= 0:
-            return self._replace(padding=padding)
+            return self._replace(padding=padding)  # type: ignore[arg-type]
         return None
 
     def keeps_size(self, w: tuple[int, ...]) -> bool:
@@ -44,7 +43,7 @@ class _Geometry(NamedTuple):
 
 def _native(g: Tensor, x: Tensor, w: Tensor, geometry: _Geometry, wanted: tuple[bool, bool, bool]) -> Any:
     stride, padding, dilation, groups = geometry
-    options = (None, stride, padding, dilation, False, (0, 0), groups, wanted)
+    options = ([w.shape[0]], stride, padding, dilation, False, (0, 0), groups, wanted)
     return torch.ops.aten.convolution_backward(g, x, w, *options)
 
 
@@ -61,6 +60,8 @@ class _Forward(Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, w = ctx.saved_tensors
         of_x, of_w, of_b, _ = ctx.needs_input_grad
+        if transformed(g):
+            return (*_native(g, x, w, ctx.geometry, (of_x, of_w, of_b)), None)
         return (
             _of_input(g, w, x.shape, ctx.geometry) if of_x else None,
             _of_weight(x, g, w.shape, ctx.geometry) if of_w else None,
@@ -126,6 +127,11 @@ class _EvenPixels(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        if transformed(gradient):
+            B, C, H, W = gradient.shape
+            pairs = F.pad(gradient.reshape(B, C, H, 1, W, 1), (0, 1, 0, 0, 0, 1))  # (B, C, H, 2, W, 2)
+            whole = pairs.reshape(B, C, 2 * H, 2 * W)
+            return whole if whole.shape == ctx.shape else whole[:, :, : ctx.shape[2], : ctx.shape[3]]
         return _BetweenZeros.apply(gradient, ctx.shape)
 
 
@@ -145,13 +151,14 @@ class _BetweenZeros(Function):
 
 def _weight_gradient(x: Tensor, g: Tensor, shape: tuple[int, ...], geometry: _Geometry) -> Tensor:
     """W(x, g), by depthwise convolutions that are quick on CPUs if there are such."""
-    (width, _, height, columns), even = shape, [side % 2 == 0 for side in x.shape[2:]]
+    channels, _, *kernel = shape
+    even = [side % 2 == 0 for side in x.shape[2:]]
     if x.device.type == "cpu" and geometry.keeps_size(shape):
-        if geometry.dilation == (2, 2) and all(even):  # is none to the even or the odd pixels alone
-            dense = geometry._replace(padding=(height // 2, columns // 2), dilation=(1, 1))
+        if geometry.dilation == (2, 2) and all(even):  # no pixel reads one of another phase
+            dense = geometry._replace(padding=(kernel[0] // 2, kernel[1] // 2), dilation=(1, 1))
             return _weight_gradient(_phases(x, 2, 2), _phases(g, 2, 2), shape, dense)
-        if geometry.dilation == (1, 1) and columns == 5 and even[1]:  # of which even columns see the outer weights
-            part, three = (width, 1, height, 3), geometry._replace(padding=(height // 2, 1))
+        if geometry.dilation == (1, 1) and kernel[1] == 5 and even[1]:  # pixels read those of their phase by three
+            part, three = (channels, 1, kernel[0], 3), geometry._replace(padding=(kernel[0] // 2, 1))
             middle = _weight_gradient(x, g, part, three)
             outer = _weight_gradient(_phases(x, 1, 2), _phases(g, 1, 2), part, three)
             first, centre, last = outer.unbind(3)
@@ -159,19 +166,19 @@ def _weight_gradient(x: Tensor, g: Tensor, shape: tuple[int, ...], geometry: _Ge
     return _native(g, x, x.new_empty(shape), geometry, (False, True, False))[1]
 
 
-def _phases(maps: Tensor, rows: int, columns: int) -> Tensor:
-    """Each phase of the rows and the columns, as maps of its own.
+def _phases(maps: Tensor, vertical: int, horizontal: int) -> Tensor:
+    """Every second row or column, or all of them, as maps of their own.
 
     Args:
         maps: (B, C, H, W).
-        rows, columns: how many phases.
+        vertical, horizontal: numbers of phases.
 
     Returns:
-        (rows * columns * B, C, H / rows, W / columns).
+        (vertical * horizontal * B, C, H / vertical, W / horizontal).
     """
-    batch, width, H, W = maps.shape
-    pixels = maps.permute(0, 2, 3, 1).reshape(batch, H // rows, rows, W // columns, columns, width)
-    return pixels.permute(2, 4, 0, 1, 3, 5).reshape(-1, H // rows, W // columns, width).permute(0, 3, 1, 2)
+    B, C, H, W = maps.shape
+    pixels = maps.permute(0, 2, 3, 1).reshape(B, H // vertical, vertical, W // horizontal, horizontal, C)
+    return pixels.permute(2, 4, 0, 1, 3, 5).reshape(-1, H // vertical, W // horizontal, C).permute(0, 3, 1, 2)
 
 
 def _forward(x: Tensor, w: Tensor, b: Tensor | None, geometry: _Geometry) -> Tensor:
@@ -217,10 +224,14 @@ def is_plain(layer: nn.Conv2d) -> bool:
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution which learns faster than PyTorch's on CPUs, if maps have their channels last."""
+    """A depthwise convolution with quicker gradients on CPUs, where maps have their channels last.
+
+    Only for those to which `convolve` makes a difference: dilated ones, and wider ones than PyTorch has quick code for.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        here = x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last)
-        if here and recorded() and not torch.is_autocast_enabled("cpu"):
-            return convolve(self, x)
-        return super().forward(x)
+        return convolve(self, x) if self._is_quicker(x) else super().forward(x)
+
+    def _is_quicker(self, x: Tensor) -> bool:
+        usual = recorded(x) and is_plain(self) and not torch.is_autocast_enabled("cpu")
+        return usual and x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last)

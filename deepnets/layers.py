@@ -33,7 +33,8 @@ def conv(
     """A convolution without bias, padded so that only the stride changes the size of the map."""
     height, side = (kernel, kernel) if isinstance(kernel, int) else kernel
     padding = (dilation * (height - 1) // 2, dilation * (side - 1) // 2)
-    kind = DepthwiseConv2d if groups == width_in == width else nn.Conv2d
+    slow = dilation > 1 or (side > 3 and stride == 1)  # in PyTorch, on CPUs
+    kind = DepthwiseConv2d if groups == width_in == width and slow else nn.Conv2d
     return kind(width_in, width, kernel, stride, padding, dilation, groups, bias=False)
 
 

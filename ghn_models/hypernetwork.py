@@ -132,8 +132,13 @@ class GHN(nn.Module):
         Returns:
             For each graph the predicted values by parameter name. Not predicted are parameters without a node, and a
             classifier with other than `num_classes` outputs.
+
+        Raises:
+            ValueError: there are not as many networks as graphs.
         """
         batch = self.batch(graphs)
+        if networks is not None and len(networks) != len(batch.graphs):
+            raise ValueError(f"there are {len(networks)} networks and {len(batch.graphs)} graphs; accepted: as many")
         parameters = [dict(network.named_parameters()) for network in networks or ()]
         result: list[dict[str, Tensor]] = [{} for _ in batch.graphs]
         for decoded in self._decode(batch):

@@ -54,7 +54,7 @@ def derivatives(layer: nn.Conv2d, x: Tensor, forward: Callable[[Tensor], Tensor]
 
 
 @given(st.one_of(layers(), depthwise_layers()))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_derivatives_are_those_of_pytorch(case: tuple[nn.Conv2d, Tensor]) -> None:
     layer, x = case
     assert is_plain(layer)
@@ -80,21 +80,6 @@ def test_depthwise_layers_learn_as_those_of_pytorch(kernel: int, stride: int, di
         found.append((y, *torch.autograd.grad(y.sin().sum(), (maps, layer.weight))))
         assert found[-1][1].is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
-
-
-def test_depthwise_layers_work_with_other_ways_to_differentiate() -> None:
-    layer = DepthwiseConv2d(4, 4, 3, padding=2, dilation=2, groups=4, bias=False)
-    maps = torch.randn(3, 4, 6, 6).contiguous(memory_format=torch.channels_last)
-
-    def value(weight: Tensor, x: Tensor) -> Tensor:
-        return torch.func.functional_call(layer, {"weight": weight}, (x[None],)).sin().sum()
-
-    each = torch.func.vmap(torch.func.grad(value), (None, 0))(layer.weight.detach(), maps)  # (B, C, 1, k, k)
-    (together,) = torch.autograd.grad(layer(maps).sin().sum(), layer.weight)
-    torch.testing.assert_close(each.sum(0), together)
-    with torch.autocast("cpu", torch.bfloat16):
-        layer(maps).sum().backward()
-    assert layer.weight.grad is not None
 
 
 def test_other_padding_is_left_to_pytorch() -> None:

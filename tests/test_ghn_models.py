@@ -362,3 +362,10 @@ def test_layers_that_a_network_does_not_have() -> None:
     for first in (2, -1):
         with pytest.raises(ValueError, match=f"the first layer is {first}; the network has 2 before its classifier"):
             ghn_models.orthogonalize(model, first_layer=first)
+
+
+def test_each_graph_has_a_network() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    graph = trace(network)
+    with pytest.raises(ValueError, match="there are 2 networks and 1 graphs; accepted: as many"):
+        ghn_models.create("mlp", num_classes=10).predict([graph], [network, network])

@@ -334,33 +334,3 @@ def test_cells_that_nothing_reads_are_skipped() -> None:
     assert torch.equal(network(images), everything)
     for number, cell in enumerate(network.cells):
         assert (number in read) == any(p.grad is not None for p in cell.parameters())
-
-
-def test_gradients_of_single_images() -> None:
-    """`torch.func` differentiates networks, whose depthwise layers and concatenations have derivatives of their own."""
-    cell = (("sep_conv_3x3", 0), ("dil_conv_5x5", 1), ("skip_connect", 0), ("conv_1x1", 2))
-    network = architecture_of(*cell, concat=(2, 3), norm=None, glob_avg=True).build(num_classes=10, image_size=32)
-    parameters = dict(network.named_parameters())
-    images = torch.randn(2, 3, 32, 32)
-
-    def value(parameters: dict[str, Tensor], image: Tensor) -> Tensor:
-        return torch.func.functional_call(network, parameters, (image[None],)).square().sum()
-
-    detached = {name: p.detach() for name, p in parameters.items()}
-    each = torch.func.vmap(torch.func.grad(value), (None, 0))(detached, images)
-    network.to(memory_format=torch.channels_last)
-    value(parameters, images[0]).add(value(parameters, images[1])).backward()
-    for name, gradient in each.items():
-        found = parameters[name].grad
-        torch.testing.assert_close(gradient.sum(0), torch.zeros_like(gradient[0]) if found is None else found)
-
-
-@pytest.mark.parametrize("norm", ["bn", None])
-def test_networks_can_be_exported(norm: str | None) -> None:
-    cell = (("sep_conv_3x3", 0), ("dil_conv_5x5", 1), ("skip_connect", 0), ("conv_1x1", 2))
-    network = architecture_of(*cell, concat=(2, 3), norm=norm, glob_avg=True).build(num_classes=10, image_size=32)
-    network.eval().to(memory_format=torch.channels_last)
-    images = torch.randn(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-    expected = network(images)
-    torch.testing.assert_close(torch.jit.trace(network, images)(images), expected)
-    torch.testing.assert_close(torch.export.export(network, (images,)).module()(images), expected)

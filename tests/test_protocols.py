@@ -169,10 +169,10 @@ def test_labels_for_choosing_are_not_trained_on(digits: ImageTask, monkeypatch: 
 
 def test_settings_are_checked() -> None:
     for wrong in ({"epochs": 0}, {"lrs": ()}, {"lrs": (0.1, -1)}, {"beta": -1}, {"epochs": float("nan")}):
-        with pytest.raises(ValueError, match="must be"):
+        with pytest.raises(ValueError, match=rf"^finetune.{next(iter(wrong))} is .+; accepted: "):
             finetune.Settings(**wrong)
     for wrong in ({"labels_per_class": 1}, {"epochs": 0}, {"lrs": ()}, {"weight_decays": (-1,)}):
-        with pytest.raises(ValueError, match="must be"):
+        with pytest.raises(ValueError, match=rf"^transfer.{next(iter(wrong))} is .+; accepted: "):
             transfer.Settings(**wrong)
 
 

@@ -252,7 +252,7 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
         ("--model randinit --dataset cifar10", "the images of cifar10 need the folder that they are in (--data-dir)"),
         ("--model randinit --device cuda:9", "there is no device 'cuda:9' (there is no CUDA GPU); accepted: cpu"),
         ("--model randinit --num 1 --scheduler tcp://127.0.0.1:1", "no Dask scheduler answers"),
-        ("--model randinit --protocol finetune --finetune.epochs 0", "epochs and learning rates must be above 0"),
+        ("--model randinit --protocol finetune --finetune.epochs 0", "finetune.epochs is 0.0; accepted: above 0"),
         ("--model GHN --dataset fashion_mnist --data-dir x", "x is no folder"),
         ("--model randinit --orth-layer 5", "--orth-layer is for GHNs that are made orthogonal, as ghn3_t_orth, not"),
         ("--model randinit --finetune.epochs 5", "options --finetune., which are for --protocol finetune, not no_fin"),

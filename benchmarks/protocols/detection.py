@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmarks.average_precision import average_precision
 from benchmarks.backbones import Backbone
 from benchmarks.pedestrians import PENN_FUDAN, PedestrianTask, Scene, load_pedestrians
-from benchmarks.protocol import Case, Protocol, Result, count, described
+from benchmarks.protocol import Case, Protocol, Result, count, described, positive, require
 from benchmarks.sgd import optimizer, seed_device, set_lr
 
 _WEIGHT_DECAY = 5e-4
@@ -40,8 +40,9 @@ class Settings:
     image_side: int = 800
 
     def __post_init__(self) -> None:
-        if not (self.epochs >= 1 and 0 < self.lr < float("inf") and self.image_side >= 32):
-            raise ValueError("epochs must be 1 or more, the learning rate above 0, image_side 32 or more")
+        require("detection.epochs", self.epochs, lambda n: n >= 1, "1 or more")
+        require("detection.lr", self.lr, positive, "above 0")
+        require("detection.image_side", self.image_side, lambda side: side >= 32, "32 or more")
 
 
 def evaluate(case: Case[PedestrianTask], settings: Settings) -> Result:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.ensemble import members
 from benchmarks.evaluation import accuracies
-from benchmarks.protocol import Case, Protocol, Result, count, described
+from benchmarks.protocol import Case, Protocol, Result, count, described, not_negative, positive, require
 from benchmarks.sgd import fine_tune
 
 _WEIGHT_DECAY = 3e-5
@@ -27,9 +27,9 @@ class Settings:
     beta: float = 1e-5
 
     def __post_init__(self) -> None:
-        finite = all(0 < value < float("inf") for value in (self.epochs, *self.lrs))
-        if not (finite and self.lrs and 0 <= self.beta < float("inf")):
-            raise ValueError("epochs and learning rates must be above 0, beta 0 or more")
+        require("finetune.epochs", self.epochs, positive, "above 0")
+        require("finetune.lrs", self.lrs, positive, "one or more learning rates above 0")
+        require("finetune.beta", self.beta, not_negative, "0 or more")
 
 
 def evaluate(case: Case, settings: Settings) -> Result:

@@ -12,10 +12,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from benchmarks.ensemble import members
 from benchmarks.evaluation import accuracies
 from benchmarks.initializers.base import recordable
 from benchmarks.networks import GENERATOR, Subject, subjects
-from benchmarks.protocol import Case, Protocol, Result, count, described
+from benchmarks.protocol import Case, Protocol, Result, count, described, positive, require
 from benchmarks.published import load
 from benchmarks.scorers import column_of
 from benchmarks.sgd import fine_tune
@@ -44,8 +45,8 @@ class Settings:
     lr: float = 0.04
 
     def __post_init__(self) -> None:
-        if not (0 < self.epochs < float("inf") and 0 < self.lr < float("inf")):
-            raise ValueError("epochs and lr must be above 0")
+        require("nas.epochs", self.epochs, positive, "above 0")
+        require("nas.lr", self.lr, positive, "above 0")
 
 
 def evaluate(case: Case, settings: Settings) -> Result:
@@ -69,8 +70,8 @@ def _trained(case: Case, settings: Settings) -> float:
         torch.default_generator.manual_seed(case.seed)
         model, _ = case.subject.build(case.task.train.size, case.task.num_classes)
     model = model.to(next(case.model.parameters()).device)
-    options = (settings.lr, _WEIGHT_DECAY, case.seed, case.task.flip)
-    finite = fine_tune(model, case.task.train, settings.epochs, min(_BATCH, case.batch_size), *options, decay=True)
+    options = (min(_BATCH, case.batch_size), settings.lr, _WEIGHT_DECAY, case.seed, case.task.flip)
+    finite = all(fine_tune(member, case.task.train, settings.epochs, *options, decay=True) for member in members(model))
     return accuracies(model, case.task.test.batches(case.evaluation_batch))[0] if finite else 0.0
 
 

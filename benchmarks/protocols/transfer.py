@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmarks.ensemble import members
 from benchmarks.evaluation import accuracies
-from benchmarks.protocol import Case, Protocol, Result, described
+from benchmarks.protocol import Case, Protocol, Result, described, not_negative, positive, require
 from benchmarks.sgd import fine_tune, seed_device
 from ghn_models.images import ImagePart
 
@@ -35,11 +35,13 @@ class Settings:
     beta: float = 1e-5
 
     def __post_init__(self) -> None:
-        if not (self.labels_per_class >= _HELD_OUT and self.epochs >= 1 and 0 <= self.beta < float("inf")):
-            raise ValueError(f"labels_per_class must be {_HELD_OUT} or more, epochs 1 or more, beta 0 or more")
-        finite = all(0 < lr < float("inf") for lr in self.lrs) and all(0 <= w < 1 for w in self.weight_decays)
-        if not (finite and self.lrs and self.weight_decays):
-            raise ValueError("learning rates must be above 0 and weight decays from 0 to 1")
+        require("transfer.labels_per_class", self.labels_per_class, lambda n: n >= _HELD_OUT, f"{_HELD_OUT} or more")
+        require("transfer.epochs", self.epochs, lambda n: n >= 1, "1 or more")
+        require("transfer.lrs", self.lrs, positive, "one or more learning rates above 0")
+        require(
+            "transfer.weight_decays", self.weight_decays, lambda w: 0 <= w < 1, "one or more numbers from 0 to below 1"
+        )
+        require("transfer.beta", self.beta, not_negative, "0 or more")
 
 
 def evaluate(case: Case, settings: Settings) -> Result:
