@@ -56,7 +56,7 @@ class RunFolder:
         kind = protocol(self.identity["protocol"]["name"])
         needed = {"ok": {"seconds", *kind.row_columns}, "failed": {"seconds", *ROW_COLUMNS}}
         rows = {}
-        for line in self._rows.read_text().splitlines() if self._rows.exists() else []:
+        for line in self._rows.read_text(errors="replace").splitlines() if self._rows.exists() else []:
             try:
                 row = json.loads(line)
                 if needed[row["status"]] <= row.keys():

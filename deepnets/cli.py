@@ -124,7 +124,7 @@ class Stats:
 
     def run(self) -> int:
         """Print the table, save it and the figure."""
-        from deepnets.column_file import damaged_columns
+        from deepnets.column_file import refuse_damaged
         from deepnets.network_file import NetworkFile
         from deepnets.sampling import SPLITS
         from deepnets.statistics import split_statistics, table_text
@@ -133,14 +133,13 @@ class Stats:
             raise ValueError("no file is given; name one or more files of networks")
         figure, table, data = (self.out / name for name in ("figure_6.png", "table_1.txt", "table_1.json"))
         refuse_existing(self.overwrite, table, data, *([figure] if self.plot else []))
-        self.out.mkdir(parents=True, exist_ok=True)
         for path in self.files:
-            if bad := damaged_columns(path):
-                raise ValueError(f"{path} is damaged: {', '.join(bad)}")
+            refuse_damaged(path)
         files = {file.header.split: file for file in map(NetworkFile, self.files)}
         files = {split: files[split] for split in sorted(files, key=[*SPLITS, *files].index)}
         if len(files) < len(self.files):
             raise ValueError("two files hold the same split; give one file for each split")
+        self.out.mkdir(parents=True, exist_ok=True)
         statistics = [(split, split_statistics(file)) for split, file in files.items()]
         text = table_text(statistics)
         print(text)

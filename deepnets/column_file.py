@@ -243,6 +243,12 @@ def damaged_columns(path: Path) -> list[str]:
     return bad if expected == file.header.content_sha256 else [*bad, "content_sha256"]
 
 
+def refuse_damaged(path: Path) -> None:
+    """Raise FileError if a file cannot be opened or a column does not match its checksum."""
+    if bad := damaged_columns(path):
+        raise FileError(f"{path} is damaged: {', '.join(bad)}")
+
+
 def cuts(rows: int, row_bytes: int) -> Iterator[tuple[int, int]]:
     """Cut rows so that no piece is large."""
     step = max(1, _PIECE_BYTES // row_bytes)

@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 import deepnets
 from deepnets.architecture import Architecture
+from deepnets.column_file import refuse_damaged
 from deepnets.column_writer import new_file
 from deepnets.files import FileError, publish, replace_content
 from deepnets.generate import split_path
@@ -254,7 +255,7 @@ def export_files(sources: Sequence[Path], target: Path) -> None:
 
     Raises:
         FileExistsError: one of the two exists already.
-        FileError: a source cannot be read, or two hold the same split.
+        FileError: a source cannot be read or is damaged, or two hold the same split.
     """
     files = [NetworkFile(source) for source in sources]
     splits = [file.header.split for file in files]
@@ -264,6 +265,8 @@ def export_files(sources: Sequence[Path], target: Path) -> None:
     for path in (target, metadata):
         if path.exists():
             raise FileExistsError(f"{path} exists already; nothing is overwritten unasked")
+    for source in sources:
+        refuse_damaged(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = metadata.with_name(f".{metadata.name}.tmp")
     try:

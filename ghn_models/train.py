@@ -119,7 +119,8 @@ def train(options: Train) -> Path:
 def _root(given: Path | None) -> Path:
     """The folder of the train split: one that the user names must have it."""
     if given is not None and not split_path(given, "train").is_file():
-        raise ValueError(f"there is no {split_path(given, 'train')}; deepnets generate --split train makes it")
+        wanted = split_path(given, "train")
+        raise ValueError(f"there is no {wanted}; deepnets generate --split train --root {given} makes it")
     return given or Path("data")
 
 

@@ -38,6 +38,10 @@ def test_info_and_verify(file: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert code == 1
     assert err == f"{file}: graphs/name does not match its checksum\n"
     assert_refused(run(capsys, "stats", file, "--out", tmp_path / "s"), "is damaged: graphs/name")
+    published = tmp_path / "published" / "eval.hdf5"
+    assert_refused(run(capsys, "export", file, "--out", published), "is damaged: graphs/name")
+    assert not (tmp_path / "s").exists()
+    assert not published.parent.exists()
 
 
 def test_plot(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
