@@ -118,8 +118,7 @@ def train(options: Train) -> Path:
 
 def _root(given: Path | None) -> Path:
     """The folder of the train split: one that the user names must have it."""
-    if given is not None and not split_path(given, "train").is_file():
-        wanted = split_path(given, "train")
+    if given is not None and not (wanted := split_path(given, "train")).is_file():
         raise ValueError(f"there is no {wanted}; deepnets generate --split train --root {given} makes it")
     return given or Path("data")
 

@@ -1,33 +1,22 @@
 """Concatenated maps and their derivatives equal those of `torch.cat`, and gradients are dense."""
 
-from collections.abc import Callable, Sequence
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from deepnets.concatenation import concatenate
+from tests.derivatives import derivatives
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
-
-
-def derivatives(maps: list[Tensor], joined: Callable[[Sequence[Tensor]], Tensor]) -> list[Tensor]:
-    """The concatenation, and three derivatives of something that is linear in nothing."""
-    found = [joined(maps)]
-    for _ in range(3):
-        value = torch.stack([tensor.sin().sum() for tensor in found[-len(maps) :]]).sum()
-        found += torch.autograd.grad(value, maps, create_graph=True)
-    return found
 
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=4), st.sampled_from(LAYOUTS))
 @settings(max_examples=20, deadline=None)
 def test_derivatives_are_those_of_pytorch(widths: list[int], layout: torch.memory_format) -> None:
     maps = [torch.randn(2, C, 3, 4).double().contiguous(memory_format=layout).requires_grad_() for C in widths]
-    ours = derivatives(maps, concatenate)
-    theirs = derivatives(maps, lambda maps: torch.cat(tuple(maps), dim=1))
+    ours = derivatives(maps, lambda: concatenate(maps))
+    theirs = derivatives(maps, lambda: torch.cat(maps, dim=1))
     torch.testing.assert_close(ours, theirs)
 
 

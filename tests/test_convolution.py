@@ -1,7 +1,5 @@
 """Convolutions have the derivatives of PyTorch's, of all orders that initialisers need."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from deepnets.convolution import DepthwiseConv2d, convolve, is_plain
+from tests.derivatives import derivatives
 
 
 @st.composite
@@ -43,27 +42,15 @@ def depthwise_layers(draw: st.DrawFn) -> tuple[nn.Conv2d, Tensor]:
     return layer.double(), x.double().contiguous(memory_format=torch.channels_last).requires_grad_()
 
 
-def derivatives(layer: nn.Conv2d, x: Tensor, forward: Callable[[Tensor], Tensor]) -> list[Tensor]:
-    """The value of something that is linear in nothing, and its first three derivatives."""
-    inputs = [x, *layer.parameters()]
-    found = [forward(x)]
-    for _ in range(3):
-        value = torch.stack([tensor.sin().sum() for tensor in found[-len(inputs) :]]).sum()
-        found += torch.autograd.grad(value, inputs, create_graph=True)
-    return found
-
-
 @given(st.one_of(layers(), depthwise_layers()))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_derivatives_are_those_of_pytorch(case: tuple[nn.Conv2d, Tensor]) -> None:
     layer, x = case
     assert is_plain(layer)
-    ours = derivatives(layer, x, lambda x: convolve(layer, x))
-    theirs = derivatives(
-        layer,
-        x,
-        lambda x: F.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups),
-    )
+    inputs = [x, *layer.parameters()]
+    options = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    ours = derivatives(inputs, lambda: convolve(layer, x))
+    theirs = derivatives(inputs, lambda: F.conv2d(x, layer.weight, layer.bias, *options))
     torch.testing.assert_close(ours, theirs)
 
 

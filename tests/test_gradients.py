@@ -22,8 +22,7 @@ def network(seed: int = 0) -> nn.Module:
 
 
 def gradients(model: nn.Module, images: Tensor) -> list[Tensor]:
-    used = torch.autograd.grad(model(images).sin().sum(), list(model.parameters()), materialize_grads=True)
-    return list(used)
+    return list(torch.autograd.grad(model(images).sin().sum(), list(model.parameters()), materialize_grads=True))
 
 
 def of_single_images(model: nn.Module, images: Tensor) -> list[Tensor]:
