@@ -181,11 +181,19 @@ class Plot:
             raise ValueError(f"{self.file} is damaged; deepnets verify says where") from None
         out = Path(f"{file.header.split}_{index}.png") if self.out is None else self.out
         refuse_existing(self.overwrite, out)
+        _check_folders(out)
         from deepnets.plotting import plot_graph
 
         plot_graph(graph, out, title=f"{file.models[index]}: {len(graph)} nodes")
         print(f"{out}: network {index} of {self.file}, {len(graph)} nodes, {graph.edge_index.shape[1]} edges")
         return 0
+
+
+def _check_folders(*paths: Path) -> None:
+    """Raise FileNotFoundError if a file is to be written where there is no folder."""
+    for path in paths:
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}")
 
 
 @dataclass(frozen=True)
@@ -217,9 +225,7 @@ class Trace:
         refuse_existing(self.overwrite, *results)
         if len({path.absolute() for path in results}) < len(results):
             raise ValueError("plot, json and hdf5 name the same file; each needs a name of its own")
-        for path in results:
-            if not path.parent.is_dir():
-                raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}")
+        _check_folders(*results)
         if self.plot is not None:
             check_suffix(self.plot)
         size = self.input_size[0] if len(self.input_size) == 1 else self.input_size or None

@@ -23,21 +23,14 @@ def claimed(folder: Path, identity: dict[str, Any], noun: str) -> Iterator[None]
     Raises:
         FileError: it cannot be made, another process works on it, or it has something else.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise FileError(f"{folder} is no folder; choose another --out") from None
-    found = {path.name for path in folder.iterdir()}
-    foreign = found - {_LOCK, f"{_IDENTITY}.partial"}  # which a kill at the begin leaves
-    if foreign and _IDENTITY not in found:
-        raise FileError(f"{folder} has files that are of no {noun}, such as {min(foreign)}; choose another --out")
+    refuse_other(folder, identity, noun)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         with exclusive(folder / _LOCK):
-            path, wanted = folder / _IDENTITY, json.loads(json.dumps(identity))
-            if path.exists():
-                check_identity(path, wanted, noun)
-            else:
-                replace_content(path, json.dumps(wanted, indent=1) + "\n")
+            path = folder / _IDENTITY
+            refuse_other(folder, identity, noun)  # what another process may have begun meanwhile
+            if not path.exists():
+                replace_content(path, json.dumps(identity, indent=1) + "\n")
             try:
                 yield
             except BaseException:
@@ -46,6 +39,26 @@ def claimed(folder: Path, identity: dict[str, Any], noun: str) -> Iterator[None]
                 raise
     except Locked:
         raise FileError(f"another process works on {folder}; wait for it or choose another --out") from None
+
+
+def refuse_other(folder: Path, identity: dict[str, Any], noun: str) -> None:
+    """Raise FileError if what is called so cannot become the folder of these results: it is none, or has others.
+
+    Args:
+        folder: of the results.
+        identity: what they are, or a part of it.
+        noun: likewise, for people.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise FileError(f"{folder} is no folder; choose another --out")
+    found = {path.name for path in folder.iterdir()}
+    foreign = found - {_LOCK, f"{_IDENTITY}.partial"}  # which a kill at the begin leaves
+    if _IDENTITY in found:
+        check_identity(folder / _IDENTITY, json.loads(json.dumps(identity)), noun)
+    elif foreign:
+        raise FileError(f"{folder} has files that are of no {noun}, such as {min(foreign)}; choose another --out")
 
 
 def check_identity(path: Path, wanted: dict[str, Any], noun: str) -> dict[str, Any]:

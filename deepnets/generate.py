@@ -64,7 +64,7 @@ def generate(
         given = {"num": num, "seed": seed or None, "compress": compress or None, "workers": workers}
         for name, value in {**given, "scheduler": scheduler}.items():
             if value is not None:
-                raise ValueError(f"{name} is {value}, but the split {split} always has the same networks")
+                raise ValueError(f"{name} is {value}, but the split {split} is traced in one go and takes no {name}")
         return _trace_split(path, split, image_size, overwrite)
     num = split_rules(split).size if num is None else num
     _check_range("num", num, 1, MAX_NETWORKS)

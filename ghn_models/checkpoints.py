@@ -57,7 +57,9 @@ def find(name: str, models: list[str]) -> Path:
         if name in models:
             raise CheckpointError(f"there are no weights of {name}; ghn_models.create({name!r}) makes an untrained one")
         if os.sep in name or Path(name).exists():
-            raise CheckpointError(f"{name} is no checkpoint: it has no {CONFIG}")
+            best = Path(name) / "best"
+            advice = f"; did you mean {best}?" if (best / CONFIG).is_file() else ""
+            raise CheckpointError(f"{name} is no checkpoint: it has no {CONFIG}{advice}")
         close = get_close_matches(name, known, n=3) or known
         raise CheckpointError(f"there are no weights {name!r}; accepted: a folder, {', '.join(close)}")
     for folder in (SHIPPED / full, cache() / full):
@@ -65,7 +67,8 @@ def find(name: str, models: list[str]) -> Path:
             return folder
     raise CheckpointError(
         f"{full} is not in {cache()}: convert the published file {PUBLISHED[full].file} from {PUBLISHED[full].source} "
-        f"with `python -m ghn_models.convert {full} --file FILE`, or --hub to download it"
+        f"with `python -m ghn_models.convert {full} --file FILE --trust --sha256 HASH` (--hub instead of --file "
+        "downloads it, --allow-unpinned instead of --sha256 goes without its hash)"
     )
 
 

@@ -53,18 +53,12 @@ def convert(
     Raises:
         CheckpointError: no trust, another hash, a file that is no state dict of tensors, or of another model.
     """
-    published = PUBLISHED[name]
-    if not trust:
-        raise CheckpointError(f"{path} is a pickle, whose content could be harmful; say that you trust it with --trust")
+    pinned = _consented(name, trust, sha256, allow_unpinned)
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist")
+        raise CheckpointError(f"{path} {'is no file' if path.exists() else 'does not exist'}")
+    published = PUBLISHED[name]
     data = path.read_bytes()  # once, so that what is read is what was compared
-    found, pinned = hashlib.sha256(data).hexdigest(), sha256 or published.sha256
-    if pinned is None and not allow_unpinned:
-        raise CheckpointError(
-            f"no hash of {published.file} is known to compare {path} with; give the one you know (--sha256) or "
-            "--allow-unpinned"
-        )
+    found = hashlib.sha256(data).hexdigest()
     if pinned is not None and found != pinned.lower():
         raise CheckpointError(f"{path} has sha256 {found}, not {pinned}")
     settings = config(published.model, *published.task)
@@ -79,6 +73,26 @@ def convert(
     source = {"source": f"{published.source}, {published.file}", "source_sha256": found}
     checkpoints.save_folder(ghn, folder, {"name": name, "dataset": published.dataset, **source})
     return folder
+
+
+def _consented(name: str, trust: bool, sha256: str | None, allow_unpinned: bool) -> str | None:
+    """The hash that a published file must have, if any.
+
+    Raises:
+        CheckpointError: the user does not trust the file, or has no hash of it and did not say to go without.
+    """
+    published = PUBLISHED[name]
+    if not trust:
+        raise CheckpointError(
+            f"{published.file} is a pickle, whose content could be harmful; say that you trust it with --trust"
+        )
+    pinned = sha256 or published.sha256
+    if pinned is None and not allow_unpinned:
+        raise CheckpointError(
+            f"no hash of {published.file} is known to compare it with; give the one you know (--sha256) or "
+            "--allow-unpinned"
+        )
+    return pinned
 
 
 def state_dict(data: bytes, kind: Literal["joblib", "torch"], most: int) -> dict[str, Tensor]:
@@ -258,8 +272,7 @@ def _main(arguments: list[str] | None) -> int:
     folder = args.out or checkpoints.cache() / args.name
     if (folder / checkpoints.CONFIG).exists():
         raise CheckpointError(f"{folder} has a checkpoint; choose another folder with --out")
-    if not args.trust:
-        raise CheckpointError(f"{args.name} is a pickle, which could be harmful; say that you trust it with --trust")
+    _consented(args.name, args.trust, args.sha256, args.allow_unpinned)  # before anything is fetched
     path = download(args.name) if args.hub else args.file
     convert(args.name, path, folder, args.trust, args.sha256, args.allow_unpinned)
     print(f"{args.name} is in {folder}; ghn_models.load({str(args.out or args.name)!r}) reads it from there")

@@ -25,7 +25,7 @@ import tyro
 
 from deepnets import provenance
 from deepnets.exit_codes import exit_code
-from deepnets.folders import claimed
+from deepnets.folders import claimed, refuse_other
 from deepnets.generate import split_path
 from ghn_models import checkpoints
 from ghn_models.device import check_device
@@ -93,6 +93,9 @@ def train(options: Train) -> Path:
     task = load_images(options.dataset, options.data_dir, options.image_size)
     torch.manual_seed(options.seed)
     ghn = create(options.model, task.num_classes, task.image_size).to(device)
+    out = options.out or Path("runs") / f"{options.model}_{options.dataset}_{options.recipe}_{options.seed}"
+    about = _about(options, recipe, task)
+    refuse_other(out, _identity(about), "run")  # before architectures are drawn, which takes a while
     pool = ArchitecturePool(
         root=_root(options.root),
         num=recipe.num_architectures,
@@ -102,8 +105,7 @@ def train(options: Train) -> Path:
         wider=recipe.wider,
         quiet=ranks.rank > 0,
     )
-    out = options.out or Path("runs") / f"{options.model}_{options.dataset}_{options.recipe}_{options.seed}"
-    about = _about(options, recipe, task, pool)
+    about["architectures_sha256"] = pool.sha256()
     with claimed(out, _identity(about), "run") if ranks.rank == 0 else nullcontext():
         if ranks.size > 1:
             dist.barrier()
@@ -151,8 +153,8 @@ def _recipe(options: Train, device: str) -> Recipe:
     return replace(recipe, **given, limits=limits, objective=replace(recipe.objective, amp=amp))
 
 
-def _about(options: Train, recipe: Recipe, task: ImageTask, pool: ArchitecturePool) -> dict[str, Any]:
-    """What a checkpoint says of its training."""
+def _about(options: Train, recipe: Recipe, task: ImageTask) -> dict[str, Any]:
+    """What a checkpoint says of its training, but for its architectures."""
     return {
         "model": options.model,
         "dataset": options.dataset,
@@ -161,7 +163,6 @@ def _about(options: Train, recipe: Recipe, task: ImageTask, pool: ArchitecturePo
         "train_sha256": task.train.sha256(),
         "mean": task.train.mean.tolist(),
         "std": task.train.std.tolist(),
-        "architectures_sha256": pool.sha256(),
         "recipe": options.recipe,
         "settings": asdict(recipe),
         "seed": options.seed,

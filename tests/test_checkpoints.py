@@ -264,6 +264,8 @@ def test_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(hub, "hf_hub_download", fail)
     assert convert.main([name, "--hub", "--trust", "--allow-unpinned", "--out", str(tmp_path / "new")]) == 2
     assert "ghn3tm8.pt cannot be downloaded (OSError); download ghn3tm8.pt from" in capsys.readouterr().err
+    assert convert.main([name, "--hub", "--trust", "--out", str(tmp_path / "new")]) == 2  # which fetches nothing
+    assert "no hash of ghn3tm8.pt is known" in capsys.readouterr().err
 
 
 def test_consent_and_hashes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,6 +281,8 @@ def test_consent_and_hashes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         printed = capsys.readouterr().err
         assert message in printed
         assert printed.count("\n") == 1
+    assert convert.main(["ghn2.cifar10", "--file", str(tmp_path), "--trust", "--allow-unpinned"]) == 2
+    assert f"{tmp_path} is no file" in capsys.readouterr().err
     assert convert.main([*start, "--trust", "--allow-unpinned"]) == 0
     assert convert.main([*start, "--trust", "--allow-unpinned"]) == 2
     assert "choose another folder with --out" in capsys.readouterr().err

@@ -86,6 +86,7 @@ def test_bad_input_is_one_sentence(file: Path, tmp_path: Path, capsys: pytest.Ca
         (("info", tmp_path / "none.hdf5"), "does not exist"),
         (("verify", tmp_path), "is a folder"),
         (("plot", tmp_path / "none.hdf5", "--index", 0), "does not exist"),
+        (("plot", file, "--index", 0, "--out", tmp_path / "no" / "a.png"), "there is no folder"),
     ):
         assert_refused(run(capsys, *arguments), message)
     file.write_bytes(file.read_bytes()[:-100])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deepnets.files import FileError
-from deepnets.folders import claimed
+from deepnets.folders import claimed, refuse_other
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -27,6 +27,16 @@ def test_a_folder_that_was_left_at_the_begin_is_taken(left: tuple[str, ...], tmp
         (tmp_path / "results").touch()
     with claimed(tmp_path, {"seed": 0}, "run"):
         assert (tmp_path / "results").exists()
+
+
+def test_a_part_of_the_identity_tells_early_what_does_not_fit(tmp_path: Path) -> None:
+    with claimed(tmp_path / "run", {"seed": 0, "sizes": (1, 2)}, "run"):
+        pass
+    refuse_other(tmp_path / "run", {"sizes": (1, 2)}, "run")
+    refuse_other(tmp_path / "new", {"seed": 1}, "run")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(FileError, match=r"has a run with sizes \[1, 2\] instead of \[3\]"):
+        refuse_other(tmp_path / "run", {"sizes": (3,)}, "run")
 
 
 @pytest.mark.parametrize("done", [False, True])

@@ -75,12 +75,14 @@ def test_trace_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert_refused(run(capsys, "trace", "resnet18", "--json", new, "--hdf5", new), "name the same file")
     assert_refused(run(capsys, "trace", "resnet18", "--json", tmp_path, "--overwrite"), "is a folder; name a file")
     assert_refused(run(capsys, "trace", "resnet18", "--json", tmp_path / "no" / "x.json"), "there is no folder")
+    assert_refused(run(capsys, "trace", "nets.py"), "nets.py is a file; say which of its models or functions to trace")
     assert not new.exists()
     assert_refused(run(capsys, "stats", outputs["hdf5"], "--out", tmp_path / "s"), "a file of architectures")
     assert run(capsys, "generate", "--split", "predefined", "--root", tmp_path)[0] == 0
     for option, value in (("--num", 2), ("--seed", 7), ("--workers", 2), ("--scheduler", "nowhere")):
         command = ("generate", "--split", "predefined", option, value, "--root", tmp_path)
-        assert_refused(run(capsys, *command), f"{option[2:]} is {value}, but the split predefined always has the same")
+        message = f"{option[2:]} is {value}, but the split predefined is traced in one go and takes no {option[2:]}"
+        assert_refused(run(capsys, *command), message)
 
 
 def test_factories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

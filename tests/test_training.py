@@ -308,10 +308,8 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert train.main() == 0  # there is nothing left to do
     assert ghn_models.load(tmp_path / "run" / "best").config == ghn.config
     with claimed(tmp_path / "run", {}, "run"):
-        code = "import sys; from ghn_models import train; sys.exit(train.main())"
-        other = subprocess.run(
-            [sys.executable, "-c", code, *arguments[1:], "--recipe", "laptop"], capture_output=True, text=True
-        )
+        code = "from tests.test_training import *; RECIPES['laptop'] = TINY; sys.exit(train.main())"
+        other = subprocess.run([sys.executable, "-c", code, *arguments[1:]], capture_output=True, text=True)
     assert other.returncode == 2
     assert "another process works on" in other.stderr
     capsys.readouterr()

@@ -30,6 +30,8 @@ def load_target(target: str) -> nn.Module:
         return _build(target, _timm_factory(name))
     if source:
         return _build(target, _attribute(_module(source), source, name))
+    if target.endswith(".py"):
+        raise TraceError(f"{target} is a file; say which of its models or functions to trace, as in {target}:NAME")
     import torchvision
 
     known = torchvision.models.list_models(module=torchvision.models)
