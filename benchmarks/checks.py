@@ -22,7 +22,7 @@ from benchmarks.networks import subject, subjects
 from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.proxies import PROXIES
-from benchmarks.record import Record, RecordError, aggregate, frame, plan_jobs, run_id
+from benchmarks.record import Record, RecordError, aggregate, frame, has_values, plan_jobs, run_id
 from deepnets.sampling import SPLITS, sample_networks
 from deepnets.symbolic import count_parameters
 from ghn_models import checkpoints
@@ -217,13 +217,14 @@ def _number(text: str) -> float:
 
 
 def _results(record: Record, rows: pd.DataFrame) -> Problems:
-    wanted = aggregate(rows, PROTOCOLS[record["protocol"]["name"]])
+    kind = PROTOCOLS[record["protocol"]["name"]]
+    wanted = aggregate(rows, kind)
     if list(wanted) != list(record["results"]):
         yield "its results are of other groups than its table"
         return
     for group, result in wanted.items():
         if result.keys() != record["results"][group].keys():
-            yield f"its results of {group} have other metrics than {record['protocol']['name']}"
+            yield f"its results of {group} have other metrics than {kind.name}"
             continue
         for name, value in result.items():
             found = record["results"][group][name]
@@ -233,6 +234,8 @@ def _results(record: Record, rows: pd.DataFrame) -> Problems:
             pairs = [(found, value)] if isinstance(value, int) else [(found[key], value[key]) for key in value]
             if not all(_same(a, b) for a, b in pairs):
                 yield f"{name} of {group} is {found}, but its table gives {value}"
+    if not has_values(wanted, kind):
+        yield f"it has no {' and no '.join(kind.metrics)} of any networks, since too few have what it needs"
 
 
 def _same(found: float | None, wanted: float | None) -> bool:

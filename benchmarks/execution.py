@@ -19,7 +19,7 @@ from benchmarks.protocols import protocol
 from benchmarks.runs import Batches, Job, Plan, Prepared, Row, Stage, attempt, context, evaluate, prepare
 from deepnets.executors import available_cores, fresh_processes, workers
 from deepnets.files import append_line
-from deepnets.folders import claimed
+from deepnets.folders import claimed, refuse_other
 
 _SMALLEST_SHARE = 1 / 8  # of the memory; seldom do all workers need much at once
 _network = attrgetter("group", "index")  # of a job
@@ -40,6 +40,10 @@ class RunFolder:
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         self.path, self.identity = path, identity
         self._rows = path / "rows.jsonl"
+
+    def check(self) -> None:
+        """Raise FileError if another run is in the folder."""
+        refuse_other(self.path, self.identity, "run")
 
     @contextmanager
     def open(self) -> Iterator[dict[Job, Row]]:

@@ -86,6 +86,7 @@ class Protocol:
         groups: networks that are evaluated by default.
         batch_size: of the case.
         repeats: seeds for each network by default.
+        fewest: networks that say anything.
         needs_classifier: it uses predicted classifiers, so the data set must have the classes of the GHN.
         beta: strength of noise on predicted weights, or None where that is up to the model.
         seen: the images that initialisers which learn may see, from those of the task, the settings and the seed.
@@ -112,6 +113,7 @@ class Protocol:
     groups: tuple[str, ...] = EVALUATION_SPLITS
     batch_size: int = EVALUATION_BATCH
     repeats: int = 1
+    fewest: int = 1
     needs_classifier: bool = False
     beta: Callable[[Any], float | None] = lambda settings: None
     seen: Callable[[ImageTask, Any, int], ImageTask] = lambda task, settings, seed: task
@@ -156,10 +158,13 @@ class Protocol:
 
 
 def require(name: str, value: float | tuple[float, ...], fits: Callable[[float], bool], accepted: str) -> None:
-    """Raise ValueError if a setting does not fit, or one of its several values, or if there is none."""
+    """Raise ValueError if a setting does not fit, or one of its several values, or if there is none, or one twice."""
     values = value if isinstance(value, tuple) else (value,)
+    given = f"{name} is {' '.join(map(str, values)) or 'empty'}"
     if not (values and all(map(fits, values))):
-        raise ValueError(f"{name} is {' '.join(map(str, values)) or 'empty'}; accepted: {accepted}")
+        raise ValueError(f"{given}; accepted: {accepted}")
+    if len(set(values)) < len(values):
+        raise ValueError(f"{given}; each value is accepted once")
 
 
 def positive(value: float) -> bool:

@@ -113,6 +113,12 @@ def aggregate(table: pd.DataFrame, protocol: Protocol) -> dict[str, Any]:
     }
 
 
+def has_values(results: dict[str, Any], protocol: Protocol) -> bool:
+    """Whether there is a number for any group; too few networks have no correlation."""
+    value = protocol.summary.shown[0]
+    return any(result[name][value] is not None for result in results.values() for name in protocol.metrics)
+
+
 def _count_networks(rows: pd.DataFrame) -> int:
     return len(rows[["group", "index"]].drop_duplicates())
 

@@ -1,11 +1,22 @@
 """Evaluates a model on networks that it has never seen, and writes a record that can be put on a leaderboard.
 
-    python -m benchmarks.run --model ghn3_t --split test --num 5              shipped weights, a first look
-    python -m benchmarks.run --model ghn3_t                                    900 networks of five splits
-    python -m benchmarks.run --model randinit --protocol finetune --split test --num 20 --repeats 3
-    python -m benchmarks.run --model gradinit.100 --protocol finetune --split bnfree --num 20
+A model gives networks their first parameters: it is an initialisation, or a graph hypernetwork (GHN), which predicts
+the parameters of a network from its computational graph. A protocol says what is measured of networks that have them.
+
+A first look (seconds), and the usual 900 networks (10 minutes on two CPU cores); nothing has to be downloaded:
+
+    python -m benchmarks.run --model ghn3_t --split test --num 5
+    python -m benchmarks.run --model ghn3_t
+
+Initialisations, which are compared after some training (minutes on two CPU cores):
+
+    python -m benchmarks.run --model randinit --protocol finetune --split test --num 5 --finetune.lrs 0.1
+    python -m benchmarks.run --model gradinit.5 --protocol finetune --split bnfree --num 5 --finetune.lrs 0.001
+
+A GHN of yours, and images of yours (CPUs need hours, so use a GPU):
+
     python -m benchmarks.run --model runs/my_ghn/best --dataset cifar10 --data-dir data
-    python -m benchmarks.run --model ghn3_t --protocol transfer --dataset cifar10-jpg --data-dir data --split resnet50
+    python -m benchmarks.run --model ghn3_t --protocol transfer --dataset cifar10 --data-dir data --split resnet50
     python -m benchmarks.run --model ghn3_t --protocol detection --data-dir PennFudanPed --split resnet50
 
 Results of each network are stored at once: the same command goes on where an interrupted one stopped. At the end the
@@ -45,50 +56,60 @@ from ghn_models.device import check_device
 from ghn_models.images import ImageTask, load_images
 
 
+def _unset(metavar: str) -> Any:
+    """An option that is None unless it is given; its text says what happens then."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
 @dataclass(frozen=True)
 class Run:
     """What to evaluate.
 
     Args:
         model: what gives the networks their parameters, one of the list above, e.g. randinit, gradinit.100, ghn3_t.
-        protocol: what is measured, or a study; all for every protocol that classifies images, one after the other.
-        dataset: digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet or folder; by default what the GHN was
-            trained on, or digits for models that are no GHN. For detection it is pennfudan.
+        protocol: what is measured, one of the list above, or a study; all runs finetune, nas, no_finetune and transfer,
+            one after the other.
+        dataset: images: digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet or folder; by default what the
+            GHN was trained on, digits for models that are no GHN, and pennfudan for detection, which has no other.
+            transfer is meant for images that the GHN was not trained on.
         data_dir: folder of the images; digits need none.
-        image_size: 32 or 224, which networks are built for; by default 224 for imagenet and detection, else 32.
-        split: networks: splits of DeepNets-1M (test, wide, ...), torchvision74 (PyTorch-74), predefined, single ones
-            such as resnet50, darts, vit, resnet50_bnfree, vit_b_16_gap, efficientnet_b0_relu, resnet1000, vit_1_2b, or
-            an ensemble, resnet50+resnet101, whose logits are averaged. all are those of the protocol: test, wide, deep,
-            dense and bnfree; torchvision74 for nas; resnet50, vit, darts, convnext_base and swin_t for transfer;
-            resnet50, vit, darts, resnet101 and resnet152 for detection.
-        num: how many networks of each split, the first ones; by default all.
-        repeats: how often each network is evaluated, with other random numbers; by default 1, or 3 for transfer and
-            detection.
+        image_size: sides of the images, 32 or 224 pixels, which networks are built for; by default 224 for imagenet and
+            detection, 32 for all others.
+        split: which networks: splits of DeepNets-1M (test, wide, deep, dense, bnfree, val, search, train, predefined),
+            torchvision74 (PyTorch-74), or single ones such as resnet50, darts, vit, resnet50_bnfree, vit_b_16_gap,
+            efficientnet_b0_relu, resnet1000 and vit_1_2b. Names with + between them, resnet50+resnet101, are an
+            ensemble, whose logits are averaged. "all" means the usual ones of the protocol: torchvision74 for nas;
+            resnet50, vit, darts, convnext_base and swin_t for transfer; resnet50, vit, darts, resnet101 and resnet152
+            for detection; test, wide, deep, dense and bnfree for no_finetune and finetune.
+        num: how many networks of each split, the first ones; by default all, as with numbers above its size.
+        repeats: how often each network is evaluated, each time with other random numbers; by default 3 for transfer and
+            detection, 1 for all others.
         seed: seed of everything random but the networks, which are always the same.
-        orth_layer: the first layer that NAME_orth makes orthogonal, counted from 0 (the GHN-orth paper counts from 1).
-        random_weights: evaluate the GHN untrained, to try things out; not for leaderboards.
+        orth_layer: for models NAME_orth: the first layer that is made orthogonal, counted from 0 (the GHN-orth paper
+            counts from 1).
+        random_weights: for GHNs: evaluate one that is untrained, to try things out; not for leaderboards.
         device: cpu, cuda or cuda:N; by default a GPU if there is one.
         workers: processes on the CPU; by default one for each core.
-        scheduler: address of a Dask scheduler, whose workers evaluate.
-        out: folder of the run, with a folder for each protocol if these are all; by default results/RUN_ID.
+        scheduler: address of a Dask scheduler, whose workers evaluate instead of local processes.
+        out: folder of the run, or of the runs if the protocol is all; by default results/RUN_ID.
         plot: draw the distribution of accuracies.
     """
 
     model: str
     protocol: str = "no_finetune"
-    dataset: str | None = None
-    data_dir: Path | None = None
-    image_size: Literal[32, 224] | None = None
+    dataset: Annotated[str | None, _unset("STR")] = None
+    data_dir: Annotated[Path | None, _unset("PATH")] = None
+    image_size: Annotated[Literal[32, 224] | None, _unset("{32,224}")] = None
     split: tuple[str, ...] = ("all",)
-    num: int | None = None
-    repeats: int | None = None
+    num: Annotated[int | None, _unset("INT")] = None
+    repeats: Annotated[int | None, _unset("INT")] = None
     seed: int = 0
     orth_layer: int = 0
     random_weights: bool = False
-    device: str | None = None
-    workers: int | None = None
-    scheduler: str | None = None
-    out: Path | None = None
+    device: Annotated[str | None, _unset("STR")] = None
+    workers: Annotated[int | None, _unset("INT")] = None
+    scheduler: Annotated[str | None, _unset("STR")] = None
+    out: Annotated[Path | None, _unset("PATH")] = None
     plot: bool = False
 
 
@@ -104,21 +125,24 @@ def run(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, Reco
         ValueError: an option that cannot be used, weights or images that are missing.
     """
     plan = plan_of(options, settings)
-    here = context(plan)
-    content = record.identity(plan, here)
-    out = options.out or Path("results") / record.run_id(content)
-    # Results of one run come from one kind of machine and one version of the code.
-    where = {"device": plan.device, "versions": provenance.versions(), "commit": provenance.code()}
-    rows = compute(plan, RunFolder(out, {**content, **where}), options.scheduler, options.workers)
-    made, table = record.make(plan, here, rows, command)
-    path = out / f"{made['run_id']}.json"
+    folder = _folder(plan, options.out)
+    rows = compute(plan, folder, options.scheduler, options.workers)
+    made, table = record.make(plan, context(plan), rows, command)
+    path = folder.path / f"{made['run_id']}.json"
     if not _is_written(path, made):
-        record.write(out, made, table)
+        record.write(folder.path, made, table)
     if options.plot:
         from benchmarks.plots import plot_run  # matplotlib takes half a second
 
-        plot_run(out, made, table)
+        plot_run(folder.path, made, table)
     return path, made
+
+
+def _folder(plan: Plan, out: Path | None) -> RunFolder:
+    """Where the results are stored: they come from one kind of machine and one version of the code."""
+    content = record.identity(plan, context(plan))
+    where = {"device": plan.device, "versions": provenance.versions(), "commit": provenance.code()}
+    return RunFolder(out or Path("results") / record.run_id(content), {**content, **where})
 
 
 def _is_written(path: Path, made: Record) -> bool:
@@ -130,10 +154,10 @@ def _is_written(path: Path, made: Record) -> bool:
     return bool(found.get("rows_sha256") == made["rows_sha256"])
 
 
-def _possible(plan: Plan) -> None:
-    """Raise ValueError if images, weights or files are missing or do not suit each other."""
+def _check(plan: Plan, out: Path | None) -> None:
+    """Raise ValueError if images, weights or files are missing or do not suit each other, or the folder is taken."""
+    _folder(plan, out).check()
     here = context(plan)
-    here.protocol.recorded(plan.settings)
     if isinstance(here.task, ImageTask):
         here.protocol.seen(here.task, plan.settings, plan.seed)
 
@@ -164,7 +188,7 @@ def plan_of(options: Run, settings: Any) -> Plan:
     if options.random_weights and not is_ghn(parsed(options.model)[0]):
         raise ValueError(f"--random-weights is for GHNs, and {options.model} is none; accepted: as in --model ghn3_l")
     dataset = (kind.dataset or _trained_on(options)) if options.dataset is None else options.dataset
-    return Plan(
+    plan = Plan(
         protocol=options.protocol,
         settings=settings,
         model=options.model,
@@ -179,6 +203,9 @@ def plan_of(options: Run, settings: Any) -> Plan:
         random_weights=options.random_weights,
         device=device,
     )
+    if sum(plan.networks().values()) < kind.fewest:
+        raise ValueError(f"num is {options.num}; {kind.name} needs {kind.fewest} or more networks")
+    return plan
 
 
 def _trained_on(options: Run) -> str:
@@ -271,26 +298,33 @@ def _main() -> int:
         return 0
     runs = list(_runs(options))
     for one, settings in runs:
-        _possible(plan_of(one, settings))  # what cannot be done is said before the first run
+        _check(plan_of(one, settings), one.out)  # what cannot be done is said before the first run
     for one, settings in runs:
         path, made = run(one, settings, command)
         rows = record.frame(record.read(path)[1])
         print(f"{summary(made)}\n{failures(rows)}record: {path}")
-        if made["status"] != "dev" and (rows["status"] == "ok").any():
+        some = (rows["status"] == "ok").any() and record.has_values(made["results"], protocol(one.protocol))
+        if made["status"] != "dev" and some:
             print(f"to put it on the leaderboard: python -m benchmarks.leaderboard submit {path.parent}")
     return 0
 
 
 def _parsed() -> Any:
     protocols, studies = (
-        "\n".join(f"    {name:<12}  {kind.about}" for name, kind in some.items()) for some in (PROTOCOLS, STUDIES)
+        "".join(f"{name:<12}  {kind.about}\n" for name, kind in some.items()) for some in (PROTOCOLS, STUDIES)
     )
-    models, scorers = (indent(text, " " * 4) for text in (MODELS, SCORERS))
-    others = f"For --protocol nas also what gives networks scores:\n\n{scorers}"
-    description = (
-        f"{__doc__}\nModels:\n\n{models}\n{others}\nProtocols:\n\n{protocols}\n\nStudies of a GHN:\n\n{studies}\n"
-    )
+    lists = {
+        "Models": MODELS,
+        "For --protocol nas also what gives networks scores": SCORERS,
+        "Protocols": protocols,
+        f"Studies of a GHN, which have {_flags(_OF_STUDIES[2:])}, and options of their own": studies,
+    }
+    description = __doc__ + "".join(f"\n{head}:\n\n{indent(text, ' ' * 4)}" for head, text in lists.items())
     return tyro.cli(options_class(), prog="python -m benchmarks.run", description=description)
+
+
+def _flags(names: Sequence[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ from benchmarks.paper_tables import SINGLE, published_rows
 from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.record import Record
+from benchmarks.summaries import TOP
 
 # Columns with the ten best networks of a group, and what it consists of.
-TOP = {"all": "top10", "torchvision74": "torchvision74_top10"}
+_TOP_COLUMNS = {"all": "top10", "torchvision74": "torchvision74_top10"}
 _PARTS = {"all": EVALUATION_SPLITS, "torchvision74": ("torchvision74",)}
 _FIRST = (*EVALUATION_SPLITS, "all", "top10", "val", "torchvision74", "torchvision74_top10", *SINGLE)
 
@@ -74,7 +75,7 @@ def lines_of(record: Record) -> list[Line]:
     for metric in kind.metrics:
         values = {g: kind.summary.cell(r[metric]) for g, r in results.items() if g != "all" or g in complete}
         if kind.summary.best:
-            best = {TOP[g]: kind.summary.cell(results[g][metric], kind.summary.best) for g in complete}
+            best = {_TOP_COLUMNS[g]: kind.summary.cell(results[g][metric], kind.summary.best) for g in complete}
             values |= best
         line = Line(
             model=record["model"]["name"],
@@ -157,14 +158,16 @@ def to_markdown(protocol: str, lines: Sequence[Line]) -> str:
 def summary(record: Record) -> str:
     """The results of a run, for the terminal."""
     kind = PROTOCOLS[record["protocol"]["name"]]
-    shown = [(metric, name, names) for metric in kind.metrics for name, names in _shown(kind).items()]
+    most = max(result["networks"] for result in record["results"].values())
+    shown = [(metric, name, names) for metric in kind.metrics for name, names in _shown(kind, most).items()]
     table = [("networks", "count", "failed", *(f"{metric} {name}" for metric, name, _ in shown))]
     for group, result in record["results"].items():
         cells = [kind.summary.text(kind.summary.cell(result[metric], names)) for metric, _, names in shown]
         table.append((group, str(result["networks"]), str(result["failed"]), *cells))
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     unit = ", percent" if kind.accuracies else ""
-    title = f"{record['model']['name']} on {record['dataset']['name']}: {kind.about}{unit}"
+    run = ", ".join(filter(None, [f"{record['model']['name']} on {record['dataset']['name']}", _setting(record)]))
+    title = f"{run}: {kind.about}{unit}"
     lines = [
         "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
         for row in table
@@ -180,8 +183,9 @@ def failures(rows: pd.DataFrame, most: int = 3) -> str:
     return "\n".join([*lines, *([f"{more} failed for other reasons"] if more else []), ""] if lines else [])
 
 
-def _shown(kind: Protocol) -> dict[str, tuple[str, ...]]:
-    """Columns of a metric in the terminal: head and statistics."""
-    if kind.accuracies:
-        return {"mean ± sem": ("mean", "sem"), "best 10": ("top10",), "best": ("max",)}
-    return {"[95% interval]": kind.summary.shown}
+def _shown(kind: Protocol, networks: int) -> dict[str, tuple[str, ...]]:
+    """Columns of a metric in the terminal, for groups of so many networks: head and statistics."""
+    if not kind.accuracies:
+        return {"[95% interval]": kind.summary.shown}
+    top = {f"best {TOP}": ("top10",)} if networks > TOP else {}
+    return {"mean ± sem": ("mean", "sem"), **top, "best": ("max",)}

@@ -236,7 +236,19 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
         ("--model randinit --seed -1", "seed is -1; it must be from 0 to 2^63 - 1"),
         ("--model randinit --split", "--split has no names; it needs one or more"),
         ("--model nothing.csv --protocol nas", "nothing.csv cannot be read as CSV"),
-        ("--model params --protocol nas --nas.truth no.csv", "no.csv cannot be read as CSV"),
+        (
+            "--model params --protocol nas --nas.truth no.csv",
+            "nas.truth is 'no.csv'; accepted: published, training or a CSV file",
+        ),
+        ("--model params --protocol nas --nas.lr 1", "nas.lr are for --nas.truth training, not published"),
+        ("--model params --protocol nas --num 2", "num is 2; nas needs 3 or more networks"),
+        ("--model pretrained:", "pretrained: names no file; accepted: as in pretrained:resnet50.pth"),
+        ("--model TRAINING", "TRAINING is no checkpoint: it has no config.json; did you mean TRAINING/best?"),
+        ("--model TRAINING_orth", "TRAINING is no checkpoint: it has no config.json; did you mean TRAINING/best?"),
+        (
+            "--model randinit --protocol finetune --finetune.lrs 0.1 0.01 0.1",
+            "finetune.lrs is 0.1 0.01 0.1; each value is accepted once",
+        ),
         (
             "--model params --protocol nas --split test wide",
             "published accuracies of torchvision74 only, not of test, wide",
@@ -262,7 +274,7 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
         ("--model randinit --num 1 --out /dev/null", "/dev/null is no folder; choose another --out"),
         (
             "--model randinit --protocol all --split torchvision74 --nas.truth no.csv",
-            "no.csv cannot be read as CSV",
+            "nas.truth is 'no.csv'; accepted: published",
         ),
         ("--model GHN100", "predicts classifiers of 100 classes, and digits has 10"),
     ],
@@ -277,12 +289,27 @@ def test_bad_input(
     for name, classes in (("GHN", 10), ("GHN100", 100)):
         if name in arguments.split():
             checkpoints.save_folder(create("mlp", classes, 32), tmp_path / name, {"dataset": "digits"})
+    if "TRAINING" in arguments:
+        checkpoints.save_folder(create("mlp", 10, 32), tmp_path / "TRAINING" / "best", {"dataset": "digits"})
     monkeypatch.setattr(sys, "argv", ["run", *arguments.split()])
     assert command.main() == 2
     output = capsys.readouterr()
     assert message in " ".join((output.err + output.out).replace("│", " ").split())
     assert "Traceback" not in output.err
     assert not Path("results").exists() or "scheduler" in arguments
+
+
+def test_of_several_runs_none_begins_if_the_folder_of_one_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = tmp_path / "transfer"  # the last one
+    taken.mkdir()
+    (taken / "letter.txt").write_text("precious")
+    arguments = f"--model randinit --protocol all --num 3 --split torchvision74 --out {tmp_path}"
+    monkeypatch.setattr(sys, "argv", ["run", *arguments.split()])
+    assert command.main() == 2
+    assert f"{taken} has files that are of no run, such as letter.txt" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["transfer", "letter.txt"]
 
 
 def test_a_run_without_a_result_says_why_and_is_not_for_leaderboards(

@@ -136,7 +136,7 @@ def test_short_memory_halves_the_batches_of_initialisers(alone: bool, monkeypatc
     assert (row["status"], row["batch_size"], shares) == ("ok", 64, [1.0, 0.5, 0.25])
     assert row["reason"] == "memory was short: initialised with 0.25 of the batch"
     row = results(0)
-    assert (row["status"], len(shares)) == ("failed", 5)
+    assert (row["status"], len(shares)) == ("failed", 4)
 
 
 def test_initialisers_that_learn_nothing_are_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,19 @@ def test_tables_say_what_records_say() -> None:
     assert read.loc[0, "wide"] == pytest.approx(top1.values["wide"][0], abs=0.005)
     assert to_markdown("no_finetune", [top1]).count(f"{top1.values['deep'][0]:.1f} ±") == 1
     assert f"{100 * record_['results']['dense']['top1']['max']:.1f}" in summary(record_)
+    assert "best 10" in summary(record_)  # of 25 networks
+
+
+def test_summaries_say_how_networks_were_trained_and_nothing_of_ten_if_there_are_fewer() -> None:
+    plan = Plan("finetune", finetune.Settings(epochs=0.5), "he", "digits", ("test",), num=4)
+    rows = [
+        {"group": job.group, "index": job.index, "repeat": 0, "name": "", "params": 1, "batch_size": 128,
+         "status": "ok", "reason": "", "lr": 0.1, "val_top1": 0.1, "top1": 0.2, "top5": 0.6, "seconds": 1.0}
+        for job in plan.jobs()
+    ]  # fmt: skip
+    text = summary(record.make(plan, context(plan), rows, ["run"])[0])
+    assert text.startswith("he on digits, 0.5 epoch: accuracy after a short training")
+    assert "best 10" not in text
 
 
 def test_all_are_the_evaluation_splits() -> None:

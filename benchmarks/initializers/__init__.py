@@ -61,7 +61,7 @@ def initializer(name: str, device: str = "cpu", orth_layer: int = 0, untrained: 
         return Initializer(name, found, learns=base in _LEARNT, makes_classifiers=base in _MAKE_CLASSIFIERS)
     if name.startswith(PREFIX):
         return pretrained(Path(name.removeprefix(PREFIX)))
-    if is_ghn(parsed(name)[0]):
+    if is_ghn(parsed(name)[0]) or Path(parsed(name)[0]).is_dir():
         return predicted(name, device, orth_layer, untrained)
     if name in PROXIES or name.endswith((".csv", ".csv.gz")):
         raise ValueError(f"{name} gives networks scores and no parameters; it is for --protocol nas")

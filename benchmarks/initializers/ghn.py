@@ -104,6 +104,8 @@ def find_weights(name: str) -> Path:
     try:
         return checkpoints.find(name, list_models())
     except CheckpointError as error:
+        if Path(name).is_dir():
+            raise
         model = name.split(".")[0]
         reason = str(error).split("; ghn_models.create")[0]
         train = f"train it (python -m ghn_models.train --model {model})"

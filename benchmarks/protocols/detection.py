@@ -165,7 +165,7 @@ def _setting(settings: Settings) -> str:
 PROTOCOL = Protocol(
     name="detection",
     version=1,
-    about="average precision (IoU 0.50) of a pedestrian detector that was trained from there",
+    about="average precision (IoU 0.50) of pedestrian detectors whose backbone starts from the first parameters",
     settings=Settings,
     setting=_setting,
     evaluate=evaluate,

@@ -18,8 +18,8 @@ class Settings:
     Args:
         epochs: number of training epochs; 0.1, 1 and 10 in the papers.
         lrs: learning rates, of which each network gets the one with the best validation accuracy.
-        beta: strength of the noise on predicted weights, which makes equal channels different; 3e-5 in the GHN-orth
-            paper, for weights that are made orthogonal.
+        beta: for GHNs: strength of the noise on predicted weights, which makes equal channels different; 3e-5 in the
+            GHN-orth paper, for weights that are made orthogonal.
     """
 
     epochs: float = 1.0
@@ -62,7 +62,7 @@ def evaluate(case: Case, settings: Settings) -> Result:
 PROTOCOL = Protocol(
     name="finetune",
     version=1,
-    about="accuracy after a short training from there, 1 epoch by default",
+    about="accuracy after a short training that starts from the first parameters",
     settings=Settings,
     setting=lambda settings: described(count(settings.epochs, "epoch"), settings, "epochs"),
     evaluate=evaluate,

@@ -45,6 +45,8 @@ class Settings:
     lr: float = 0.04
 
     def __post_init__(self) -> None:
+        if self.truth != _TRAINING and (self.epochs, self.lr) != (Settings.epochs, Settings.lr):
+            raise ValueError(f"nas.epochs and nas.lr are for --nas.truth {_TRAINING}, not {self.truth}")
         require("nas.epochs", self.epochs, positive, "above 0")
         require("nas.lr", self.lr, positive, "above 0")
 
@@ -103,6 +105,8 @@ def check(settings: Settings) -> Settings:
     """
     if not is_file_of_truth(settings.truth):
         return settings
+    if not Path(settings.truth).is_file():
+        raise ValueError(f"nas.truth is {settings.truth!r}; accepted: {_PUBLISHED}, {_TRAINING} or a CSV file")
     _known(settings.truth)
     path = Path(settings.truth)
     return replace(settings, truth=f"{recordable(path.name)[-80:]} {checkpoints.sha256(path)[:16]}")
@@ -129,7 +133,7 @@ def _setting(settings: Settings) -> str:
 PROTOCOL = Protocol(
     name="nas",
     version=1,
-    about="rank correlation (Kendall's tau) between a score and accuracy after training",
+    about="neural architecture search: rank correlation (Kendall's tau) between a score and accuracy after training",
     settings=Settings,
     setting=_setting,
     evaluate=evaluate,
@@ -138,6 +142,7 @@ PROTOCOL = Protocol(
     columns=("score", "truth"),
     summary=CORRELATION,
     batch_size=_BATCH,
+    fewest=3,
     needs_classifier=True,
     scores=True,
     recorded=check,

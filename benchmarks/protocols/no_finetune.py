@@ -20,7 +20,7 @@ def evaluate(case: Case, settings: Settings) -> Result:
 PROTOCOL = Protocol(
     name="no_finetune",
     version=1,
-    about="accuracy of networks with predicted parameters as they are",
+    about="accuracy with the first parameters as they are, without training",
     settings=Settings,
     setting=lambda settings: "",
     evaluate=evaluate,

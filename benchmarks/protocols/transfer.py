@@ -24,8 +24,8 @@ class Settings:
         epochs: number of training epochs.
         lrs: learning rates; each network gets the pair with a weight decay that is best on a fifth of the labels.
         weight_decays: of these each network gets the one that is best, together with its learning rate.
-        beta: strength of the noise on predicted weights, which makes equal channels different; 3e-5 in the GHN-orth
-            paper, for weights that are made orthogonal.
+        beta: for GHNs: strength of the noise on predicted weights, which makes equal channels different; 3e-5 in the
+            GHN-orth paper, for weights that are made orthogonal.
     """
 
     labels_per_class: int = 100
@@ -92,7 +92,7 @@ def new_classifier(model: nn.Module, num_classes: int) -> None:
 PROTOCOL = Protocol(
     name="transfer",
     version=1,
-    about="accuracy after training on few labels (100 of each class) of --dataset, which should be another one",
+    about="accuracy after training on few labels of another data set, which starts from the first parameters",
     settings=Settings,
     setting=lambda settings: described(f"{settings.labels_per_class} labels per class", settings, "labels_per_class"),
     evaluate=evaluate,
