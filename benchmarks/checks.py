@@ -22,7 +22,7 @@ from benchmarks.networks import subject, subjects
 from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.proxies import PROXIES
-from benchmarks.record import Record, RecordError, aggregate, frame, has_values, plan_jobs, run_id
+from benchmarks.record import Record, RecordError, aggregate, frame, has_values, missing, plan_jobs, run_id
 from deepnets.sampling import SPLITS, sample_networks
 from deepnets.symbolic import count_parameters
 from ghn_models import checkpoints
@@ -235,7 +235,7 @@ def _results(record: Record, rows: pd.DataFrame) -> Problems:
             if not all(_same(a, b) for a, b in pairs):
                 yield f"{name} of {group} is {found}, but its table gives {value}"
     if not has_values(wanted, kind):
-        yield f"it has no {' and no '.join(kind.metrics)} of any networks, since too few have what it needs"
+        yield missing(kind)
 
 
 def _same(found: float | None, wanted: float | None) -> bool:

@@ -119,6 +119,11 @@ def has_values(results: dict[str, Any], protocol: Protocol) -> bool:
     return any(result[name][value] is not None for result in results.values() for name in protocol.metrics)
 
 
+def missing(protocol: Protocol) -> str:
+    """What people are told who have no values."""
+    return f"there is no {' and no '.join(protocol.metrics)}: {protocol.summary.unknown}"
+
+
 def _count_networks(rows: pd.DataFrame) -> int:
     return len(rows[["group", "index"]].drop_duplicates())
 

@@ -13,15 +13,15 @@ Initialisations, which are compared after some training (minutes on two CPU core
     python -m benchmarks.run --model randinit --protocol finetune --split test --num 5 --finetune.lrs 0.1
     python -m benchmarks.run --model gradinit.5 --protocol finetune --split bnfree --num 5 --finetune.lrs 0.001
 
-A GHN of yours, and images of yours (CPUs need hours, so use a GPU):
+A GHN of yours, and images in a folder that you have (CPUs need hours, so use a GPU):
 
     python -m benchmarks.run --model runs/my_ghn/best --dataset cifar10 --data-dir data
     python -m benchmarks.run --model ghn3_t --protocol transfer --dataset cifar10 --data-dir data --split resnet50
     python -m benchmarks.run --model ghn3_t --protocol detection --data-dir PennFudanPed --split resnet50
 
-Results of each network are stored at once: the same command goes on where an interrupted one stopped. At the end the
-record and a summary are in the folder results/RUN_ID; `python -m benchmarks.leaderboard submit FOLDER` puts it on the
-leaderboard.
+Results of each network are stored at once: the same command goes on where an interrupted one stopped. At the end a
+summary is printed, and the folder results/RUN_ID has the record (RUN_ID.json) and a table of all networks
+(RUN_ID.csv.gz); `python -m benchmarks.leaderboard submit FOLDER` puts them on the leaderboard.
 """
 
 import sys
@@ -38,7 +38,8 @@ from benchmarks import record
 from benchmarks.execution import RunFolder, compute
 from benchmarks.initializers import MODELS
 from benchmarks.initializers.ghn import SUFFIX, Untrained, find_weights, is_ghn, parsed, predictor
-from benchmarks.networks import check_group
+from benchmarks.networks import EVALUATION_SPLITS, check_group
+from benchmarks.options import unset
 from benchmarks.protocol import Protocol
 from benchmarks.protocols import PROTOCOLS, protocol
 from benchmarks.record import Record
@@ -56,11 +57,6 @@ from ghn_models.device import check_device
 from ghn_models.images import ImageTask, load_images
 
 
-def _unset(metavar: str) -> Any:
-    """An option that is None unless it is given; its text says what happens then."""
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
-
-
 @dataclass(frozen=True)
 class Run:
     """What to evaluate.
@@ -68,48 +64,49 @@ class Run:
     Args:
         model: what gives the networks their parameters, one of the list above, e.g. randinit, gradinit.100, ghn3_t.
         protocol: what is measured, one of the list above, or a study; all runs finetune, nas, no_finetune and transfer,
-            one after the other.
+            one after the other; with other splits than torchvision74, nas needs --nas.truth.
         dataset: images: digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet or folder; by default what the
-            GHN was trained on, digits for models that are no GHN, and pennfudan for detection, which has no other.
-            transfer is meant for images that the GHN was not trained on.
-        data_dir: folder of the images; digits need none.
-        image_size: sides of the images, 32 or 224 pixels, which networks are built for; by default 224 for imagenet and
-            detection, 32 for all others.
-        split: which networks: splits of DeepNets-1M (test, wide, deep, dense, bnfree, val, search, train, predefined),
-            torchvision74 (PyTorch-74), or single ones such as resnet50, darts, vit, resnet50_bnfree, vit_b_16_gap,
-            efficientnet_b0_relu, resnet1000 and vit_1_2b. Names with + between them, resnet50+resnet101, are an
-            ensemble, whose logits are averaged. "all" means the usual ones of the protocol: torchvision74 for nas;
-            resnet50, vit, darts, convnext_base and swin_t for transfer; resnet50, vit, darts, resnet101 and resnet152
-            for detection; test, wide, deep, dense and bnfree for no_finetune and finetune.
+            GHN was trained on, digits for other models and GHNs with random weights, pennfudan for detection. transfer
+            is meant for images that the GHN was not trained on.
+        data_dir: folder of the images, in the layout that the README says; digits need none.
+        image_size: 32 or 224 pixels, which networks are built for; by default 224 for imagenet and detection, 32 for
+            all others.
+        split: which networks: splits of DeepNets-1M (train; val and test, which are alike; wide, deep and dense ones;
+            bnfree, without batch norm; search; predefined), torchvision74 (PyTorch-74), or single ones such as
+            resnet50, darts, vit, resnet50_bnfree, vit_b_16_gap, efficientnet_b0_relu, resnet1000 and vit_1_2b. Names
+            with + between them, resnet50+resnet101, are an ensemble, whose logits are averaged. "all" means the usual
+            ones of the protocol: torchvision74 for nas; resnet50, vit, darts, convnext_base and swin_t for transfer;
+            resnet50, vit, darts, resnet101 and resnet152 for detection; test, wide, deep, dense and bnfree for
+            no_finetune and finetune.
         num: how many networks of each split, the first ones; by default all, as with numbers above its size.
         repeats: how often each network is evaluated, each time with other random numbers; by default 3 for transfer and
             detection, 1 for all others.
         seed: seed of everything random but the networks, which are always the same.
-        orth_layer: for models NAME_orth: the first layer that is made orthogonal, counted from 0 (the GHN-orth paper
-            counts from 1).
+        orth_layer: for models NAME_orth, and for analysis: the first layer that is made orthogonal, counted from 0 (the
+            GHN-orth paper counts from 1).
         random_weights: for GHNs: evaluate one that is untrained, to try things out; not for leaderboards.
         device: cpu, cuda or cuda:N; by default a GPU if there is one.
         workers: processes on the CPU; by default one for each core.
         scheduler: address of a Dask scheduler, whose workers evaluate instead of local processes.
         out: folder of the run, or of the runs if the protocol is all; by default results/RUN_ID.
-        plot: draw the distribution of accuracies.
+        plot: draw the distribution of accuracies, or for nas scores against truth.
     """
 
     model: str
     protocol: str = "no_finetune"
-    dataset: Annotated[str | None, _unset("STR")] = None
-    data_dir: Annotated[Path | None, _unset("PATH")] = None
-    image_size: Annotated[Literal[32, 224] | None, _unset("{32,224}")] = None
+    dataset: Annotated[str | None, unset("STR")] = None
+    data_dir: Annotated[Path | None, unset("PATH")] = None
+    image_size: Annotated[Literal[32, 224] | None, unset("{32,224}")] = None
     split: tuple[str, ...] = ("all",)
-    num: Annotated[int | None, _unset("INT")] = None
-    repeats: Annotated[int | None, _unset("INT")] = None
+    num: Annotated[int | None, unset("INT")] = None
+    repeats: Annotated[int | None, unset("INT")] = None
     seed: int = 0
     orth_layer: int = 0
     random_weights: bool = False
-    device: Annotated[str | None, _unset("STR")] = None
-    workers: Annotated[int | None, _unset("INT")] = None
-    scheduler: Annotated[str | None, _unset("STR")] = None
-    out: Annotated[Path | None, _unset("PATH")] = None
+    device: Annotated[str | None, unset("STR")] = None
+    workers: Annotated[int | None, unset("INT")] = None
+    scheduler: Annotated[str | None, unset("STR")] = None
+    out: Annotated[Path | None, unset("PATH")] = None
     plot: bool = False
 
 
@@ -203,9 +200,16 @@ def plan_of(options: Run, settings: Any) -> Plan:
         random_weights=options.random_weights,
         device=device,
     )
-    if sum(plan.networks().values()) < kind.fewest:
-        raise ValueError(f"num is {options.num}; {kind.name} needs {kind.fewest} or more networks")
+    _check_number(kind, plan.networks())
     return plan
+
+
+def _check_number(kind: Protocol, networks: dict[str, int]) -> None:
+    """Raise ValueError if no group has enough networks, nor have the evaluation splits, which count together, too."""
+    together = sum(number for group, number in networks.items() if group in EVALUATION_SPLITS)
+    if max(together, *networks.values()) < kind.fewest:
+        found = ", ".join(f"{number} of {group}" for group, number in networks.items())
+        raise ValueError(f"{kind.name} needs {kind.fewest} or more networks of a split; there are {found}")
 
 
 def _trained_on(options: Run) -> str:
@@ -303,21 +307,22 @@ def _main() -> int:
         path, made = run(one, settings, command)
         rows = record.frame(record.read(path)[1])
         print(f"{summary(made)}\n{failures(rows)}record: {path}")
-        some = (rows["status"] == "ok").any() and record.has_values(made["results"], protocol(one.protocol))
-        if made["status"] != "dev" and some:
+        if not record.has_values(made["results"], protocol(one.protocol)):
+            print(record.missing(protocol(one.protocol)))
+        elif made["status"] != "dev" and (rows["status"] == "ok").any():
             print(f"to put it on the leaderboard: python -m benchmarks.leaderboard submit {path.parent}")
     return 0
 
 
 def _parsed() -> Any:
-    protocols, studies = (
-        "".join(f"{name:<12}  {kind.about}\n" for name, kind in some.items()) for some in (PROTOCOLS, STUDIES)
-    )
+    also = {name: f" (also {_flags(kind.options)})" if kind.options else "" for name, kind in STUDIES.items()}
     lists = {
         "Models": MODELS,
         "For --protocol nas also what gives networks scores": SCORERS,
-        "Protocols": protocols,
-        f"Studies of a GHN, which have {_flags(_OF_STUDIES[2:])}, and options of their own": studies,
+        "Protocols": "".join(f"{name:<12}  {kind.about}\n" for name, kind in PROTOCOLS.items()),
+        f"Studies of a GHN, which accept {_flags(_OF_STUDIES)} and options of their own": "".join(
+            f"{name:<12}  {kind.about}{also[name]}\n" for name, kind in STUDIES.items()
+        ),
     }
     description = __doc__ + "".join(f"\n{head}:\n\n{indent(text, ' ' * 4)}" for head, text in lists.items())
     return tyro.cli(options_class(), prog="python -m benchmarks.run", description=description)

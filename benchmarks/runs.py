@@ -23,8 +23,6 @@ from deepnets.sampling import SPLITS
 from ghn_models.images import ImageError, ImageTask
 from ghn_models.training.step import is_out_of_memory
 
-_SMALLEST_SHARE = 1 / 8  # of the batches of initialisers that learn; two images are the fewest for MetaInit
-
 
 @dataclass(frozen=True)
 class Job:
@@ -127,8 +125,7 @@ class Context:
         """Half the batches where they were too large, if anything comes of that."""
         if stage == "evaluate":
             return replace(batches, size=batches.size // 2) if batches.size > self.protocol.batch_sizes[-1] else None
-        learns = self.initializer.learns and batches.share > _SMALLEST_SHARE
-        return replace(batches, share=batches.share / 2) if learns else None
+        return replace(batches, share=batches.share / 2) if batches.share > self.initializer.smallest_share else None
 
 
 @lru_cache(1)

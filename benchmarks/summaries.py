@@ -26,6 +26,7 @@ class Summary:
         scale: of tables.
         digits: in tables for people; programs get one more.
         per_network: metrics are columns of the lines of results.
+        unknown: why there may be no number.
     """
 
     statistics: Callable[[pd.DataFrame, str], Statistics]
@@ -34,6 +35,7 @@ class Summary:
     scale: float
     digits: int
     per_network: bool
+    unknown: str = ""
 
     def cell(self, statistics: Statistics, names: Sequence[str] = ()) -> tuple[float | None, ...]:
         """The numbers of a table: those that are shown, or others."""
@@ -85,4 +87,12 @@ def _tau(rows: pd.DataFrame, metric: str) -> Statistics:
     return {"n": len(values), **{name: float(value) if np.isfinite(value) else None for name, value in named}}
 
 
-CORRELATION = Summary(_tau, ("tau", "low", "high"), (), scale=1.0, digits=3, per_network=False)
+CORRELATION = Summary(
+    _tau,
+    ("tau", "low", "high"),
+    (),
+    scale=1.0,
+    digits=3,
+    per_network=False,
+    unknown="fewer than three networks of a split have a score and a truth, or all have the same",
+)

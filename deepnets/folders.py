@@ -49,10 +49,11 @@ def refuse_other(folder: Path, identity: dict[str, Any], noun: str) -> None:
         identity: what they are, or a part of it.
         noun: likewise, for people.
     """
-    if not folder.exists():
+    there = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
+    if not there.is_dir():
+        raise FileError(f"{there} is no folder; choose another --out")
+    if there != folder:
         return
-    if not folder.is_dir():
-        raise FileError(f"{folder} is no folder; choose another --out")
     found = {path.name for path in folder.iterdir()}
     foreign = found - {_LOCK, f"{_IDENTITY}.partial"}  # which a kill at the begin leaves
     if _IDENTITY in found:

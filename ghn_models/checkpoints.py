@@ -65,10 +65,12 @@ def find(name: str, models: list[str]) -> Path:
     for folder in (SHIPPED / full, cache() / full):
         if (folder / CONFIG).is_file():
             return folder
+    published = PUBLISHED[full]
+    hub = "--hub instead of --file downloads it, " if published.kind == "joblib" else ""
     raise CheckpointError(
-        f"{full} is not in {cache()}: convert the published file {PUBLISHED[full].file} from {PUBLISHED[full].source} "
-        f"with `python -m ghn_models.convert {full} --file FILE --trust --sha256 HASH` (--hub instead of --file "
-        "downloads it, --allow-unpinned instead of --sha256 goes without its hash)"
+        f"{full} is not in {cache()}: convert the published file {published.file} from {published.source} with "
+        f"`python -m ghn_models.convert {full} --file FILE --trust --sha256 HASH` ({hub}--allow-unpinned instead of "
+        "--sha256 goes without its hash)"
     )
 
 

@@ -35,6 +35,11 @@ def test_a_part_of_the_identity_tells_early_what_does_not_fit(tmp_path: Path) ->
     refuse_other(tmp_path / "run", {"sizes": (1, 2)}, "run")
     refuse_other(tmp_path / "new", {"seed": 1}, "run")
     assert not (tmp_path / "new").exists()
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for path in ("file", "file/run", "dangling", "dangling/run"):
+        with pytest.raises(FileError, match=r"(file|dangling) is no folder; choose another --out"):
+            refuse_other(tmp_path / path, {"seed": 1}, "run")
     with pytest.raises(FileError, match=r"has a run with sizes \[1, 2\] instead of \[3\]"):
         refuse_other(tmp_path / "run", {"sizes": (3,)}, "run")
 

@@ -316,7 +316,11 @@ def save_tensors(model: nn.Module, path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "save"), [(".pth", save_torch), (".safetensors", save_tensors)])
 def test_pretrained_weights(
-    digits: ImageTask, tmp_path: Path, kind: str, save: Callable[[nn.Module, Path], None]
+    digits: ImageTask,
+    tmp_path: Path,
+    kind: str,
+    save: Callable[[nn.Module, Path], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = torchvision.models.squeezenet1_1(num_classes=7)
     other = torchvision.models.resnet18(num_classes=7)
@@ -325,6 +329,8 @@ def test_pretrained_weights(
     init = initializer(f"pretrained:{tmp_path}")
     assert re.fullmatch(r"pretrained-[0-9a-f]{6}", init.name)
     assert init.weights_sha256 is not None
+    monkeypatch.chdir(tmp_path)
+    assert initializer("pretrained:.").name == init.name
     same = torchvision.models.squeezenet1_1(num_classes=7)
     init.apply(same, setting(digits, name="squeezenet1_1"))
     assert all(map(torch.equal, same.state_dict().values(), source.state_dict().values()))

@@ -241,7 +241,14 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
             "nas.truth is 'no.csv'; accepted: published, training or a CSV file",
         ),
         ("--model params --protocol nas --nas.lr 1", "nas.lr are for --nas.truth training, not published"),
-        ("--model params --protocol nas --num 2", "num is 2; nas needs 3 or more networks"),
+        (
+            "--model params --protocol nas --num 2",
+            "nas needs 3 or more networks of a split; there are 2 of torchvision74",
+        ),
+        (
+            "--model params --protocol nas --nas.truth training --split resnet50 vit darts",
+            "nas needs 3 or more networks of a split; there are 1 of resnet50, 1 of vit, 1 of darts",
+        ),
         ("--model pretrained:", "pretrained: names no file; accepted: as in pretrained:resnet50.pth"),
         ("--model TRAINING", "TRAINING is no checkpoint: it has no config.json; did you mean TRAINING/best?"),
         ("--model TRAINING_orth", "TRAINING is no checkpoint: it has no config.json; did you mean TRAINING/best?"),
@@ -272,6 +279,7 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
         ("--model randinit --device= --num 1", "there is no device ''"),
         ("--model randinit --repeats 1000", "repeats is 1000; it must be 100 or less"),
         ("--model randinit --num 1 --out /dev/null", "/dev/null is no folder; choose another --out"),
+        ("--model randinit --num 1 --out /dev/null/run", "/dev/null is no folder; choose another --out"),
         (
             "--model randinit --protocol all --split torchvision74 --nas.truth no.csv",
             "nas.truth is 'no.csv'; accepted: published",

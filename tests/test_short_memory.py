@@ -110,12 +110,15 @@ def test_short_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("alone", [True, False])
-def test_short_memory_halves_the_batches_of_initialisers(alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("model", "tries"), [("gradinit", 5), ("metainit", 4)])
+def test_short_memory_halves_the_batches_of_initialisers(
+    model: str, tries: int, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And not those of the training that follows, which would have more steps than with other initialisers."""
     shares: list[float] = []
-    plan = replace(PLAN, model="gradinit")
+    plan = replace(PLAN, model=model)
 
-    def hungry(needed: float, model: nn.Module, setting: Setting) -> None:
+    def hungry(needed: float, network: nn.Module, setting: Setting) -> None:
         shares.append(setting.batch_share)
         if setting.batch_share > needed:
             raise torch.OutOfMemoryError
@@ -123,7 +126,7 @@ def test_short_memory_halves_the_batches_of_initialisers(alone: bool, monkeypatc
     def results(needed: float) -> Row:
         shares.clear()
         scored(lambda case: {"top1": 0.1, "top5": 0.5}, monkeypatch)
-        monkeypatch.setitem(METHODS, "gradinit", partial(hungry, needed))
+        monkeypatch.setitem(METHODS, model, partial(hungry, needed))
         return runs.evaluate(plan, job) if alone else next(row for _, row in execution._alone(plan, [job]))
 
     @contextmanager
@@ -136,7 +139,7 @@ def test_short_memory_halves_the_batches_of_initialisers(alone: bool, monkeypatc
     assert (row["status"], row["batch_size"], shares) == ("ok", 64, [1.0, 0.5, 0.25])
     assert row["reason"] == "memory was short: initialised with 0.25 of the batch"
     row = results(0)
-    assert (row["status"], len(shares)) == ("failed", 4)
+    assert (row["status"], len(shares)) == ("failed", tries)
 
 
 def test_initialisers_that_learn_nothing_are_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -327,6 +327,7 @@ def test_folders_of_others_are_left_alone(
         (tmp_path / name / "weights.pt").write_text("precious")
     (tmp_path / "log.jsonl").write_text('{"epoch": 1}\n{"step": 5}\n')
     before = content(tmp_path)
+    monkeypatch.setattr(train, "ArchitecturePool", None)  # nothing is drawn before the folder is looked into
     monkeypatch.setattr(sys, "argv", ["train", "--model", "mlp", "--steps", "1", "--out", str(tmp_path)])
     assert train.main() == 2
     assert "has files that are of no run, such as best; choose another --out" in capsys.readouterr().err

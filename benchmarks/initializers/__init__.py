@@ -21,7 +21,7 @@ he               normal weights of variance 2 / fan_in (He et al., 2015)
 orth             orthogonal weights (Saxe et al., 2014)
 fixup            residual networks without batch norm (Zhang et al., 2019)
 gradinit         learnt factors of parameters, 390 steps; slow on CPUs (Zhu et al., 2021)
-metainit         learnt norms of weights, 500 steps; slower (Dauphin and Schoenholz, 2019)
+metainit         learnt norms of weights, 500 steps; slow on CPUs (Dauphin and Schoenholz, 2019)
 gradinit.N       the same with N steps, to save time; metainit.N likewise
 pretrained:PATH  trained weights of torchvision: a file, or a folder with NAME.pth or NAME.safetensors for each network
 ghn3_t, ...      a GHN, that is, predicted parameters: shipped (ghn3_t, ghn2, mlp, for digits) or converted weights
@@ -32,6 +32,7 @@ NAME_orth        a GHN whose predicted weights are made orthogonal (GHN-orth, Kn
 METHODS: dict[str, Apply] = {f.__name__: f for f in (randinit, he, orth, fixup, gradinit, metainit)}
 """Initialisations that read no weights."""
 _LEARNT = {f.__name__: f for f in (gradinit, metainit)}
+_SMALLEST_SHARES = {"gradinit": 1 / 16, "metainit": 1 / 8}  # 4 and 2 images
 _MAKE_CLASSIFIERS = {f.__name__ for f in (he, fixup)} | _LEARNT.keys()
 _MOST_STEPS = 10**6
 
@@ -58,10 +59,14 @@ def initializer(name: str, device: str = "cpu", orth_layer: int = 0, untrained: 
     """
     found, base = method(name), name.partition(".")[0]
     if found is not None:
-        return Initializer(name, found, learns=base in _LEARNT, makes_classifiers=base in _MAKE_CLASSIFIERS)
+        share = _SMALLEST_SHARES.get(base, 1.0)
+        return Initializer(name, found, smallest_share=share, makes_classifiers=base in _MAKE_CLASSIFIERS)
+    if name == PREFIX:
+        raise ValueError(f"{PREFIX} names no file; accepted: as in {PREFIX}resnet50.pth")
     if name.startswith(PREFIX):
         return pretrained(Path(name.removeprefix(PREFIX)))
-    if is_ghn(parsed(name)[0]) or Path(parsed(name)[0]).is_dir():
+    weights, _ = parsed(name)
+    if is_ghn(weights) or (weights and Path(weights).is_dir()):
         return predicted(name, device, orth_layer, untrained)
     if name in PROXIES or name.endswith((".csv", ".csv.gz")):
         raise ValueError(f"{name} gives networks scores and no parameters; it is for --protocol nas")

@@ -70,7 +70,7 @@ class Initializer:
         apply: what it does with a network.
         weights_sha256: of the weights that it reads: those of a GHN, or trained ones.
         num_classes: that the classifier is predicted for.
-        learns: it trains on the device of the networks.
+        smallest_share: of its usual batches, that it can learn with; 1 if it does not learn.
         makes_classifiers: it initialises classifiers for the classes at hand, in a way of its own.
     """
 
@@ -78,5 +78,10 @@ class Initializer:
     apply: Apply
     weights_sha256: str | None = None
     num_classes: int | None = None
-    learns: bool = False
+    smallest_share: float = 1.0
     makes_classifiers: bool = False
+
+    @property
+    def learns(self) -> bool:
+        """Whether it trains, on the device of the networks."""
+        return self.smallest_share < 1

@@ -104,7 +104,7 @@ def find_weights(name: str) -> Path:
     try:
         return checkpoints.find(name, list_models())
     except CheckpointError as error:
-        if Path(name).is_dir():
+        if Path(name).is_dir() and not is_ghn(name):
             raise
         model = name.split(".")[0]
         reason = str(error).split("; ghn_models.create")[0]

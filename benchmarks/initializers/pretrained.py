@@ -38,8 +38,6 @@ def pretrained(source: Path) -> Initializer:
     Raises:
         ValueError: there are no such files, or one is damaged or has something else.
     """
-    if source == Path():
-        raise ValueError(f"{PREFIX} names no file; accepted: as in {PREFIX}resnet50.pth")
     files = [source] if source.is_file() else sorted(p for p in source.glob("*") if p.suffix in _KINDS)
     if not files or files[0].suffix not in _KINDS:
         raise ValueError(f"{source} is neither a file of weights ({', '.join(_KINDS)}) nor a folder with some")

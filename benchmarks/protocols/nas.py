@@ -133,7 +133,7 @@ def _setting(settings: Settings) -> str:
 PROTOCOL = Protocol(
     name="nas",
     version=1,
-    about="neural architecture search: rank correlation (Kendall's tau) between a score and accuracy after training",
+    about="rank correlation (Kendall's tau) between a score and accuracy after training, for architecture search",
     settings=Settings,
     setting=_setting,
     evaluate=evaluate,

@@ -20,7 +20,7 @@ class Settings:
     """Transfer.
 
     Args:
-        labels_per_class: training images of each class; the GHN-3 paper has 1,000 in all, so 10 for CIFAR-100.
+        labels_per_class: training images of each class; the GHN-3 paper has 1000 in all, so 10 for CIFAR-100.
         epochs: number of training epochs.
         lrs: learning rates; each network gets the pair with a weight decay that is best on a fifth of the labels.
         weight_decays: of these each network gets the one that is best, together with its learning rate.

@@ -7,7 +7,7 @@ correlation of channels (GHN-orth, Figure 2), and a map of graph embeddings (GHN
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.networks import EVALUATION_SPLITS, PREDEFINED, check_group, subjects
+from benchmarks.options import unset
 from benchmarks.studies import figures
 from benchmarks.studies.embeddings import graph_embeddings, split_graphs
 from benchmarks.studies.graph_space import distances_from_resnet50, embedding_map, split_distances
@@ -41,11 +42,11 @@ class Settings:
         num: the first so many networks of each other split; by default all.
         shape: (out, in, height, width) of the weights whose diversity is measured.
         networks: names of single networks whose layers are looked into.
-        beta: noise of GHN-orth.
+        beta: strength of the noise on predicted weights before they are made orthogonal, as GHN-orth has it.
     """
 
     train: int = 5000
-    num: int | None = None
+    num: Annotated[int | None, unset("INT")] = None
     shape: tuple[int, int, int, int] = (128, 1, 3, 3)
     networks: tuple[str, ...] = PREDEFINED
     beta: float = 3e-5

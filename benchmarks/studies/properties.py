@@ -13,12 +13,14 @@ networks are generated ones, and the properties what can be measured on any comp
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.options import unset
 from benchmarks.rank_correlation import kendall
 from benchmarks.studies import regression
 from benchmarks.studies.embeddings import graph_embeddings, primitive_histogram, split_graphs, used_table
@@ -64,9 +66,9 @@ class Settings:
         top: how many of those, the best, are reported.
     """
 
-    folder: Path | None = None
-    values: Path | None = None
-    columns: tuple[str, ...] = ()
+    folder: Annotated[Path | None, unset("PATH")] = None
+    values: Annotated[Path | None, unset("PATH")] = None
+    columns: Annotated[tuple[str, ...], unset("[STR [STR ...]]")] = ()
     networks: int = 100
     shuffles: int = 5
     epochs: int = 30
