@@ -140,11 +140,12 @@ def verified(board: Path, folder: Path, plan: Plan, changes: dict[str, Any], **o
 
 
 def test_small_scores_are_compared_with_themselves(board: Path, tmp_path: Path) -> None:
-    truth = tmp_path / "truth.csv"
-    truth.write_text("group,index,truth\nsqueezenet1_1,0,0.5\n")
-    plan = Plan("nas", PROTOCOLS["nas"].settings(truth=str(truth)), "fisher", "digits", ("squeezenet1_1",))
-    assert verified(board, tmp_path / "made_up", plan, {}, truth=truth) == 0
-    assert verified(board, tmp_path / "made_up", plan, {"score": 2e-4}, truth=truth)
+    truth, scores = tmp_path / "truth.csv", tmp_path / "score.csv"
+    truth.write_text("group,index,truth\ntest,0,0.5\ntest,1,0.75\ntest,2,0.25\n")
+    scores.write_text("group,index,score\ntest,0,1e-4\ntest,1,3e-4\ntest,2,5e-4\n")
+    plan = Plan("nas", PROTOCOLS["nas"].settings(truth=str(truth)), str(scores), "digits", ("test",), num=3)
+    assert verified(board, tmp_path / "made_up", plan, {}, truth=truth, weights=scores) == 0
+    assert verified(board, tmp_path / "made_up", plan, {"score": 2e-4}, truth=truth, weights=scores)
 
 
 def test_files_of_others_have_to_be_given(board: Path, tmp_path: Path) -> None:
