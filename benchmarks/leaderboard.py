@@ -21,19 +21,19 @@ import numpy as np
 import tyro
 from tyro.conf import Positional, subcommand
 
-from benchmarks import checks
-from benchmarks.initializers.ghn import SUFFIX
-from benchmarks.initializers.pretrained import PREFIX, TRAINED
-from benchmarks.page import page
-from benchmarks.protocol import Protocol
+from benchmarks.core.protocol import Protocol
+from benchmarks.execution.jobs import Job, Plan, context, evaluate
+from benchmarks.initializers._ghn import SUFFIX
+from benchmarks.initializers._pretrained import PREFIX, TRAINED
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.protocols.nas import is_file_of_truth
-from benchmarks.record import Record, RecordError, frame, in_folder, plan_jobs, read, write
-from benchmarks.runs import Job, Plan, context, evaluate
-from benchmarks.scorers import SCORES, by_accuracy
-from benchmarks.tables import leaderboard, to_csv, to_markdown
-from deepnets.exit_codes import exit_code
-from ghn_models.device import check_device
+from benchmarks.records import validation as checks
+from benchmarks.records.record import Record, RecordError, frame, in_folder, plan_jobs, read, write
+from benchmarks.reporting.html_page import page
+from benchmarks.reporting.tables import leaderboard, to_csv, to_markdown
+from benchmarks.scoring.scorers import SCORES, by_accuracy
+from deepnets.utils.cli_errors import exit_code
+from ghn_models.utils.device import check_device
 
 _ROOT = Path("leaderboards")
 _DATASETS = "datasets.json"
@@ -89,7 +89,7 @@ class Board:
         """Contents of the generated files by name."""
         found = self.records()
         boards = {name: leaderboard(name, [record for record, _ in found]) for name in PROTOCOLS}
-        guide = (Path(__file__).parent / "guide.md").read_text()
+        guide = (Path(__file__).parent / "reporting" / "guide.md").read_text()
         tables = [f"## {name}: {PROTOCOLS[name].about}\n\n{to_markdown(name, lines)}" for name, lines in boards.items()]
         return {
             **{f"{name}.csv": to_csv(name, lines) for name, lines in boards.items()},

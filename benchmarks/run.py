@@ -34,27 +34,27 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
-from benchmarks import record
-from benchmarks.execution import RunFolder, compute
+from benchmarks.core.cli_options import unset
+from benchmarks.core.evaluation_networks import EVALUATION_SPLITS, check_group
+from benchmarks.core.protocol import Protocol
+from benchmarks.execution.jobs import Plan, context
+from benchmarks.execution.scheduler import RunFolder, compute
 from benchmarks.initializers import MODELS
-from benchmarks.initializers.ghn import SUFFIX, Untrained, find_weights, is_ghn, parsed, predictor
-from benchmarks.networks import EVALUATION_SPLITS, check_group
-from benchmarks.options import unset
-from benchmarks.protocol import Protocol
+from benchmarks.initializers._ghn import SUFFIX, Untrained, find_weights, is_ghn, parsed, predictor
 from benchmarks.protocols import PROTOCOLS, protocol
-from benchmarks.record import Record
-from benchmarks.runs import Plan, context
-from benchmarks.scorers import SCORERS
+from benchmarks.records import record
+from benchmarks.records.record import Record
+from benchmarks.reporting.tables import failures, summary
+from benchmarks.scoring.scorers import SCORERS
 from benchmarks.studies import STUDIES
 from benchmarks.studies.report import Request
 from benchmarks.studies.report import make as make_study
 from benchmarks.studies.study import Study
-from benchmarks.tables import failures, summary
-from deepnets import provenance
-from deepnets.exit_codes import exit_code
-from ghn_models import checkpoints
-from ghn_models.device import check_device
-from ghn_models.images import ImageTask, load_images
+from deepnets.utils import provenance
+from deepnets.utils.cli_errors import exit_code
+from ghn_models.checkpoints import folder as checkpoints
+from ghn_models.images.datasets import ImageTask, load_images
+from ghn_models.utils.device import check_device
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def run(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, Reco
     if not _is_written(path, made):
         record.write(folder.path, made, table)
     if options.plot:
-        from benchmarks.plots import plot_run  # matplotlib takes half a second
+        from benchmarks.reporting.run_plot import plot_run
 
         plot_run(folder.path, made, table)
     return path, made

@@ -13,16 +13,16 @@ except PackageNotFoundError:  # run from a checkout that is not installed
     __version__ = "unknown"
 
 _HOMES = {
-    "Architecture": "deepnets.architecture",
-    "ArchGraph": "deepnets.graph",
-    "DeepNets1M": "deepnets.dataset",
-    "Genotype": "deepnets.genotype",
-    "MetaBatchSampler": "deepnets.dataset",
-    "PRIMITIVES": "deepnets.primitives",
-    "VirtualEdges": "deepnets.dataset",
+    "Architecture": "deepnets.design_space.architecture",
+    "ArchGraph": "deepnets.graphs.arch_graph",
+    "DeepNets1M": "deepnets.datasets.deepnets1m",
+    "Genotype": "deepnets.design_space.genotype",
+    "MetaBatchSampler": "deepnets.datasets.deepnets1m",
+    "PRIMITIVES": "deepnets.graphs.primitives",
+    "VirtualEdges": "deepnets.datasets.deepnets1m",
     "TraceError": "deepnets.tracing",
     "TraceReport": "deepnets.tracing",
-    "symbolic_graph": "deepnets.symbolic",
+    "symbolic_graph": "deepnets.symbolic.builder",
     "trace": "deepnets.tracing",
 }
 

@@ -15,9 +15,9 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
-from deepnets.exit_codes import exit_code
-from deepnets.files import refuse_existing, replace_content
-from deepnets.pictures import check_suffix
+from deepnets.utils.atomic_files import refuse_existing, replace_content
+from deepnets.utils.cli_errors import exit_code
+from deepnets.utils.figures import check_suffix
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Generate:
 
     def run(self) -> int:
         """Write the file and say what was written."""
-        from deepnets.column_file import ColumnFile
-        from deepnets.generate import generate, split_path
+        from deepnets.datasets.generation import generate, split_path
+        from deepnets.storage.column_reader import ColumnFile
 
         start = time.monotonic()
         path = generate(
@@ -76,7 +76,7 @@ class Info:
 
     def run(self) -> int:
         """Print header and columns."""
-        from deepnets.column_file import FORMAT, ColumnFile
+        from deepnets.storage.column_reader import FORMAT, ColumnFile
 
         file = ColumnFile(self.file)
         print(f"{self.file}: {FORMAT} format, {self.file.stat().st_size:,} bytes")
@@ -97,8 +97,8 @@ class Verify:
 
     def run(self) -> int:
         """Print the damaged columns."""
-        from deepnets.column_file import damaged_columns
-        from deepnets.graph_file import GraphFile
+        from deepnets.storage.column_reader import damaged_columns
+        from deepnets.storage.graph_file import GraphFile
 
         bad = damaged_columns(self.file)
         for name in bad:
@@ -124,10 +124,10 @@ class Stats:
 
     def run(self) -> int:
         """Print the table, save it and the figure."""
-        from deepnets.column_file import refuse_damaged
-        from deepnets.network_file import NetworkFile
-        from deepnets.sampling import SPLITS
-        from deepnets.statistics import split_statistics, table_text
+        from deepnets.analysis.statistics import split_statistics, table_text
+        from deepnets.sampling.sampler import SPLITS
+        from deepnets.storage.column_reader import refuse_damaged
+        from deepnets.storage.network_file import NetworkFile
 
         if not self.files:
             raise ValueError("no file is given; name one or more files of networks")
@@ -146,7 +146,7 @@ class Stats:
         replace_content(table, text + "\n")
         replace_content(data, json.dumps({split: found.to_dict() for split, found in statistics}, indent=1) + "\n")
         if self.plot:
-            from deepnets.plotting import plot_statistics
+            from deepnets.analysis.plots import plot_statistics
 
             plot_statistics(files, files.get("train"), figure)
         print(f"saved in {self.out}")
@@ -168,7 +168,7 @@ class Plot:
 
     def run(self) -> int:
         """Draw the picture."""
-        from deepnets.network_file import open_graphs
+        from deepnets.storage.network_file import open_graphs
 
         file = open_graphs(self.file)
         try:
@@ -182,7 +182,7 @@ class Plot:
         out = Path(f"{file.header.split}_{index}.png") if self.out is None else self.out
         refuse_existing(self.overwrite, out)
         _check_folders(out)
-        from deepnets.plotting import plot_graph
+        from deepnets.analysis.plots import plot_graph
 
         plot_graph(graph, out, title=f"{file.models[index]}: {len(graph)} nodes")
         print(f"{out}: network {index} of {self.file}, {len(graph)} nodes, {graph.edge_index.shape[1]} edges")
@@ -218,8 +218,8 @@ class Trace:
     def run(self) -> int:
         """Print a summary and write what was asked for."""
         from deepnets.tracing import trace
+        from deepnets.tracing.model_loader import load_target
         from deepnets.tracing.summary import graph_dict, summary
-        from deepnets.tracing.targets import load_target
 
         results = [path for path in (self.plot, self.json, self.hdf5) if path is not None]
         refuse_existing(self.overwrite, *results)
@@ -236,11 +236,11 @@ class Trace:
         if self.json is not None:
             replace_content(self.json, json.dumps(graph_dict(graph)) + "\n")
         if self.hdf5 is not None:
-            from deepnets.graph_file import write_graphs
+            from deepnets.storage.graph_file import write_graphs
 
             write_graphs(self.hdf5, "traced", {self.model: graph}, self.overwrite)
         if self.plot is not None:
-            from deepnets.plotting import plot_graph
+            from deepnets.analysis.plots import plot_graph
 
             plot_graph(graph, self.plot, title=f"{self.model}: {len(graph)} nodes")
         return 0
@@ -261,7 +261,7 @@ class Import:
 
     def run(self) -> int:
         """Print how the recorded graphs compare with those made from the architectures."""
-        from deepnets.official import download_from_hub, import_file, md5_warning
+        from deepnets.storage.published.importer import download_from_hub, import_file, md5_warning
 
         if (self.file is None) == (self.hub is None):
             raise ValueError("name either a file or, with --hub, what to fetch")
@@ -286,7 +286,7 @@ class Export:
 
     def run(self) -> int:
         """Write both files."""
-        from deepnets.official import export_files
+        from deepnets.storage.published.importer import export_files
 
         if not self.files:
             raise ValueError("no file is given; name one or more files of networks")

@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "CheckpointError": "ghn_models.checkpoints",
+    "CheckpointError": "ghn_models.checkpoints.folder",
     "GHN": "ghn_models.hypernetwork",
     "GHNConfig": "ghn_models.config",
-    "GraphBatch": "ghn_models.graphs",
+    "GraphBatch": "ghn_models.inputs.graph_batch",
     "add_noise": "ghn_models.postprocess",
     "batch_statistics": "ghn_models.batch_norm",
     "create": "ghn_models.registry",

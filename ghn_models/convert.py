@@ -26,12 +26,12 @@ from typing import Any, ClassVar, Literal, NoReturn
 import torch
 from torch import Tensor
 
-from deepnets.exit_codes import exit_code
-from deepnets.uninitialized import without_storage
-from ghn_models import checkpoints
-from ghn_models.checkpoints import CheckpointError
+from deepnets.networks.skip_init import without_storage
+from deepnets.utils.cli_errors import exit_code
+from ghn_models.checkpoints import folder as checkpoints
+from ghn_models.checkpoints.folder import CheckpointError
+from ghn_models.checkpoints.published import HUB, PUBLISHED, from_published
 from ghn_models.hypernetwork import GHN
-from ghn_models.published import HUB, PUBLISHED, from_published
 from ghn_models.registry import config
 
 REVISION = "main"

@@ -8,17 +8,25 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from deepnets.graph import ArchGraph
+from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.tracing import trace
 from ghn_models.config import GHNConfig
-from ghn_models.decoder import ConvDecoder, MLPDecoder, Request, VectorDecoder
-from ghn_models.encoding import NodeEncoding
-from ghn_models.fitting import as_parameter, bias_range, norm_weight_range, resize, tile, weight_scale, write
-from ghn_models.gated_gnn import GatedGNN
-from ghn_models.graphormer import Graphormer, NodePosition
-from ghn_models.graphs import GraphBatch
-from ghn_models.mlp import NodeMLP
-from ghn_models.targets import Kind, Shape, Target
+from ghn_models.inputs.graph_batch import GraphBatch
+from ghn_models.inputs.prediction_targets import Kind, Shape, Target
+from ghn_models.modules.decoder import ConvDecoder, MLPDecoder, Request, VectorDecoder
+from ghn_models.modules.gated_gnn import GatedGNN
+from ghn_models.modules.graphormer import Graphormer, NodePosition
+from ghn_models.modules.mlp import NodeMLP
+from ghn_models.modules.node_encoding import NodeEncoding
+from ghn_models.modules.parameter_fitting import (
+    as_parameter,
+    bias_range,
+    norm_weight_range,
+    resize,
+    tile,
+    weight_scale,
+    write,
+)
 
 _AT_ONCE = 2**26  # numbers decoded together when no gradient is needed
 

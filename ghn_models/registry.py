@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ghn_models import checkpoints
+from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.config import GHNConfig
 from ghn_models.hypernetwork import GHN
 

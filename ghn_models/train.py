@@ -23,18 +23,18 @@ import torch
 import torch.distributed as dist
 import tyro
 
-from deepnets import provenance
-from deepnets.exit_codes import exit_code
-from deepnets.folders import claimed, refuse_other
-from deepnets.generate import split_path
-from ghn_models import checkpoints
-from ghn_models.device import check_device
-from ghn_models.images import ImageTask, load_images
+from deepnets.datasets.generation import split_path
+from deepnets.utils import provenance
+from deepnets.utils.cli_errors import exit_code
+from deepnets.utils.run_directory import claimed, refuse_other
+from ghn_models.checkpoints import folder as checkpoints
+from ghn_models.images.datasets import ImageTask, load_images
 from ghn_models.registry import create
-from ghn_models.training.architectures import ArchitecturePool
+from ghn_models.training.architecture_pool import ArchitecturePool
 from ghn_models.training.curves import plot_curves
-from ghn_models.training.loop import LATEST, Ranks, Trainer
 from ghn_models.training.recipes import RECIPES, Recipe
+from ghn_models.training.trainer import LATEST, Ranks, Trainer
+from ghn_models.utils.device import check_device
 
 
 @dataclass(frozen=True)

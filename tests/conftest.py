@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deepnets.executors import Workers, workers
+from deepnets.utils.executors import Workers, workers
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # set before torch is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,7 +18,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # set before torch is imported
 @pytest.fixture(scope="session")
 def digits() -> Any:
     """Of 8 pixels, for small networks; modules whose networks need more have their own."""
-    from ghn_models.images import load_images
+    from ghn_models.images.datasets import load_images
 
     return load_images("digits", None, 8)
 
@@ -26,8 +26,8 @@ def digits() -> Any:
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A single worker of a run is this process, which can be looked into, starts at once and keeps nothing."""
-    from benchmarks import execution
-    from benchmarks.runs import context
+    from benchmarks.execution import scheduler as execution
+    from benchmarks.execution.jobs import context
 
     context.cache_clear()
 
@@ -46,9 +46,10 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def board(tmp_path: Path) -> Path:
     """A folder of leaderboards with one record."""
-    from benchmarks import record
     from benchmarks.leaderboard import Submit
-    from tests.records import LEADERBOARDS, made
+    from benchmarks.records import record
+    from tests.support.made_up_records import made
+    from tests.support.paths import LEADERBOARDS
 
     root = tmp_path / "leaderboards"
     (root / "runs").mkdir(parents=True)

@@ -3,14 +3,14 @@
 from functools import partial
 from pathlib import Path
 
+from benchmarks.initializers._fixup import fixup
+from benchmarks.initializers._ghn import SUFFIX, Untrained, is_ghn, parsed, predicted
+from benchmarks.initializers._gradinit import gradinit
+from benchmarks.initializers._metainit import metainit
+from benchmarks.initializers._pretrained import PREFIX, pretrained
+from benchmarks.initializers._random import he, orth, randinit
 from benchmarks.initializers.base import Apply, Initializer, Setting
-from benchmarks.initializers.fixup import fixup
-from benchmarks.initializers.ghn import SUFFIX, Untrained, is_ghn, parsed, predicted
-from benchmarks.initializers.gradinit import gradinit
-from benchmarks.initializers.metainit import metainit
-from benchmarks.initializers.pretrained import PREFIX, pretrained
-from benchmarks.initializers.random import he, orth, randinit
-from benchmarks.proxies import PROXIES
+from benchmarks.scoring.zero_cost_proxies import PROXIES
 from ghn_models import list_models
 
 __all__ = ["METHODS", "MODELS", "Initializer", "Setting", "Untrained", "initializer", "method"]

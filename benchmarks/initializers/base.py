@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from deepnets import ArchGraph
-from ghn_models.images import ImageTask
+from ghn_models.images.datasets import ImageTask
 
 
 def recordable(name: str) -> str:

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from deepnets.convolution import convolve, is_plain
+from deepnets.networks.kernels.convolution import convolve, is_plain
 from ghn_models import batch_statistics
 
 

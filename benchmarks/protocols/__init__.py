@@ -3,7 +3,7 @@
 import pkgutil
 from importlib import import_module
 
-from benchmarks.protocol import Protocol
+from benchmarks.core.protocol import Protocol
 
 PROTOCOLS: dict[str, Protocol] = {
     module.name: import_module(f"{__name__}.{module.name}").PROTOCOL for module in pkgutil.iter_modules(__path__)

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.average_precision import average_precision
-from benchmarks.backbones import Backbone
-from benchmarks.pedestrians import PENN_FUDAN, PedestrianTask, Scene, load_pedestrians
-from benchmarks.protocol import Case, Protocol, Result, count, described, positive, require
-from benchmarks.sgd import optimizer, seed_device, set_lr
+from benchmarks.core.protocol import Case, Protocol, Result, count, described, positive, require
+from benchmarks.core.sgd import optimizer, seed_device, set_lr
+from benchmarks.detection.average_precision import average_precision
+from benchmarks.detection.backbones import Backbone
+from benchmarks.detection.penn_fudan import PENN_FUDAN, PedestrianTask, Scene, load_pedestrians
 
 _WEIGHT_DECAY = 5e-4
 _WARM_UP, _WARM_UP_STEPS = 1e-3, 1000

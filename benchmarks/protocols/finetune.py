@@ -3,10 +3,10 @@
 from copy import deepcopy
 from dataclasses import dataclass
 
-from benchmarks.ensemble import members
-from benchmarks.evaluation import accuracies
-from benchmarks.protocol import Case, Protocol, Result, count, described, not_negative, positive, require
-from benchmarks.sgd import fine_tune
+from benchmarks.core.accuracy import accuracies
+from benchmarks.core.ensemble import members
+from benchmarks.core.protocol import Case, Protocol, Result, count, described, not_negative, positive, require
+from benchmarks.core.sgd import fine_tune
 
 _WEIGHT_DECAY = 3e-5
 

@@ -12,16 +12,16 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks.ensemble import members
-from benchmarks.evaluation import accuracies
+from benchmarks.core.accuracy import accuracies
+from benchmarks.core.ensemble import members
+from benchmarks.core.evaluation_networks import GENERATOR, Subject, subjects
+from benchmarks.core.protocol import Case, Protocol, Result, count, described, positive, require
+from benchmarks.core.sgd import fine_tune
+from benchmarks.core.summaries import CORRELATION
 from benchmarks.initializers.base import recordable
-from benchmarks.networks import GENERATOR, Subject, subjects
-from benchmarks.protocol import Case, Protocol, Result, count, described, positive, require
-from benchmarks.published import load
-from benchmarks.scorers import column_of
-from benchmarks.sgd import fine_tune
-from benchmarks.summaries import CORRELATION
-from ghn_models import checkpoints
+from benchmarks.published_results.per_network import load
+from benchmarks.scoring.scorers import column_of
+from ghn_models.checkpoints import folder as checkpoints
 
 _TRAINING, _PUBLISHED = "training", "published"
 _GROUP = "torchvision74"

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from benchmarks.evaluation import accuracies
-from benchmarks.protocol import Case, Protocol, Result
+from benchmarks.core.accuracy import accuracies
+from benchmarks.core.protocol import Case, Protocol, Result
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from itertools import product
 
 from torch import nn
 
-from benchmarks.ensemble import members
-from benchmarks.evaluation import accuracies
-from benchmarks.protocol import Case, Protocol, Result, described, not_negative, positive, require
-from benchmarks.sgd import fine_tune, seed_device
-from ghn_models.images import ImagePart
+from benchmarks.core.accuracy import accuracies
+from benchmarks.core.ensemble import members
+from benchmarks.core.protocol import Case, Protocol, Result, described, not_negative, positive, require
+from benchmarks.core.sgd import fine_tune, seed_device
+from ghn_models.images.datasets import ImagePart
 
 _HELD_OUT = 5  # every fifth label is for choosing learning rate and weight decay
 

@@ -14,21 +14,26 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from benchmarks.networks import EVALUATION_SPLITS, PREDEFINED, check_group, subjects
-from benchmarks.options import unset
-from benchmarks.studies import figures
-from benchmarks.studies.embeddings import graph_embeddings, split_graphs
-from benchmarks.studies.graph_space import distances_from_resnet50, embedding_map, split_distances
-from benchmarks.studies.layers import Initialised, activation_variances, channel_correlations, weighted_layers
-from benchmarks.studies.predicted import (
+from benchmarks.core.cli_options import unset
+from benchmarks.core.evaluation_networks import EVALUATION_SPLITS, PREDEFINED, check_group, subjects
+from benchmarks.studies.parts import figures
+from benchmarks.studies.parts.diversity_sparsity import (
     cosine_distances,
     default_sparsity,
     first_layer,
     predicted_tensors,
 )
+from benchmarks.studies.parts.embeddings import graph_embeddings, split_graphs
+from benchmarks.studies.parts.graph_space import distances_from_resnet50, embedding_map, split_distances
+from benchmarks.studies.parts.layer_statistics import (
+    Initialised,
+    activation_variances,
+    channel_correlations,
+    weighted_layers,
+)
 from benchmarks.studies.study import Case, Findings, Study, Tables
-from deepnets.sampling import SPLITS
-from ghn_models.targets import targets
+from deepnets.sampling.sampler import SPLITS
+from ghn_models.inputs.prediction_targets import targets
 
 _IMAGES = 64
 

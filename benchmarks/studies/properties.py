@@ -20,13 +20,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.options import unset
-from benchmarks.rank_correlation import kendall
-from benchmarks.studies import regression
-from benchmarks.studies.embeddings import graph_embeddings, primitive_histogram, split_graphs, used_table
-from benchmarks.studies.figures import draw_properties
-from benchmarks.studies.study import Case, Findings, Study, Tables
-from benchmarks.studies.values import (
+from benchmarks.core.cli_options import unset
+from benchmarks.core.rank_correlation import kendall
+from benchmarks.studies.parts import regression
+from benchmarks.studies.parts.embeddings import graph_embeddings, primitive_histogram, split_graphs, used_table
+from benchmarks.studies.parts.figures import draw_properties
+from benchmarks.studies.parts.property_values import (
     FITTED,
     PUBLISHED,
     TESTED,
@@ -35,10 +34,11 @@ from benchmarks.studies.values import (
     published_values,
     read_values,
 )
+from benchmarks.studies.study import Case, Findings, Study, Tables
 from deepnets import ArchGraph
-from deepnets.generate import split_path
-from deepnets.sampling import SPLITS, sample_networks
-from deepnets.symbolic import count_parameters
+from deepnets.datasets.generation import split_path
+from deepnets.sampling.sampler import SPLITS, sample_networks
+from deepnets.symbolic.builder import count_parameters
 
 Floats = NDArray[np.float64]
 
@@ -182,7 +182,7 @@ def _regressions(
     }
     taus = {method: [fit.tau for fit in those] for method, those in fits.items()}
     if settings.epochs:
-        from benchmarks.studies.neupred import train_and_predict  # PyTorch Geometric takes seconds to import
+        from benchmarks.studies.parts.neural_predictor import train_and_predict
 
         graphs, others = ([data.graphs[s][i] for i in r] for s, r in ((FITTED, rows), (TESTED, rows_test)))
         taus["neupred"] = [

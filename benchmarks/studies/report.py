@@ -16,14 +16,14 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.initializers.ghn import Predictor
+from benchmarks.initializers._ghn import Predictor
 from benchmarks.studies.study import Case, Findings, Study, Tables
-from deepnets import provenance
-from deepnets.files import replace_content
-from deepnets.folders import check_identity, claimed
-from deepnets.pictures import save
-from ghn_models import checkpoints
-from ghn_models.images import ImageTask
+from deepnets.utils import provenance
+from deepnets.utils.atomic_files import replace_content
+from deepnets.utils.figures import save
+from deepnets.utils.run_directory import check_identity, claimed
+from ghn_models.checkpoints import folder as checkpoints
+from ghn_models.images.datasets import ImageTask
 
 REPORT = "report.json"
 

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ghn_models import GHN
-from ghn_models.images import ImageTask
+from ghn_models.images.datasets import ImageTask
 
 Tables = dict[str, pd.DataFrame]
 """Tables by the name of their file."""

@@ -1,6 +1,6 @@
 """Graphs of any nn.Module."""
 
-from deepnets.tracing.recorder import TraceError
+from deepnets.tracing.dispatch import TraceError
 from deepnets.tracing.tracer import trace
 from deepnets.tracing.values import TraceReport
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from deepnets.tracing.recorder import Recorder
+from deepnets.tracing.dispatch import Recorder
 from deepnets.tracing.values import Activation, Kind, Parametric, Value
 
 Rule = Callable[[Recorder, str, Sequence[Any]], Value | None]

@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any
 
-from deepnets.graph import ArchGraph
-from deepnets.primitives import PRIMITIVES
+from deepnets.graphs.arch_graph import ArchGraph
+from deepnets.graphs.primitives import PRIMITIVES
 
 _EXAMPLES = 3
 

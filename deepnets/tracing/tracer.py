@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from deepnets.graph import ArchGraph
-from deepnets.primitives import PRIMITIVE_INDEX
+from deepnets.graphs.arch_graph import ArchGraph
+from deepnets.graphs.primitives import PRIMITIVE_INDEX
+from deepnets.tracing.dispatch import Recorder, TraceError
 from deepnets.tracing.prune import prune
-from deepnets.tracing.recorder import Recorder, TraceError
 from deepnets.tracing.values import Activation, TracedNode, TraceReport
 
 BATCH = 2  # batch norm needs more than one value for each channel while training

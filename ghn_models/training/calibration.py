@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ghn_models.decoder import ConvDecoder
 from ghn_models.hypernetwork import GHN
-from ghn_models.training.architectures import TrainingNetwork
+from ghn_models.modules.decoder import ConvDecoder
+from ghn_models.training.architecture_pool import TrainingNetwork
 
 _SMALLEST = 1000  # numbers of a weight that counts
 

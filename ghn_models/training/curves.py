@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from deepnets.pictures import save
-from ghn_models.training import loop
+from deepnets.utils.figures import save
+from ghn_models.training import trainer as loop
 
 
 def plot_curves(folder: Path) -> Path:

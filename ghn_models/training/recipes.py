@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ghn_models.training.architectures import Limits
+from ghn_models.training.architecture_pool import Limits
 from ghn_models.training.step import Objective
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ghn_models.hypernetwork import GHN
-from ghn_models.training.architectures import TrainingNetwork
+from ghn_models.training.architecture_pool import TrainingNetwork
 
 Batch = tuple[Tensor, Tensor]
 """Images (B, 3, H, W) and labels (B,)."""

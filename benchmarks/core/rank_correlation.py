@@ -1,0 +1,72 @@
+"""Rank correlations between what predicts the quality of networks and the quality itself (GHN-3 paper, section A.4).
+
+Correlations over networks of several splits are mostly about differences between the splits, so they come for each
+split too.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import kendalltau
+
+from benchmarks.core.evaluation_networks import EVALUATION_SPLITS
+
+_AT_ONCE = 4000  # networks whose pairs fit into memory
+
+
+def kendall(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Kendall's tau-b of values as they are; NaN if either is constant."""
+    return float(kendalltau(scores, truth).statistic)
+
+
+def correlations(scores: pd.Series, truth: pd.Series, samples: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Kendall's tau within each split and over all evaluation splits.
+
+    Args:
+        scores, truth: by split and index; networks that have both are used.
+        samples: resamples of the networks for the confidence interval.
+        seed: of the resamples.
+
+    Returns:
+        A line for each split, and "all" for the pooled evaluation splits if there are several: n, tau, and the limits
+        `low` and `high` of the 95% percentile bootstrap interval.
+    """
+    both = pd.concat([scores.rename("score"), truth.rename("truth")], axis=1, join="inner").dropna()
+    splits = both.index.get_level_values(0)
+    parts = {str(split): both[splits == split] for split in dict.fromkeys(splits)}
+    known = [split for split in EVALUATION_SPLITS if split in parts]
+    if len(known) > 1:
+        parts["all"] = both[splits.isin(known)]
+    rows = {
+        name: (len(part), *with_interval(part.to_numpy(), samples, seed))
+        for name, part in parts.items()
+        if len(part) > 2
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["n", "tau", "low", "high"])
+
+
+def with_interval(pairs: np.ndarray, samples: int, seed: int) -> tuple[float, float, float]:
+    """Kendall's tau-b of pairs (n, 2) and the limits of its 95% percentile bootstrap interval."""
+    draws = np.random.default_rng(seed).integers(len(pairs), size=(samples, len(pairs)))
+    taus = _resampled(pairs, draws) if len(pairs) <= _AT_ONCE else np.array([kendall(*pairs[d].T) for d in draws])
+    low, high = np.nanpercentile(taus, (2.5, 97.5)) if np.isfinite(taus).any() else (np.nan, np.nan)
+    return kendall(*pairs.T), float(low), float(high)
+
+
+def _resampled(pairs: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Kendall's tau-b of each draw, from how often it has every network.
+
+    That is 4 (of 900 networks) to 48 (of 100) times faster than one draw after the other.
+
+    Shapes:
+        pairs (n, 2), draws (samples, n) indices -> (samples,)
+    """
+    n = len(pairs)
+    counts = np.stack([np.bincount(rows, minlength=n) for rows in draws]).astype(np.float32)  # (samples, n)
+    order = np.sign(pairs[:, None] - pairs[None])  # (n, n, 2): which of two networks is better
+    x, y = order.astype(np.float32).transpose(2, 0, 1)
+
+    def weighted(signs: np.ndarray) -> np.ndarray:
+        return ((counts @ signs) * counts).sum(1, dtype=np.float64)  # (samples,)
+
+    with np.errstate(invalid="ignore"):
+        return weighted(x * y) / np.sqrt(weighted(np.abs(x)) * weighted(np.abs(y)))

@@ -1,0 +1,74 @@
+"""GradInit: factors for the parameters, such that the first step of SGD helps most (Zhu et al., 2021)."""
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.core.sgd import epochs_of
+from benchmarks.initializers.base import Setting
+from benchmarks.initializers.objectives import check_finite, differentiable, gradients, loss, norm
+
+STEPS = 390
+"""An epoch of CIFAR-10 (section 4.1)."""
+_GAMMA = 1.0  # largest gradient norm
+_ETA = 0.1  # length of the step
+_LR = 1e-2  # of factors, for an epoch; the paper takes 1e-3 to 1e-1, depending on the network
+_LARGEST_LR = 1e-1
+_SMALLEST = 0.01  # factor of a weight
+_CLIP = 1.0  # gradient of a factor
+_HALF = 64  # images in half a batch
+
+
+def gradinit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
+    """Multiply each parameter with a learnt factor (Zhu et al., 2021, Algorithm 1, for SGD).
+
+    The factors minimize the loss after one step along the normalized gradient, on a batch of which half is that of the
+    gradient. Where the norm of the gradient is above 1, they minimize this norm instead. Both have their own Adam. Less
+    than an epoch has larger steps, as large as any of the paper at most.
+
+    Args:
+        model: the network with a random initialisation; moved to the device of the images.
+        setting: its task.
+        steps: of learning.
+
+    Raises:
+        ValueError: gradients or factors are not finite.
+    """
+    task = setting.images()
+    model.to(task.train.labels.device)
+    factors = {name: torch.ones((), device=p.device, requires_grad=True) for name, p in model.named_parameters()}
+    lr = min(_LARGEST_LR, _LR * max(1, STEPS / steps))
+    objective, constraint = (torch.optim.Adam(factors.values(), lr=lr) for _ in range(2))
+    halves = epochs_of(task.train, round(_HALF * setting.batch_share), setting.seed(), task.flip)
+    with differentiable(model):
+        parameters = {name: p.detach() for name, p in model.named_parameters()}
+        for _ in range(steps):
+            first, second, third = next(halves), next(halves), next(halves)
+            scaled = {name: factors[name] * p for name, p in parameters.items()}
+            gradient = gradients(loss(model, scaled, *_joined(first, second)), scaled)
+            size = norm(gradient)
+            if size > _GAMMA:
+                _step(constraint, factors, size)
+            else:
+                moved = {name: w - _ETA / size.detach() * gradient[name].detach() for name, w in scaled.items()}
+                del gradient, size  # and what their derivatives would need, more memory than anything else
+                _step(objective, factors, loss(model, moved, *_joined(first, third)) / _ETA)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.mul_(factors[name])
+    check_finite(model)
+
+
+def _step(optimizer: torch.optim.Optimizer, factors: dict[str, Tensor], value: Tensor) -> None:
+    optimizer.zero_grad()
+    found = torch.autograd.grad(value, list(factors.values()), allow_unused=True, materialize_grads=True)
+    for factor, gradient in zip(factors.values(), found, strict=True):
+        factor.grad = gradient.clamp(-_CLIP, _CLIP)
+    optimizer.step()
+    with torch.no_grad():
+        for name, factor in factors.items():
+            factor.clamp_(min=0.0 if name.endswith("bias") else _SMALLEST)
+
+
+def _joined(*parts: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    images, labels = zip(*parts, strict=True)
+    return torch.cat(images), torch.cat(labels)

@@ -1,0 +1,117 @@
+"""Trained weights of torchvision from files that the user has."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from benchmarks.initializers.base import Initializer, Setting
+from ghn_models.checkpoints import folder as checkpoints
+
+PREFIX = "pretrained:"
+TRAINED = "pretrained-"
+"""How models from files begin in options, and in records, which know them by their hash."""
+_KINDS = (".safetensors", ".pth", ".pt")
+_COUNT = "num_batches_tracked"
+_RENAMED = (  # since torchvision made its files
+    (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),
+    (re.compile(r"(encoder_layer_\d+\.mlp)\.linear_1\."), r"\1.0."),
+    (re.compile(r"(encoder_layer_\d+\.mlp)\.linear_2\."), r"\1.3."),
+)
+
+
+def pretrained(source: Path) -> Initializer:
+    """Weights of a state dictionary, in the names of the network; batch norm statistics come along.
+
+    Classifiers for other classes, auxiliary ones too, keep their initialisation, as fine-tuning needs it; without
+    training the network fails.
+
+    Args:
+        source: a file (.safetensors, or .pth with tensors alone), or a folder with one for each network: NAME.pth, or
+            as torchvision downloads them, say NAME-0a1b2c3d.pth.
+
+    Raises:
+        ValueError: there are no such files, or one is damaged or has something else.
+    """
+    files = [source] if source.is_file() else sorted(p for p in source.glob("*") if p.suffix in _KINDS)
+    if not files or files[0].suffix not in _KINDS:
+        raise ValueError(f"{source} is neither a file of weights ({', '.join(_KINDS)}) nor a folder with some")
+    digests = [checkpoints.sha256(file) for file in files]
+    for file in files:
+        _read(file)  # so that what is damaged is said at once
+    sha256 = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+    def apply(model: nn.Module, setting: Setting) -> None:
+        file = source if source.is_file() else _file_of(files, setting.name)
+        _fill(model, _read(file), setting.needs_classifier, f"{file.name} does not fit {setting.name}")
+
+    return Initializer(f"{TRAINED}{sha256[:6]}", apply, sha256)
+
+
+def _file_of(files: list[Path], name: str) -> Path:
+    stems = {name, *_downloads(name)}
+    found = [file for file in files if file.stem in stems or file.stem.rpartition("-")[0] == name]
+    if len(found) != 1:
+        raise ValueError(f"there are {len(found)} files with weights of {name}; there must be one, {name}.pth")
+    return found[0]
+
+
+def _downloads(name: str) -> set[str]:
+    """What torchvision's files for a network are called, without the ending: not all have its name."""
+    from torchvision.models import get_model_weights, list_models  # torchvision takes a second
+
+    return {Path(weights.url).stem for weights in get_model_weights(name)} if name in list_models() else set()
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file; nothing else is unpickled.
+
+    Raises:
+        ValueError: it is damaged, or has something else.
+    """
+    try:
+        safe = file.suffix == ".safetensors"
+        state = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # many kinds, depending on what is damaged
+        reason = checkpoints.reason(error).split(". ")[0]
+        raise ValueError(f"{file.name} has no weights that can be read ({reason})") from None
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{file.name} is no state dictionary: it has more than named tensors")
+    return {_current(name): value for name, value in state.items()}
+
+
+def _current(name: str) -> str:
+    for old, new in _RENAMED:
+        name = old.sub(new, name)
+    return name
+
+
+@torch.no_grad()
+def _fill(model: Any, state: dict[str, Tensor], needs_classifier: bool, wrong: str) -> None:
+    own = {name: value for name, value in model.state_dict().items() if not name.endswith(_COUNT)}
+    num_classes = [len(p) for p in model.parameters() if p.dim() >= 2][-1]
+    for name, value in own.items():
+        if name not in state:
+            raise ValueError(f"{wrong}: it has no {name}")
+        there, here = tuple(state[name].shape), tuple(value.shape)
+        if there == here:
+            continue
+        if here[:1] != (num_classes,) or there[1:] != here[1:]:
+            raise ValueError(
+                f"{wrong}: {name} is {there} there and {here} here (weights for ImageNet need --image-size 224)"
+            )
+        if needs_classifier:
+            raise ValueError(f"{wrong}: it is for {there[0]} classes, and there are {num_classes}")
+    more = [name for name in state if name not in own and not name.endswith(_COUNT)]
+    if more:
+        raise ValueError(f"{wrong}: it has {more[0]}, and the network does not")
+    for name, value in own.items():
+        if state[name].shape == value.shape:
+            value.copy_(state[name])
+    if hasattr(model, "transform_input"):  # trained weights of GoogLeNet and Inception are for images of another scale
+        model.transform_input = True

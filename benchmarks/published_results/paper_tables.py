@@ -1,0 +1,164 @@
+"""Results that the papers print, as rows of leaderboards.
+
+    ppuda2021      Knyazev et al., 2021: Parameter Prediction for Unseen Deep Architectures (DeepNets-1M, GHN-2)
+    ghn3_2023      Knyazev et al., 2023: Can We Scale Transformers to Predict Parameters of Diverse ImageNet Models?
+    ghnorth_2022   Knyazev, 2022: Pretraining a Neural Network before Knowing Its Architecture (GHN-orth)
+
+`data/paper_tables.csv.gz` has one line for each printed number, parsed from the texts of the papers. Only numbers of
+the kind that a protocol measures become rows: averages over a whole split, or results of a single network.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.published_results.correlations import correlation_rows
+from benchmarks.published_results.per_network import DATA
+
+_GROUPS = {
+    **{f"deepnets1m/{split}": split for split in ("val", "test", "wide", "deep", "dense", "bnfree", "all")},
+    "deepnets1m-top10": "top10",
+    "pytorch74": "torchvision74",
+    "pytorch-top10": "torchvision74_top10",
+    "ResNet-50": "resnet50",
+    "ViT": "vit",
+    "DARTS": "darts",
+    "ConvNeXt-B": "convnext_base",
+    "Swin-T": "swin_t",
+    "ResNet-101": "resnet101",
+    "ResNet-152": "resnet152",
+}
+SINGLE = ("resnet50", "vit", "darts", "convnext_base", "swin_t", "resnet101", "resnet152")
+_KINDS = {
+    "no_finetune": ("no_finetune", ""),
+    "sgd_1k_steps": ("finetune", "0.1 epoch"),
+    "sgd_1ep": ("finetune", "1 epoch"),
+    "sgd_10ep": ("finetune", "10 epochs"),
+    "transfer": ("transfer", "100 labels per class"),  # of CIFAR-10, see _SETTINGS
+    "detection": ("detection", "10 epochs"),
+}
+# Tables with results of whole splits, and what of them is new; others are subsets or try other settings.
+_TABLES = {
+    ("no_finetune", "ppuda2021", "3"): "",
+    ("no_finetune", "ppuda2021", "4"): "",
+    ("no_finetune", "ppuda2021", "8"): "",
+    ("no_finetune", "ghn3_2023", "2"): "",
+    ("no_finetune", "ghn3_2023", "11"): "",
+    ("no_finetune", "ghn3_2023", "12"): "pytorch74",
+    ("finetune", "ppuda2021", "3"): "",
+    ("finetune", "ppuda2021", "4"): "",
+    ("finetune", "ghn3_2023", "2"): "",
+    ("finetune", "ghn3_2023", "11"): "",
+    ("finetune", "ghn3_2023", "12"): "pytorch74",
+    ("transfer", "ppuda2021", "6"): "",
+    ("transfer", "ghn3_2023", "7"): "",
+    ("transfer", "ghnorth_2022", "1"): "",
+    ("detection", "ppuda2021", "6"): "",
+    ("detection", "ghn3_2023", "8"): "",
+}
+_METRICS = {
+    "top1_acc_mean": "top1",
+    "top1_acc": "top1",
+    "top5_acc_mean": "top5",
+    "top5_acc": "top5",
+    "AP_at_IoU0.50": "ap50",
+    "AP_at_IoU0.50_pct": "ap50",
+}
+_FRACTIONS = ("AP_at_IoU0.50",)  # printed from 0 to 1; all others are in percent
+_RUNS = {("ghn3_2023", "8"): 3}  # that the text of section 5.3 states, and the table does not
+_DATASETS = {"cifar10_1000labels": "cifar10", "cifar100_1000labels": "cifar100"}
+_SETTINGS = {"cifar100_1000labels": "10 labels per class"}
+_NAMES = {
+    "He's": "RandInit",
+    "ORTH": "Orth",
+    "GHN-3/m8 (OUR IMPLEM. AND HYPERPARAMS AND EQ.(10))": "GHN-2/m8, trained as GHN-3",
+    "GHN-3/m8 (d = 32, DECODER OUTPUT: 2d x 2d x 16 x 16)": "GHN-3/m8, d = 32, decoder 2d",
+    "GHN-3-T/m8-NO CENTR. EMBED. (EQ. 7)": "GHN-3-T/m8, no centrality embeddings",
+    "GHN-3-T/m8-NO INPUT DIST. EMBED. (SECTION A.1)": "GHN-3-T/m8, no input distance embeddings",
+    "GHN-3-T/m8, NO FW/BW EMBED. IN EQ. (9)": "GHN-3-T/m8, no edge embeddings",
+    "GHN-3-T/m8, NO FW/BW/CENTR/INPUT DIST. EMBED": "GHN-3-T/m8, no embeddings",
+    "GHN-2/m8 (d=128) (OUR IMPLEM. AND HYPERPARAMS)": "GHN-2/m8, d = 128, trained as GHN-3",
+    "GHN-3-T/m8 (DECODER OUTPUT: 4d x 4d x 16 x 16)": "GHN-3-T/m8, decoder 4d",
+}
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """A row of a paper's table.
+
+    Args:
+        protocol, setting: how it was measured.
+        model, dataset, metric: what.
+        values: by group of networks; of accuracies mean and standard error or None, in percent.
+        source: paper and table.
+    """
+
+    protocol: str
+    setting: str
+    model: str
+    dataset: str
+    metric: str
+    values: dict[str, tuple[float | None, ...]]
+    source: str
+
+
+@cache
+def paper_tables() -> pd.DataFrame:
+    """One line for each printed number: source, table, model, protocol, metric, value and so on."""
+    return pd.read_csv(DATA / "paper_tables.csv.gz", dtype={"table": str}, keep_default_na=True)
+
+
+def published_rows(protocol: str) -> list[PublishedRow]:
+    """The rows of a leaderboard that come from papers, or from their results of single networks."""
+    if protocol == "nas":
+        source = "ppuda2021, results of single networks"
+        return [
+            PublishedRow("nas", how, name, data, "tau", cells, source) for name, data, how, cells in correlation_rows()
+        ]
+    rows: dict[tuple[str, ...], PublishedRow] = {}
+    for line in paper_tables().itertuples():
+        kind, setting = _KINDS.get(line.protocol, ("", ""))
+        group, metric = _GROUPS.get(line.split_or_arch), _METRICS.get(line.metric)
+        only = _TABLES.get((kind, line.source, line.table))
+        if kind != protocol or only is None or group is None or metric is None or only not in ("", line.split_or_arch):
+            continue
+        if line.metric.endswith("_mean") == (group in SINGLE):  # a single network of a split, or the reverse
+            continue
+        model = _model(line)
+        again = model in ("GHN-1", "GHN-2", "GHN-2, no GatedGNN (MLP)")  # of Table 3
+        if again and (line.source, line.table) == ("ppuda2021", "8"):
+            continue
+        dataset, setting = _DATASETS.get(line.dataset, line.dataset), _SETTINGS.get(line.dataset, setting)
+        source = f"{line.source}, Table {line.table}"
+        key = (setting, model, dataset, metric, source)
+        row = rows.setdefault(key, PublishedRow(kind, setting, model, dataset, metric, {}, source))
+        error = _standard_error(line)
+        percent = 100 if line.metric in _FRACTIONS else 1
+        row.values[group] = (percent * float(line.value), None if error is None else percent * error)
+    return list(rows.values())
+
+
+def _model(line: Any) -> str:
+    printed = line.init_method.replace("\u00d7", "x")
+    name = _NAMES.get(printed, printed.replace("RANDINIT", "RandInit"))
+    if name == line.model or not isinstance(line.model, str) or name.startswith(("GHN", "RandInit")):
+        return name
+    # The lower half of Table 8 is about GHN-2 without meta-batches.
+    base = line.model + ", no meta-batch" * ("meta_batch8=no" in str(line.note))
+    if name.startswith("No Meta-batch"):
+        return base
+    name = name.removeprefix("+")
+    return f"{base}, {name if name[1].isupper() or name[1] == ' ' else name[0].lower() + name[1:]}"
+
+
+def _standard_error(line: Any) -> float | None:
+    """Standard error of a mean: over networks, or over runs for a single network."""
+    std, kind = line.std, str(line.std_kind)
+    if pd.isna(std):
+        return None
+    if kind == "sem over nets":
+        return float(std)
+    count = _RUNS.get((line.source, line.table), line.runs) if "runs" in kind else line.n
+    return None if pd.isna(count) else float(std) / float(count) ** 0.5

@@ -1,0 +1,124 @@
+"""How much the learning rate matters: the share of networks that one learning rate is good for (GHN-3 paper, Table 18).
+
+    python -m benchmarks.run --model ghn3_t --protocol finetune --split torchvision74 --finetune.lrs 0.1
+    python -m benchmarks.run --model ghn3_t --protocol finetune --split torchvision74 --finetune.lrs 0.01
+    python -m benchmarks.reporting.lr_sensitivity results/RUN_1 results/RUN_2
+
+Each run has a single learning rate; all else is the same. The table has, for the learning rate with the best mean
+accuracy, the share of networks whose accuracy is within 0, 1 and 2 points of that with their own best learning rate.
+Both learning rates are chosen with the test images, as this is about what could be lost; finetune itself chooses with
+the validation images.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tyro
+from numpy.typing import NDArray
+from tyro.conf import Positional
+
+from benchmarks.records.record import Record, RecordError, frame, in_folder, read
+from benchmarks.records.validation import problems
+from deepnets.utils.cli_errors import exit_code
+
+TOLERANCES = (0.0, 0.01, 0.02)
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What is lost if all networks get the same learning rate.
+
+    Args:
+        lr: the one with the best mean accuracy.
+        mean: this accuracy, 0 to 1.
+        own: mean accuracy if each network gets its own best learning rate.
+        within: share of networks by how much less than with their own they may have; those that fail with all learning
+            rates are not within.
+    """
+
+    lr: float
+    mean: float
+    own: float
+    within: dict[float, float]
+
+
+def sensitivity(accuracies: dict[float, NDArray[np.float64]]) -> Sensitivity:
+    """Sensitivity of networks to the learning rate.
+
+    Args:
+        accuracies: (networks,) 0 to 1, by learning rate; of equal means the first learning rate counts.
+    """
+    lr = max(accuracies, key=lambda lr: accuracies[lr].mean())
+    best = np.max(list(accuracies.values()), axis=0)
+    less = best - accuracies[lr]
+    within = {tolerance: float(np.mean((less <= tolerance + 1e-9) & (best > 0))) for tolerance in TOLERANCES}
+    return Sensitivity(lr, float(accuracies[lr].mean()), float(best.mean()), within)
+
+
+def by_learning_rate(runs: Sequence[tuple[Record, bytes]]) -> dict[float, NDArray[np.float64]]:
+    """Accuracy of each network by learning rate, repetitions averaged; networks that failed have accuracy 0.
+
+    All have the networks in the same order, in which their runs may differ.
+
+    Raises:
+        RecordError: records that are wrong, are not of finetune, or differ in more than their one learning rate.
+    """
+    for record, table in runs:
+        wrong = problems(record, table, {})
+        if wrong or record["protocol"]["name"] != "finetune":
+            name = record.get("run_id", "a record")
+            raise RecordError(f"{name}: {wrong[0] if wrong else 'it is not of finetune, which has learning rates'}")
+    found: dict[float, NDArray[np.float64]] = {}
+    first = _but_lr(runs[0][0])
+    for record, table in runs:
+        lrs = record["protocol"]["settings"].get("lrs", ())
+        if len(lrs) != 1 or lrs[0] in found:
+            raise RecordError(f"{record['run_id']} has the learning rates {lrs}; each run must have one of its own")
+        if _but_lr(record) != first:
+            raise RecordError(f"{record['run_id']} differs from {runs[0][0]['run_id']} in more than the learning rate")
+        rows = frame(table)
+        top1 = pd.to_numeric(rows["top1"], errors="coerce").where(rows["status"] == "ok", 0.0)
+        found[lrs[0]] = top1.groupby([rows[name] for name in ("group", "index")]).mean().to_numpy()
+    return found
+
+
+def _but_lr(record: Record) -> object:
+    protocol = record["protocol"]
+    settings = {**protocol["settings"], "lrs": None}
+    same = ("dataset", "model", "networks", "seed", "repeats")
+    return {**protocol, "settings": settings}, *(record[name] for name in same)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Compare runs of one learning rate each."""
+
+    folders: Positional[tuple[Path, ...]]
+    """Folders of finished runs of the finetune protocol."""
+
+
+def main() -> int:
+    """The command, see `exit_code`."""
+    return exit_code(_main)
+
+
+def _main() -> int:
+    options = tyro.cli(Options, prog="python -m benchmarks.reporting.lr_sensitivity", description=__doc__)
+    if len(options.folders) < 2:
+        raise RecordError("give the folders of two runs or more")
+    runs = [read(in_folder(folder)) for folder in options.folders]
+    result = sensitivity(by_learning_rate(runs))
+    record = runs[0][0]
+    print(f"{record['model']['name']} on {record['dataset']['name']}: learning rate {result.lr:g} is best on average")
+    print(f"top1 {100 * result.mean:.2f}, with the best one of each network on these images {100 * result.own:.2f}")
+    for tolerance, share in result.within.items():
+        print(f"best top1 ± {100 * tolerance:g}: {100 * share:.1f}% of networks")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

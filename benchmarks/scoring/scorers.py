@@ -1,0 +1,102 @@
+"""What predicts the quality of networks without training them, for the nas protocol.
+
+A GHN or an initialisation scores a network by the accuracy that its parameters give; zero-cost proxies and files of
+scores (CSV with the columns group, index and score) are models of that protocol too.
+"""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.core.accuracy import accuracies
+from benchmarks.core.protocol import Case
+from benchmarks.initializers import Initializer, initializer
+from benchmarks.initializers.base import recordable
+from benchmarks.scoring.zero_cost_proxies import PROXIES, score
+from ghn_models.checkpoints import folder as checkpoints
+
+SCORES = "file-"
+"""How files of scores begin in records."""
+SCORERS = f"""\
+{", ".join(PROXIES)}    zero-cost proxies
+FILE.csv         scores of your own, with columns group, index and score
+"""
+"""What --model accepts besides, for the nas protocol."""
+Scorer = Callable[[Case], float]
+
+
+def by_accuracy(case: Case) -> float:
+    """Accuracy on validation images with the parameters that the network has."""
+    return accuracies(case.model, case.task.val.batches(case.evaluation_batch))[0]
+
+
+def scorer(name: str) -> tuple[Initializer, Scorer] | None:
+    """What a proxy or a file of scores does, which initialises networks as PyTorch does; None for other models.
+
+    Raises:
+        ValueError: a file that cannot be used.
+    """
+    if name in PROXIES:
+        return replace(initializer("randinit"), name=name), _proxy(name)
+    if not name.endswith((".csv", ".csv.gz")):
+        return None
+    path = Path(name)
+    values = column_of(path, ("score",))
+    sha256 = checkpoints.sha256(path)
+    called = f"{SCORES}{recordable(path.name.removesuffix('.gz').removesuffix('.csv'))[-60:]}-{sha256[:6]}"
+    return replace(initializer("randinit"), name=called, weights_sha256=sha256), _looked_up(values)
+
+
+def _proxy(name: str) -> Scorer:
+    def of(case: Case) -> float:
+        images, labels = next(iter(case.task.train.shuffled(case.evaluation_batch, case.seed, 0, 0, 0, False)))
+        return score(name, case.model, images, labels)
+
+    return of
+
+
+def _looked_up(values: pd.Series) -> Scorer:
+    def of(case: Case) -> float:
+        key = (case.subject.group, case.subject.index)
+        if key not in values.index:
+            raise ValueError("the file has no value for it")
+        return float(values[key])
+
+    return of
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A table of the user's.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        return pd.read_csv(path, dtype={"group": str})
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read as CSV ({checkpoints.reason(error)})") from None
+
+
+def column_of(path: Path, names: tuple[str, ...]) -> pd.Series:
+    """The first of these columns that a CSV file has, by group and index; repetitions are averaged.
+
+    Raises:
+        ValueError: the file cannot be read, or lacks a column.
+    """
+    table = read_csv(path)
+    column = next((name for name in names if name in table), None)
+    missing = [name for name in ("group", "index") if name not in table]
+    if missing or column is None:
+        wanted = ", ".join(["group", "index", " or ".join(names)])
+        raise ValueError(f"{path} has the columns {', '.join(map(str, table))}; needed: {wanted}")
+    for name in ("index", column):
+        finite = np.isfinite(pd.to_numeric(table[name], errors="coerce"))
+        wrong = table[name][~finite & table[name].notna()]
+        if len(wrong):
+            raise ValueError(f"the column {name!r} of {path} has {str(wrong.iloc[0])!r}; accepted: finite numbers")
+    numbers = pd.to_numeric(table[column])
+    return numbers.groupby([table["group"], table["index"]]).mean().dropna()

@@ -1,0 +1,83 @@
+"""Networks of splits as graphs, and graphs as vectors: mean node features of a GHN, or counted primitives."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deepnets import PRIMITIVES, ArchGraph
+from deepnets.design_space.architecture_table import ArchitectureTable
+from deepnets.sampling.sampler import Networks, sample_networks
+from deepnets.sampling.training_widths import training_widths
+from deepnets.symbolic.builder import GraphColumns
+from deepnets.symbolic.shapes import CellValues, NodeDimensions
+from ghn_models import GHN
+
+Floats = NDArray[np.float64]
+
+_META_BATCH = 8
+
+
+def split_graphs(
+    split: str, start: int, stop: int, image_size: int = 32, num_classes: int = 10, seed: int = 0
+) -> list[ArchGraph]:
+    """Graphs of generated networks, at the widths they are evaluated with; those of train get widths as in training.
+
+    Args:
+        split: one of `deepnets.sampling.sampler.SPLITS`.
+        start, stop: the first network, and the one behind the last.
+        image_size, num_classes: 32 or 224, and outputs of the classifiers.
+        seed: of the widths of train.
+    """
+    networks = sample_networks(split, start, stop)
+    return columns_graphs(used_table(split, networks, image_size, seed), networks.graphs, image_size, num_classes)
+
+
+def used_table(split: str, networks: Networks, image_size: int, seed: int) -> ArchitectureTable:
+    """Architectures with the widths of `split_graphs`."""
+    channels = networks.channels_32 if image_size == 32 else networks.channels_224
+    if split != "train":
+        return networks.table.with_channels(channels)
+    params = networks.num_params_32 if image_size == 32 else networks.num_params_224
+    channels, fc_dim = training_widths(networks.table, params, np.random.default_rng(seed))
+    return replace(networks.table.with_channels(channels), fc_dim=fc_dim.astype(np.uint16))
+
+
+def columns_graphs(
+    table: ArchitectureTable, columns: GraphColumns, image_size: int, num_classes: int
+) -> list[ArchGraph]:
+    """Graphs from columns, with the shapes that follow from the architectures."""
+    cells = CellValues.of(table, image_size, num_classes)
+    network = np.repeat(np.arange(len(columns)), np.diff(columns.node_ptr))
+    shape = NodeDimensions.of(table, cells, network, columns.cell, columns.name).evaluate(cells)
+    graphs = []
+    for nodes, edges in zip(pairwise(columns.node_ptr.tolist()), pairwise(columns.edge_ptr.tolist()), strict=True):
+        a, b = slice(*nodes), slice(*edges)
+        of_nodes = (columns.op[a], columns.cell[a], columns.name[a], shape[a])
+        graphs.append(ArchGraph.from_columns(*of_nodes, columns.edge_src[b], columns.edge_dst[b]))
+    return graphs
+
+
+@torch.no_grad()
+def graph_embeddings(ghn: GHN, graphs: Sequence[ArchGraph]) -> Floats:
+    """Means of node features (DeepNets paper, section 5.2).
+
+    Returns:
+        (B, d) one embedding for each graph. Graphs of about the same size share a meta-batch.
+    """
+    order = np.argsort([len(graph) for graph in graphs], kind="stable")
+    result = np.empty((len(graphs), ghn.config.hidden))
+    for start in range(0, len(order), _META_BATCH):
+        part = order[start : start + _META_BATCH]
+        result[part] = ghn.embed([graphs[i] for i in part])[1].double().cpu().numpy()
+    return result
+
+
+def primitive_histogram(graphs: Sequence[ArchGraph]) -> Floats:
+    """(B, 15) logarithm of 1 + nodes of each primitive: what can be known of a network without its edges and shapes."""
+    counts = np.stack([np.bincount(graph.op, minlength=len(PRIMITIVES)) for graph in graphs])
+    histogram: Floats = np.log1p(counts)
+    return histogram

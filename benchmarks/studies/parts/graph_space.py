@@ -1,0 +1,115 @@
+"""Where networks lie in the space of graph embeddings: tables of distances, and a map."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from torch import Tensor, nn
+
+from benchmarks.core.evaluation_networks import subject, torchvision_network
+from benchmarks.published_results.paper_tables import paper_tables
+from benchmarks.studies.parts.embeddings import graph_embeddings
+from benchmarks.studies.parts.graph_set_distances import frechet_distance, hungarian_costs
+from deepnets import ArchGraph, trace
+from ghn_models import GHN
+
+Floats = NDArray[np.float64]
+
+_PRINTED = {"resnet34": "ResNet-34", "resnet50_no_skip": "ResNet-50-No-Skip", "vit": "ViT"}
+
+
+def split_distances(
+    graphs: Mapping[str, list[ArchGraph]], embeddings: Mapping[str, Floats], others: Floats
+) -> pd.DataFrame:
+    """Distances of splits from train (Table 11).
+
+    Columns: `frechet`, the Fréchet distance of the graph embeddings from those of train; `floor`, the same for as many
+    other networks of train, which is not 0 because few networks have another covariance than many; `hungarian`, the
+    mean cost of the best assignment of nodes over all pairs of networks, its standard error over the networks of the
+    split, and the published cost.
+
+    Args:
+        graphs, embeddings: by split; `train` and any others.
+        others: embeddings of networks of train that are not in `embeddings`.
+    """
+    rows = []
+    for split in graphs:
+        if split == "train":
+            continue
+        costs = hungarian_costs(graphs[split], graphs["train"]).mean(1)
+        rows.append(
+            {
+                "split": split,
+                "networks": len(graphs[split]),
+                "frechet": frechet_distance(embeddings[split], embeddings["train"]),
+                "floor": frechet_distance(others[: len(graphs[split])], embeddings["train"]),
+                "hungarian": costs.mean(),
+                "hungarian_sem": costs.std() / len(costs) ** 0.5,
+                "hungarian_published": _published("11", f"deepnets1m/{split} vs train"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def distances_from_resnet50(ghn: GHN, image_size: int) -> pd.DataFrame:
+    """Distances of three networks from ResNet-50 (Table 10): of their embeddings, and the cost of the assignment."""
+    graphs = {"resnet50": _traced("resnet50", ghn, image_size), "resnet34": _traced("resnet34", ghn, image_size)}
+    graphs["resnet50_no_skip"] = trace(_without_skips(ghn, image_size), image_size)
+    vit = subject("vit", 0).build(image_size, ghn.config.num_classes)[1]
+    assert vit is not None
+    graphs["vit"] = vit
+    embeddings = graph_embeddings(ghn, list(graphs.values()))
+    costs = hungarian_costs(list(graphs.values()), [graphs["resnet50"]])[:, 0]
+    rows = zip(graphs, np.linalg.norm(embeddings - embeddings[0], axis=1), costs, strict=True)
+    table = pd.DataFrame(rows, columns=["network", "distance", "hungarian"]).iloc[1:]
+    printed = [_published("10", f"{_PRINTED[name]} vs ResNet-50") for name in table["network"]]
+    return table.assign(hungarian_published=printed).reset_index(drop=True)
+
+
+def embedding_map(embeddings: Mapping[str, Floats]) -> tuple[pd.DataFrame, list[float]]:
+    """The first two principal components of the embeddings of train, and where all splits lie on them.
+
+    Returns:
+        Lines of split, index, x, y; and the share of the variance of train that x and y explain.
+    """
+    pca = PCA(2, svd_solver="full").fit(embeddings["train"])
+    axes = (
+        pca.components_ * np.where(pca.components_.sum(1) < 0, -1, 1)[:, None]
+    )  # a sign that does not depend on LAPACK
+    parts = []
+    for split, some in embeddings.items():
+        x, y = ((some - pca.mean_) @ axes.T).T
+        parts.append(pd.DataFrame({"split": split, "index": np.arange(len(some)), "x": x, "y": y}))
+    return pd.concat(parts, ignore_index=True), pca.explained_variance_ratio_.tolist()
+
+
+def _published(table: str, networks: str) -> float:
+    """A Hungarian cost that the paper prints, NaN if it prints none."""
+    lines = paper_tables().query("source == 'ppuda2021' and table == @table and init_method == 'Hungarian'")
+    found = lines[lines["split_or_arch"] == networks]["value"]
+    return float(found.iloc[0]) if len(found) else float("nan")
+
+
+def _traced(name: str, ghn: GHN, image_size: int) -> ArchGraph:
+    return trace(torchvision_network(name, image_size, ghn.config.num_classes), image_size)
+
+
+def _without_skips(ghn: GHN, image_size: int) -> nn.Module:
+    """ResNet-50 whose residual blocks are nothing but their convolutions."""
+    from torchvision.models.resnet import Bottleneck
+
+    network = torchvision_network("resnet50", image_size, ghn.config.num_classes)
+    for block in network.modules():
+        if isinstance(block, Bottleneck):
+            block.forward = partial(_convolutions, block)  # parameters keep their names
+    return network
+
+
+def _convolutions(block: Any, x: Tensor) -> Tensor:
+    x = block.relu(block.bn1(block.conv1(x)))
+    x = block.relu(block.bn2(block.conv2(x)))
+    return block.relu(block.bn3(block.conv3(x)))

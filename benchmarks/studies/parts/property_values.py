@@ -1,0 +1,180 @@
+"""Where the properties of networks come from: published results, a table of the user's, or a measurement made here."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from time import process_time
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from benchmarks.core.evaluation_networks import subject
+from benchmarks.published_results import per_network as published
+from benchmarks.scoring.scorers import read_csv
+from benchmarks.studies.parts.embeddings import columns_graphs
+from deepnets import ArchGraph
+from deepnets.datasets.generation import split_path
+from deepnets.networks.skip_init import without_storage
+from deepnets.storage.network_file import NetworkFile
+from deepnets.symbolic.builder import count_parameters
+from deepnets.utils.atomic_files import replace_content
+
+KEY = ["split", "index"]
+FITTED, TESTED = "val", "test"
+_TIMED = 3  # passes, of which the fastest counts
+_STORED_EVERY = 50
+_BOOKKEEPING = ("repeat", "params", "batch_size")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published data set: how its networks are made, and where its columns are."""
+
+    image_size: int
+    num_classes: int
+    accuracy: str
+    protocol: str
+
+
+PUBLISHED = {
+    "cifar10": Published(32, 10, "val_top1", "sgd_50ep"),
+    "imagenet": Published(224, 1000, "val_top5", "sgd_1ep"),
+}
+"""By the name of `benchmarks.published_results.per_network.load`."""
+
+
+def published_values(dataset: str) -> pd.DataFrame:
+    """The four properties of the published networks trained with SGD (DeepNets paper, section C.2.3).
+
+    Accuracy on held-out images, clean and with Gaussian noise, in percent; seconds of a GPU for the whole evaluation
+    set; share of the training run after which the training accuracy was reached.
+    """
+    about = PUBLISHED[dataset]
+    columns = {
+        "accuracy": about.accuracy,
+        "accuracy_noise": f"{about.accuracy}_noise",
+        "inference_time": "inference_time_s",
+        "convergence_time": "converge_time",
+    }
+    values = {
+        name: published.values(dataset, column, "RANDINIT", protocol=about.protocol) for name, column in columns.items()
+    }
+    return pd.DataFrame(values).rename_axis(KEY).loc[[FITTED, TESTED]]
+
+
+def published_graphs(folder: Path, split: str, dataset: str) -> list[ArchGraph]:
+    """Graphs of a split of the published networks, which `deepnets import` has read.
+
+    Raises:
+        FileError: the file is missing or damaged.
+        ValueError: its networks are not the published ones; parameter counts tell.
+    """
+    path, about = split_path(folder, split), PUBLISHED[dataset]
+    file = NetworkFile(path, about.image_size, about.num_classes)
+    everything = slice(0, len(file))
+    known = published.load("cifar10").query("split == @split").drop_duplicates("arch_index")["params"].to_numpy()
+    small = NetworkFile(path).table(everything)
+    equal = np.isin(count_parameters(small, 32, 10), known).mean() if len(file) == len(known) else 0.0
+    if equal < 0.9:
+        raise ValueError(
+            f"{path} has other networks than the published ones of {split}, for which alone there are values; "
+            "import deepnets1m_eval.hdf5, or give values of your own (--properties.values)"
+        )
+    return columns_graphs(file.table(everything), file.graphs(everything), about.image_size, about.num_classes)
+
+
+def read_values(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+    """Properties from a CSV file with columns split (or group), index, and one for each property.
+
+    The table beside the record of a run, RUN_ID.csv.gz, is such a file; repetitions are averaged.
+
+    Args:
+        path: the file.
+        columns: properties to use, by default all columns of numbers.
+
+    Raises:
+        ValueError: a file that cannot be read or lacks a column, or no networks of val or test.
+    """
+    table = read_csv(path).rename(columns={"group": "split"})
+    if table.empty:
+        raise ValueError(f"{path} has no rows")
+    numbers = [name for name in table.select_dtypes("number") if name not in (*KEY, *_BOOKKEEPING)]
+    wanted = list(columns) or numbers
+    for name in (*KEY, *wanted):
+        if name not in table:
+            raise ValueError(f"{path} has no column {name!r}; it has {', '.join(map(str, table))}")
+    for name in ("index", *wanted):
+        if name not in table.select_dtypes("number"):
+            raise ValueError(f"the column {name!r} of {path} has other values than numbers")
+        if np.isinf(table[name]).any():
+            raise ValueError(f"the column {name!r} of {path} has infinite values; accepted: numbers")
+    rows = table["split"].isin([FITTED, TESTED])
+    if not (table.loc[rows, "index"] % 1 == 0).all():
+        raise ValueError(f"the column 'index' of {path} has other values than whole numbers")
+    if not wanted:
+        raise ValueError(f"{path} has no column of a property; accepted: split, index, and one for each property")
+    counts = table["split"].value_counts()
+    for split in (FITTED, TESTED):
+        if split not in counts:
+            raise ValueError(f"{path} has no networks of {split}; values of {FITTED} and {TESTED} are needed")
+    return table[rows].astype({"index": int}).groupby(KEY, sort=True)[wanted].mean()
+
+
+def measured_values(path: Path, num: int, image_size: int) -> pd.DataFrame:
+    """Inference time and operations of generated networks, measured here.
+
+    inference_time: CPU seconds for one image on one thread, the fastest of three passes, which differ a little from run
+    to run and hardly with what else the computer does. flops: operations for one image. What is measured is kept in the
+    file, from which a later call goes on.
+
+    Args:
+        path: the file.
+        num: networks of val and test each.
+        image_size: 32 or 224.
+    """
+    jobs = [(split, index) for split in (FITTED, TESTED) for index in range(num)]
+    rows: dict[tuple[str, int], dict[str, float]] = {}
+    if path.exists():
+        rows = {(row.pop("split"), row.pop("index")): row for row in pd.read_csv(path).to_dict("records")}
+    missing = [job for job in jobs if job not in rows]
+    for count, (split, index) in enumerate(tqdm(missing, desc="inference", unit=" networks"), 1):
+        rows[split, index] = _measure(split, index, image_size)
+        if count % _STORED_EVERY == 0 or count == len(missing):
+            known = [job for job in jobs if job in rows]
+            table = pd.DataFrame([rows[job] for job in known], pd.MultiIndex.from_tuples(known, names=KEY))
+            replace_content(path, table.to_csv(lineterminator="\n"))
+    return pd.read_csv(path).set_index(KEY).loc[jobs]
+
+
+@torch.inference_mode()
+def _measure(split: str, index: int, image_size: int) -> dict[str, float]:
+    from torch.utils.flop_counter import FlopCounterMode  # imports a compiler
+
+    with without_storage():
+        model, _ = subject(split, index).build(image_size, 10)
+        with FlopCounterMode(display=False) as counter:
+            model.eval()(torch.empty(1, 3, image_size, image_size))
+    model = model.to_empty(device="cpu").eval()
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.fill_(1e-2 if tensor.is_floating_point() else 0)  # time does not depend on ordinary numbers
+    seconds = _seconds(model, torch.ones(1, 3, image_size, image_size))
+    return {"inference_time": seconds, "flops": float(counter.get_total_flops())}
+
+
+def _seconds(model: nn.Module, images: torch.Tensor) -> float:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        model(images)  # the first pass pays for memory
+        return min(_timed(lambda: model(images)) for _ in range(_TIMED))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _timed(call: Callable[[], object]) -> float:
+    start = process_time()
+    call()
+    return process_time() - start

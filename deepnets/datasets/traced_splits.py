@@ -1,0 +1,96 @@
+"""Splits of existing networks, whose graphs are traced: PyTorch-74 and the predefined networks.
+
+PyTorch-74 are the image classification models of torchvision on which GHN-3 was evaluated (GHN-3 paper, Table 20), on
+224x224 inputs with 1000 classes. The predefined networks of the DeepNets-1M paper (section 3) are ResNet-50 and a
+12-layer Vision Transformer, for either image size.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+from tqdm import tqdm
+
+from deepnets.design_space.named_architectures import vit
+from deepnets.graphs.arch_graph import ArchGraph
+from deepnets.networks.skip_init import without_storage
+from deepnets.storage.graph_file import write_graphs
+from deepnets.symbolic.shapes import check_image_size
+from deepnets.tracing import trace
+
+# fmt: off
+TORCHVISION74 = (
+    "alexnet", "convnext_base", "convnext_large", "convnext_small", "convnext_tiny", "densenet121", "densenet161",
+    "densenet169", "densenet201", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3",
+    "efficientnet_b4", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "efficientnet_v2_l",
+    "efficientnet_v2_m", "efficientnet_v2_s", "googlenet", "inception_v3", "mnasnet0_5", "mnasnet0_75", "mnasnet1_0",
+    "mnasnet1_3", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "regnet_x_16gf", "regnet_x_1_6gf",
+    "regnet_x_32gf", "regnet_x_3_2gf", "regnet_x_400mf", "regnet_x_800mf", "regnet_x_8gf", "regnet_y_16gf",
+    "regnet_y_1_6gf", "regnet_y_32gf", "regnet_y_3_2gf", "regnet_y_400mf", "regnet_y_800mf", "regnet_y_8gf",
+    "resnet101", "resnet152", "resnet18", "resnet34", "resnet50", "resnext101_32x8d", "resnext101_64x4d",
+    "resnext50_32x4d", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0",
+    "squeezenet1_0", "squeezenet1_1", "swin_b", "swin_s", "swin_t", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16",
+    "vgg16_bn", "vgg19", "vgg19_bn", "vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "wide_resnet101_2",
+    "wide_resnet50_2",
+)
+"""Names in torchvision.models; frozen, so that results stay comparable."""
+# fmt: on
+
+
+def torchvision_model(name: str, num_classes: int = 1000) -> nn.Module:
+    """A torchvision model, on the meta device unless it cannot be built there."""
+    import torchvision
+
+    factory = getattr(torchvision.models, name)
+    try:
+        with without_storage():
+            return factory(num_classes=num_classes)
+    except (NotImplementedError, RuntimeError):  # some compute their widths with tensors
+        return factory(num_classes=num_classes)
+
+
+def predefined_resnet50(image_size: int) -> nn.Module:
+    """ResNet-50; on 32x32 inputs with a 3x3 convolution of stride 1 in front and no pooling after it."""
+    if image_size == 224:
+        return torchvision_model("resnet50")
+    model = torchvision_model("resnet50", num_classes=10)
+    with without_storage():
+        model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    model.maxpool = nn.Identity()
+    return model
+
+
+def predefined_vit(image_size: int) -> nn.Module:
+    """The 12-layer Vision Transformer."""
+    with without_storage():
+        return vit().build(10 if image_size == 32 else 1000, image_size)
+
+
+def _torchvision74(image_size: int) -> dict[str, Callable[[], nn.Module]]:
+    return {name: partial(torchvision_model, name) for name in TORCHVISION74}
+
+
+def _predefined(image_size: int) -> dict[str, Callable[[], nn.Module]]:
+    return {"resnet50": lambda: predefined_resnet50(image_size), "vit": lambda: predefined_vit(image_size)}
+
+
+TRACED_SPLITS = {"torchvision74": _torchvision74, "predefined": _predefined}
+"""Models by name, for an image size, which PyTorch-74 ignores."""
+
+
+def traced_graphs(split: str, image_size: int = 32) -> dict[str, ArchGraph]:
+    """The graphs of a traced split, by name of the model, with a progress bar.
+
+    Raises:
+        ValueError: an image size other than 32 and 224.
+    """
+    check_image_size(image_size)
+    models = TRACED_SPLITS[split](image_size)
+    size = image_size if split == "predefined" else None
+    return {name: trace(build(), size) for name, build in tqdm(models.items(), desc=split, unit=" networks")}
+
+
+def write_traced_split(path: Path, split: str, image_size: int, overwrite: bool) -> None:
+    """Trace a split and write its file; nothing is written before all of it is traced."""
+    write_graphs(path, split, traced_graphs(split, image_size), overwrite)

@@ -1,0 +1,161 @@
+"""Graphs of any networks as columns of a file, and back.
+
+The group `graphs` has ragged columns: `op`, `cell`, `name` and, unless it follows from an architecture, `shape` for
+nodes, bounded by `node_ptr`; `edge_src` and `edge_dst`, numbered within the graph, bounded by `edge_ptr`. Names index
+the vocabulary, in which `{cell}` is to be filled in. `models` says what the graphs are of, one per line.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import deepnets
+from deepnets.graphs.arch_graph import ArchGraph
+from deepnets.storage.column_reader import VOCABULARY, Column, ColumnFile, decode_vocabulary, encode_vocabulary, reopen
+from deepnets.storage.column_writer import write_columns
+from deepnets.symbolic.builder import GraphColumns
+from deepnets.utils.atomic_files import FileError
+
+Ints = NDArray[np.int64]
+
+_OF_NODES = ("op", "cell", "name")
+GRAPH_COLUMNS = (*_OF_NODES, "edge_src", "edge_dst")
+
+_MODELS = "models"
+_SHAPE = "graphs/shape"
+
+
+def write_graphs(path: Path, split: str, graphs: Mapping[str, ArchGraph], overwrite: bool = False) -> None:
+    """Write graphs, by the name of their model; the file is there once it is complete.
+
+    Raises:
+        FileExistsError: the path exists and `overwrite` is False.
+        FileError: the disk is full or the folder is not writable.
+    """
+    vocabulary = list(dict.fromkeys(name for graph in graphs.values() for name in graph.name.tolist()))
+    position = {name: index for index, name in enumerate(vocabulary)}
+    lengths = np.array([len(graph) for graph in graphs.values()])
+    edges = [graph.edge_index for graph in graphs.values()]
+    several = list(graphs.values())
+    nodes = np.uint16 if lengths.max() < 1 << 16 else np.uint32
+    names = np.uint16 if len(vocabulary) < 1 << 16 else np.uint32
+    columns: dict[str, Column] = {
+        VOCABULARY: encode_vocabulary(vocabulary),
+        _MODELS: encode_vocabulary(list(graphs)),
+        "graphs/node_ptr": np.concatenate([[0], np.cumsum(lengths)]),
+        "graphs/edge_ptr": np.concatenate([[0], np.cumsum([e.shape[1] for e in edges])]),
+        "graphs/op": np.concatenate([graph.op for graph in several]),
+        "graphs/cell": np.concatenate([graph.cell for graph in several]),
+        "graphs/name": np.array([position[name] for graph in several for name in graph.name.tolist()], names),
+        "graphs/edge_src": np.concatenate([e[0] for e in edges]).astype(nodes),
+        "graphs/edge_dst": np.concatenate([e[1] for e in edges]).astype(nodes),
+        _SHAPE: np.concatenate([graph.shape for graph in several]),
+    }
+    write_columns(path, split, 0, deepnets.__version__, columns, overwrite)
+
+
+class GraphFile:
+    """A file of graphs, by index; columns are memory-mapped.
+
+    Raises:
+        FileError: the file is not a complete file of graphs.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.file = ColumnFile(path)
+        self.header = self.file.header
+        self._columns: dict[str, Column] = {}
+        missing = {f"graphs/{name}" for name in ("node_ptr", "edge_ptr", *GRAPH_COLUMNS)} - set(self.file.names)
+        if missing:
+            raise FileError(f"{path} lacks the columns {', '.join(sorted(missing))}")
+        self.node_ptr = self._column("graphs/node_ptr")
+        self.edge_ptr = self._column("graphs/edge_ptr")
+        self._check_pointers()
+
+    def _check_pointers(self) -> None:
+        """Columns that match their checksums may still not belong together."""
+        for ptr, names in ((self.node_ptr, _OF_NODES), (self.edge_ptr, GRAPH_COLUMNS[len(_OF_NODES) :])):
+            lengths = {self.file.describe(f"graphs/{name}")[0][0] for name in names}
+            in_order = len(ptr) == self.header.num_networks + 1 and ptr[0] == 0 and (np.diff(ptr) >= 0).all()
+            if not in_order or lengths != {int(ptr[-1])}:
+                raise FileError(f"{self.file.path} is damaged: its graphs do not fit their bounds")
+
+    def __reduce__(self) -> tuple:
+        return reopen, (type(self), (str(self.file.path.absolute()),), self.header.content_sha256)
+
+    def __len__(self) -> int:
+        return len(self.node_ptr) - 1
+
+    @property
+    def num_nodes(self) -> Ints:
+        """(B,) nodes of each graph."""
+        return np.diff(self.node_ptr)
+
+    @property
+    def models(self) -> list[str]:
+        """What the graphs are of, in order."""
+        return list(decode_vocabulary(self.file.column(_MODELS)))
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Names that the name column indexes."""
+        return self.file.vocabulary
+
+    def read(self, index: Ints | slice) -> tuple[GraphColumns, Ints]:
+        """The graphs at `index`, and the shapes of their nodes (N, 4)."""
+        rows = [self._rows(_SHAPE, slice(*ends)) for ends in self._bounds(self.node_ptr, index)]
+        return self.graphs(index), np.concatenate(rows).astype(np.int64)
+
+    def graphs(self, index: Ints | slice) -> GraphColumns:
+        """The graphs at `index`; a slice, of step 1, is read without copying."""
+        if isinstance(index, slice):
+            node_ptr, edge_ptr = (ptr[index.start : index.stop + 1] for ptr in (self.node_ptr, self.edge_ptr))
+            nodes, edges = (slice(int(ptr[0]), int(ptr[-1])) for ptr in (node_ptr, edge_ptr))
+            columns = [self._rows(f"graphs/{name}", nodes if name in _OF_NODES else edges) for name in GRAPH_COLUMNS]
+            return GraphColumns(node_ptr - node_ptr[0], edge_ptr - edge_ptr[0], *columns)
+        node_ptr, edge_ptr = (
+            np.concatenate([[0], np.cumsum(ptr[index + 1] - ptr[index])]) for ptr in (self.node_ptr, self.edge_ptr)
+        )
+        columns = [
+            self._gather(f"graphs/{name}", self.node_ptr if name in _OF_NODES else self.edge_ptr, index)
+            for name in GRAPH_COLUMNS
+        ]
+        return GraphColumns(node_ptr, edge_ptr, *columns)
+
+    def graph(self, index: int) -> ArchGraph:
+        """The graph at `index`.
+
+        Raises:
+            IndexError: the file has fewer graphs.
+        """
+        at = self.check_index(index)
+        graphs, shapes = self.read(slice(at, at + 1))
+        ends = (graphs.edge_src, graphs.edge_dst)
+        return ArchGraph.from_columns(graphs.op, graphs.cell, graphs.name, shapes, *ends, self.vocabulary)
+
+    def check_index(self, index: int) -> int:
+        """The index if there is such a graph; negative ones count from the end."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is out of range: {self.file.path} has networks 0 to {len(self) - 1}")
+        return int(index % len(self))
+
+    def _column(self, name: str) -> Column:
+        if name not in self._columns:
+            self._columns[name] = self.file.column(name)
+        return self._columns[name]
+
+    def _rows(self, name: str, rows: slice) -> Column:
+        return self._column(name)[rows] if self.file.is_mapped(name) else self.file.rows(name, rows.start, rows.stop)
+
+    def _gather(self, name: str, ptr: Ints, index: Ints) -> Column:
+        return np.concatenate([self._rows(name, slice(*ends)) for ends in self._bounds(ptr, index)])
+
+    @staticmethod
+    def _bounds(ptr: Ints, index: Ints | slice) -> list[tuple[int, int]]:
+        """Where the rows of each graph begin and end."""
+        if isinstance(index, slice):
+            return [(int(ptr[index.start]), int(ptr[index.stop]))]
+        return list(zip(ptr[index].tolist(), ptr[index + 1].tolist(), strict=True))

@@ -1,0 +1,138 @@
+"""Networks of the design space as columns of a file, and back.
+
+Group `architectures` has the columns of `ArchitectureTable`, with the widths and parameter counts for both image
+sizes; group `graphs` has the graphs. Shapes are not stored: they
+follow from the architecture, so that one file serves both image sizes and any number of classes.
+"""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepnets.design_space.architecture import Architecture
+from deepnets.design_space.architecture_table import NO_EDGE, ArchitectureTable
+from deepnets.sampling.sampler import Networks
+from deepnets.storage.column_reader import VOCABULARY, Column, Columns, encode_vocabulary, reopen
+from deepnets.storage.graph_file import GRAPH_COLUMNS, GraphFile
+from deepnets.symbolic.block_tables import NAMES
+from deepnets.symbolic.builder import GraphColumns
+from deepnets.symbolic.shapes import CellValues, NodeDimensions, check_image_size
+from deepnets.utils.atomic_files import FileError
+
+Ints = NDArray[np.int64]
+
+_FLAGS = ("bn", "preproc", "glob_avg", "stem_pool")
+_NUMBERS = ("n_cells", "ks", "stem_type", "C_mult", "fc_layers", "fc_dim", "ops", "inputs", "concat")
+
+
+def network_columns(networks: Networks, steps: int) -> Columns:
+    """The columns of a file.
+
+    Args:
+        networks: what to store.
+        steps: the largest number of steps that a network of the split may have.
+    """
+    table = networks.table
+    padding = ((0, 0), (0, 0), (0, 2 * steps - table.ops.shape[2]))
+    ops, inputs = (np.pad(column, padding, constant_values=NO_EDGE) for column in (table.ops, table.inputs))
+    table = replace(table, ops=ops, inputs=inputs)
+    columns: dict[str, Column] = {VOCABULARY: encode_vocabulary(NAMES)}
+    columns |= {f"architectures/{name}": getattr(table, name).astype(np.uint8) for name in _FLAGS}
+    columns |= {f"architectures/{name}": getattr(table, name) for name in _NUMBERS}
+    columns["architectures/channels_32"] = networks.channels_32.astype(np.uint16)
+    columns["architectures/channels_224"] = networks.channels_224.astype(np.uint16)
+    columns["architectures/num_params_32"] = networks.num_params_32.astype(np.uint32)
+    columns["architectures/num_params_224"] = networks.num_params_224.astype(np.uint32)
+    columns |= {f"graphs/{name}": getattr(networks.graphs, name) for name in ("node_ptr", "edge_ptr", *GRAPH_COLUMNS)}
+    return columns
+
+
+def open_graphs(path: str | os.PathLike[str], image_size: int = 32, num_classes: int = 10) -> GraphFile:
+    """A file of generated networks, or of graphs of any networks, whose shapes are what they are."""
+    file = GraphFile(path)
+    if any(name.startswith("architectures/") for name in file.file.names):
+        return NetworkFile(path, image_size, num_classes)
+    return file
+
+
+class NetworkFile(GraphFile):
+    """A file of generated networks: architectures and graphs by index.
+
+    Args:
+        path: the HDF5 file.
+        image_size: 32 or 224; decides widths and shapes.
+        num_classes: outputs of the classifiers; decides the shape of the last layer.
+
+    Raises:
+        FileError: the file is not a complete file of networks.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], image_size: int = 32, num_classes: int = 10) -> None:
+        check_image_size(image_size)
+        super().__init__(path)
+        self.image_size, self.num_classes = image_size, num_classes
+        needed = (*_FLAGS, *_NUMBERS, f"channels_{image_size}", f"num_params_{image_size}")
+        missing = {f"architectures/{name}" for name in needed} - set(self.file.names)
+        if missing:
+            raise FileError(f"{path} lacks the columns {', '.join(sorted(missing))} of a file of architectures")
+        if any(self.file.describe(f"architectures/{name}")[0][0] != len(self) for name in needed):
+            raise FileError(f"{path} is damaged: its architectures are not as many as its graphs")
+        if num_classes < 1:
+            raise ValueError(f"num_classes is {num_classes}; it must be 1 or more")
+        # The frozen vocabulary only grows, but a file may have been written with another order.
+        position = {name: index for index, name in enumerate(NAMES)}
+        unknown = set(self.file.vocabulary) - set(position)
+        if unknown:
+            raise FileError(f"{path} has parameter names that this toolkit does not know, such as {min(unknown)!r}")
+        translation = np.array([position[name] for name in self.file.vocabulary])
+        self._translation = None if (translation == np.arange(len(translation))).all() else translation
+
+    def __reduce__(self) -> tuple:
+        arguments = (str(self.file.path.absolute()), self.image_size, self.num_classes)
+        return reopen, (type(self), arguments, self.header.content_sha256)
+
+    @property
+    def models(self) -> list[str]:
+        """The split and the index of each network."""
+        return [f"{self.header.split}/{i}" for i in range(len(self))]
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The frozen vocabulary, to which graphs are translated."""
+        return NAMES
+
+    def num_params(self) -> Column:
+        """(B,) recorded parameter counts at 32 channels with 10 classes, for the image size."""
+        return self.file.column(f"architectures/num_params_{self.image_size}")
+
+    def table(self, index: Ints | slice) -> ArchitectureTable:
+        """The architectures at `index`, with their width for the image size."""
+        columns: dict[str, Column] = {name: self._column(f"architectures/{name}")[index] for name in _NUMBERS}
+        columns |= {name: self._column(f"architectures/{name}")[index].view(np.bool_) for name in _FLAGS}
+        channels = self._column(f"architectures/channels_{self.image_size}")[index]
+        return ArchitectureTable(channels=channels, **columns)
+
+    def read(self, index: Ints | slice) -> tuple[GraphColumns, Ints]:
+        """The graphs at `index`, and the shapes of their nodes (N, 4)."""
+        table, graphs = self.table(index), self.graphs(index)
+        net = np.repeat(np.arange(len(graphs)), np.diff(graphs.node_ptr)) if len(graphs) > 1 else 0
+        cells = CellValues.of(table, self.image_size, self.num_classes)
+        return graphs, NodeDimensions.of(table, cells, net, graphs.cell, graphs.name).evaluate(cells)
+
+    def graphs(self, index: Ints | slice) -> GraphColumns:
+        """The graphs at `index`; a slice, of step 1, is read without copying."""
+        graphs = super().graphs(index)
+        if self._translation is None:
+            return graphs
+        return replace(graphs, name=self._translation[graphs.name].astype(np.uint16))
+
+    def architecture(self, index: int) -> Architecture:
+        """The architecture at `index`, with its width for the image size.
+
+        Raises:
+            IndexError: the file has fewer networks.
+        """
+        at = self.check_index(index)
+        return self.table(slice(at, at + 1))[0]

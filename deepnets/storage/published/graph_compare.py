@@ -1,0 +1,145 @@
+"""Graphs as the published files record them, and how they compare with those made from the architecture."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from deepnets.graphs.arch_graph import ArchGraph
+from deepnets.graphs.primitives import PRIMITIVE_INDEX, PRIMITIVES
+from deepnets.utils.atomic_files import FileError
+
+Ints = NDArray[np.int64]
+
+_JOINS = tuple(PRIMITIVE_INDEX[name] for name in ("sum", "concat", "cse"))
+_UNNAMED = tuple(
+    PRIMITIVE_INDEX[name] for name in ("input", "sum", "concat", "msa", "cse", "glob_avg", "max_pool", "avg_pool")
+)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledGraph:
+    """A graph by the primitives, names and cells of its nodes and by its edges (2, E)."""
+
+    op: Ints
+    names: NDArray[np.str_]
+    cell: Ints
+    edges: Ints
+
+    @classmethod
+    def of(cls, graph: ArchGraph) -> "LabelledGraph":
+        names = np.where(np.isin(graph.op, _UNNAMED), "", graph.name)
+        return cls(graph.op.astype(np.int64), names, graph.cell.astype(np.int64), graph.edge_index.astype(np.int64))
+
+    def labels(self) -> NDArray[np.uint64]:
+        """(N,) a number for each primitive and name; nodes without parameters are known by their primitive."""
+        texts = [f"{op} {name}" for op, name in zip(self.op.tolist(), self.names.tolist(), strict=True)]
+        return np.array([int.from_bytes(hashlib.blake2b(t.encode(), digest_size=8).digest()) for t in texts], np.uint64)
+
+    def fingerprint(self, labels: NDArray[np.uint64], rounds: int = 12) -> NDArray[np.uint64]:
+        """(N,) sorted numbers that equal graphs share: labels, mixed with those of neighbours again and again."""
+        source, target = self.edges
+        with np.errstate(over="ignore"):
+            for _ in range(rounds):
+                before, behind = np.zeros_like(labels), np.zeros_like(labels)
+                np.add.at(before, target, _mixed(labels[source]))
+                np.add.at(behind, source, _mixed(labels[target] + np.uint64(0x9E3779B97F4A7C15)))
+                labels = _mixed(labels + _mixed(before) * np.uint64(3) + behind)
+        return np.sort(labels)
+
+
+def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finalizer of SplitMix64."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _same(a: LabelledGraph, b: LabelledGraph) -> bool:
+    if a.edges.shape != b.edges.shape or len(a.op) != len(b.op):
+        return False
+    return bool((a.fingerprint(a.labels()) == b.fingerprint(b.labels())).all())
+
+
+def compare(recorded: LabelledGraph, symbolic: LabelledGraph) -> str:
+    """The counter of `ImportReport` that a graph belongs to."""
+    if _same(recorded, symbolic):
+        return "equal"
+    if _same(_repaired(recorded), symbolic):
+        return "repaired"
+    if len(recorded.op) != len(symbolic.op) or recorded.edges.shape != symbolic.edges.shape:
+        return "different"
+    same_nodes = (np.sort(recorded.labels()) == np.sort(symbolic.labels())).all()
+    blank = np.zeros(len(recorded.op), np.uint64)
+    same_edges = (recorded.fingerprint(blank) == symbolic.fingerprint(blank)).all()
+    return "misaligned" if same_nodes and same_edges else "different"
+
+
+def _repaired(graph: LabelledGraph) -> LabelledGraph:
+    """The graph without the two known defects."""
+    source, target = graph.edges.copy()
+    stems = [np.flatnonzero(np.char.startswith(graph.names, f"stem{part}.")) for part in (0, 1)]
+    if all(len(stem) for stem in stems):
+        moved = (source == stems[0].max()) & (graph.cell[target] == 1)
+        source[moved] = stems[1].max()
+    order = np.lexsort((source, target))
+    source, target = source[order], target[order]
+    first = np.concatenate([[True], target[1:] != target[:-1]])
+    kept = first | np.isin(graph.op[target], _JOINS)
+    return LabelledGraph(graph.op, graph.names, graph.cell, np.stack([source[kept], target[kept]]))
+
+
+def difference(recorded: LabelledGraph, symbolic: LabelledGraph) -> str:
+    if len(recorded.op) != len(symbolic.op):
+        return f"{len(recorded.op)} nodes are recorded, the architecture has {len(symbolic.op)}"
+    if recorded.edges.shape != symbolic.edges.shape:
+        return f"{recorded.edges.shape[1]} edges are recorded, the architecture has {symbolic.edges.shape[1]}"
+    if (np.sort(recorded.labels()) != np.sort(symbolic.labels())).any():
+        other = set(recorded.names) ^ set(symbolic.names)
+        return f"other nodes are recorded, such as {min(other) if other else 'another primitive'}"
+    return "the same nodes are connected in another way"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Primitives and parameter names of a published split, in today's spelling."""
+
+    primitives: dict[int, int]
+    names: dict[int, str]
+
+    @classmethod
+    def of(cls, meta: dict[str, dict[str, str]]) -> "Vocabulary":
+        primitives = {int(k): _primitive(name) for k, name in meta["primitives_ext"].items()}
+        return cls(primitives, {int(k): _name(name) for k, name in meta["unique_op_names"].items()})
+
+    def read(self, group: h5py.Group) -> LabelledGraph:
+        """The graph of one network."""
+        adjacency, nodes = group["adj"][()], group["nodes"][()].astype(np.int64)
+        if adjacency.shape != (len(nodes), len(nodes)):
+            raise ValueError(f"adj is {adjacency.shape}, nodes {nodes.shape}")
+        op = np.array([self.primitives[p] for p in nodes[:, 0].tolist()])
+        names = [
+            "" if o in _UNNAMED else self.names[n] if _GLOBAL.match(self.names[n]) else f"cells.{c}.{self.names[n]}"
+            for o, c, n in zip(op.tolist(), nodes[:, 1].tolist(), nodes[:, 2].tolist(), strict=True)
+        ]
+        return LabelledGraph(op, np.array(names), nodes[:, 1], np.stack(np.nonzero(adjacency == 1)))
+
+
+_GLOBAL = re.compile(r"(stem|pos_enc|classifier)")
+
+
+def _primitive(name: str) -> int:
+    """Published primitives carry kernel sizes: conv_1x1, sep_conv_3x3, max_pool_3x3."""
+    plain = {"fc-b": "bias"}.get(name, re.sub(r"(_\d+x\d+)+$", "", name))
+    if plain not in PRIMITIVE_INDEX:
+        raise FileError(f"the metadata has an unknown primitive {name!r}; known are {', '.join(PRIMITIVES)}")
+    return PRIMITIVE_INDEX[plain]
+
+
+def _name(name: str) -> str:
+    """Published names are spelled in several ways."""
+    name = f"{name}weight" if name.endswith("to_out.0.") else name
+    return re.sub(r"^_ops\.(\d+)\.(\d+)\.", r"_ops.\1.op.\2.", name)

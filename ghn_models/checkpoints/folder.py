@@ -1,0 +1,195 @@
+"""Checkpoints: a folder with `config.json` and `model.safetensors`. Nothing here unpickles."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from deepnets.networks.skip_init import without_storage
+from deepnets.utils.atomic_files import replace_content
+from ghn_models.checkpoints.published import PUBLISHED
+from ghn_models.config import GHNConfig
+from ghn_models.hypernetwork import GHN
+
+SHIPPED = Path(__file__).parents[1] / "weights"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing or cannot be used; the message is one sentence for the user."""
+
+
+def cache() -> Path:
+    """Folder of converted weights: `$DEEPNETS_HOME/weights`, by default in ~/.cache/deepnets."""
+    return Path(os.environ.get("DEEPNETS_HOME", Path.home() / ".cache" / "deepnets")) / "weights"
+
+
+def known_weights() -> list[str]:
+    """What `load` accepts: shipped weights first, published ones after."""
+    shipped = sorted(path.parent.name for path in SHIPPED.glob(f"*/{CONFIG}"))
+    return [*shipped, *(name for name in PUBLISHED if name not in shipped)]
+
+
+def find(name: str, models: list[str]) -> Path:
+    """Folder of a checkpoint.
+
+    Args:
+        name: a folder, the name of weights, or of a model.
+        models: names of models.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if (Path(name) / CONFIG).is_file():
+        return Path(name)
+    known = known_weights()
+    full = name if name in known else next((w for w in known if w.split(".")[0] == name), None)
+    if full is None:
+        if name in models:
+            raise CheckpointError(f"there are no weights of {name}; ghn_models.create({name!r}) makes an untrained one")
+        if os.sep in name or Path(name).exists():
+            best = Path(name) / "best"
+            advice = f"; did you mean {best}?" if (best / CONFIG).is_file() else ""
+            raise CheckpointError(f"{name} is no checkpoint: it has no {CONFIG}{advice}")
+        close = get_close_matches(name, known, n=3) or known
+        raise CheckpointError(f"there are no weights {name!r}; accepted: a folder, {', '.join(close)}")
+    for folder in (SHIPPED / full, cache() / full):
+        if (folder / CONFIG).is_file():
+            return folder
+    published = PUBLISHED[full]
+    hub = "--hub instead of --file downloads it, " if published.kind == "joblib" else ""
+    raise CheckpointError(
+        f"{full} is not in {cache()}: convert the published file {published.file} from {published.source} with "
+        f"`python -m ghn_models.convert {full} --file FILE --trust --sha256 HASH` ({hub}--allow-unpinned instead of "
+        "--sha256 goes without its hash)"
+    )
+
+
+def save_folder(ghn: GHN, folder: Path, about: dict[str, Any], half: bool = False) -> None:
+    """Writes a checkpoint; `config.json` comes last, so an incomplete folder is none.
+
+    Args:
+        ghn: the GHN.
+        folder: a folder without a checkpoint.
+        about: what else shall be known of it: data, recipe, seed, source.
+        half: store float16.
+
+    Raises:
+        CheckpointError: the folder has a checkpoint, or cannot be written.
+    """
+    if (folder / CONFIG).exists():
+        raise CheckpointError(f"{folder} has a checkpoint; choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in ghn.state_dict().items()}
+    write({name: value.half() if half else value for name, value in state.items()}, folder / WEIGHTS)
+    content = {"config": asdict(ghn.config), "weights_sha256": sha256(folder / WEIGHTS), **about}
+    replace_content(folder / CONFIG, json.dumps(content, indent=1) + "\n")
+
+
+def write(tensors: dict[str, Tensor], path: Path) -> None:
+    """Writes tensors.
+
+    Raises:
+        CheckpointError: they cannot be written.
+    """
+    try:
+        save_file(tensors, path)
+    except (SafetensorError, RuntimeError) as error:  # a full disk, or weights that share memory
+        raise CheckpointError(f"{path} cannot be written ({reason(error)})") from None
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """What `config.json` says.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    try:
+        content = json.loads((folder / CONFIG).read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{folder / CONFIG} cannot be read ({reason(error)})") from None
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+        raise CheckpointError(f"{folder / CONFIG} has no configuration")
+    return content
+
+
+def load_folder(folder: Path) -> GHN:
+    """A GHN from its checkpoint.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or weights do not fit the configuration.
+    """
+    content = about(folder)
+    known = {field.name for field in fields(GHNConfig)}
+    unknown = [key for key in content["config"] if key not in known]
+    if unknown:
+        raise CheckpointError(f"{folder / CONFIG} has the unknown setting {unknown[0]!r}; a newer version wrote it")
+    try:
+        config = GHNConfig(**content["config"])
+        with without_storage():
+            ghn = GHN(config)
+    except (ValueError, TypeError, RuntimeError, MemoryError) as error:  # the last three of sizes beyond any memory
+        raise CheckpointError(f"{folder / CONFIG}: {reason(error)}") from None
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise CheckpointError(f"{weights} is missing")
+    expected = content.get("weights_sha256")
+    if expected is not None and sha256(weights) != expected:
+        raise CheckpointError(f"{weights} is damaged: its sha256 is not the one in {CONFIG}")
+    fill(ghn, read(weights), str(weights))
+    return ghn
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: a damaged file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is no complete safetensors file ({reason(error)})") from None
+
+
+def fill(ghn: GHN, state: dict[str, Tensor], source: str) -> None:
+    """Gives a GHN its weights as float32, without a copy if they are.
+
+    Raises:
+        CheckpointError: names or shapes that do not fit its configuration, or other things than numbers.
+    """
+    expected = {name: value.shape for name, value in ghn.state_dict().items()}
+    for name, shape in expected.items():
+        if name not in state:
+            raise CheckpointError(f"{source} has no {name}, which its configuration needs")
+        value = state[name]
+        if value.shape != shape:
+            found = tuple(value.shape)
+            raise CheckpointError(f"{source}: {name} has shape {found}, its configuration needs {tuple(shape)}")
+        if value.dtype not in _FLOATS or value.layout is not torch.strided or value.is_meta:
+            raise CheckpointError(f"{source}: {name} is no dense tensor of floating-point numbers")
+    for name in state:
+        if name not in expected:
+            raise CheckpointError(f"{source} has {name[:80]!r}, which its configuration does not know")
+    ghn.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, as a part of one sentence."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

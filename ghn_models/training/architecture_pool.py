@@ -1,0 +1,200 @@
+"""The architectures that a GHN is trained on, as meta-batches of networks without storage."""
+
+import hashlib
+from dataclasses import dataclass, fields, replace
+from itertools import compress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from tqdm import tqdm
+
+from deepnets import ArchGraph, Architecture, symbolic_graph
+from deepnets.datasets.generation import SHARD_SIZE, split_path
+from deepnets.design_space.architecture_table import NO_EDGE, ArchitectureTable
+from deepnets.networks.network import Network
+from deepnets.networks.skip_init import without_storage
+from deepnets.sampling.sampler import sample_networks
+from deepnets.sampling.training_widths import small_strides, training_widths
+from deepnets.storage.network_file import NetworkFile
+
+Ints = NDArray[np.int64]
+
+_DRAWS = 1000  # of one meta-batch
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large training networks may be; limits given as pairs grow from the first to the second over the run.
+
+    Args:
+        n_cells: number of cells.
+        nodes: nodes of the graph.
+        params: parameters at 32 channels with 10 classes.
+        channels: width of the first cells; wider ones are cut down to it.
+        meta_batch_nodes: nodes of a meta-batch (DeepNets paper, section B.2.3).
+    """
+
+    n_cells: tuple[int, int] = (18, 18)
+    nodes: tuple[int, int] = (10_000, 10_000)
+    params: tuple[float, float] = (1e7, 1e7)
+    channels: tuple[int, int] = (128, 128)
+    meta_batch_nodes: int = 2200
+
+
+@dataclass(frozen=True)
+class TrainingNetwork:
+    """A network to predict parameters for.
+
+    Args:
+        architecture: what it is, with the width drawn for training.
+        graph: its graph.
+        module: itself, on the meta device; batch norm has no running statistics.
+    """
+
+    architecture: Architecture
+    graph: ArchGraph
+    module: Network
+
+
+class ArchitecturePool:
+    """Architectures of the train split, of which meta-batches are drawn.
+
+    Meta-batch i depends on (seed, i) and the limits alone, so that a run can be resumed and split over processes.
+
+    Args:
+        root: folder of the generated train split; without one, the first `num` networks are drawn on the fly.
+        num: number of architectures.
+        image_size: 32 or 224.
+        num_classes: outputs of the classifiers.
+        seed: of the meta-batches.
+        wider: networks have the widths of GHN-3 on ImageNet, and some small ones larger maps, see `small_strides`.
+        quiet: no progress bar while networks are drawn on the fly.
+
+    Raises:
+        ValueError: the file has fewer networks, or those of another split.
+    """
+
+    def __init__(
+        self,
+        root: Path | None,
+        num: int,
+        image_size: int,
+        num_classes: int,
+        seed: int,
+        wider: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        self.image_size, self.num_classes, self.seed, self.wider = image_size, num_classes, seed, wider
+        path = None if root is None else split_path(root, "train")
+        counted = 32 if wider else image_size  # the images that parameters are counted for
+        if path is not None and path.exists():
+            self.table, self.params, self.nodes = _stored(path, num, counted)
+        else:
+            self.table, self.params, self.nodes = _drawn(num, counted, quiet)
+
+    def sha256(self) -> str:
+        """Digest of the architectures and their sizes, the same for those of a file and those drawn on the fly."""
+        used = (self.table.ops != NO_EDGE).any(axis=(0, 1))  # a file may have room for more edges
+        table = replace(self.table, ops=self.table.ops[..., used], inputs=self.table.inputs[..., used])
+        digest = hashlib.sha256()
+        for column in (self.params, self.nodes, *(getattr(table, field.name) for field in fields(table))):
+            digest.update(np.ascontiguousarray(column))
+        return digest.hexdigest()
+
+    def draw(
+        self, step: int, meta_batch_size: int, limits: Limits, progress: float = 1.0, share: slice = slice(None)
+    ) -> list[TrainingNetwork]:
+        """Meta-batch `step`.
+
+        Args:
+            step: which one.
+            meta_batch_size: number of networks.
+            limits: how large they may be.
+            progress: of the run, from 0 to 1.
+            share: which of the networks are made.
+
+        Raises:
+            ValueError: no architecture is small enough, or hardly any meta-batch.
+        """
+        allowed = self._allowed(limits, progress)
+        rng = np.random.default_rng([self.seed, step])
+        for _ in range(_DRAWS):
+            rows = rng.choice(allowed, meta_batch_size, replace=len(allowed) < meta_batch_size)
+            if self.nodes[rows].sum() <= limits.meta_batch_nodes:
+                break
+        else:
+            raise ValueError(
+                f"{_DRAWS} random meta-batches of {meta_batch_size} networks all had more than "
+                f"{limits.meta_batch_nodes} nodes; use smaller ones or allow more"
+            )
+        table = self.table.rows(rows)
+        channels, fc_dim = training_widths(table, self.params[rows], rng, self.wider)
+        widest = limits.channels[0] + (limits.channels[1] - limits.channels[0]) * progress
+        channels = np.minimum(channels, 16 * int(widest / 16))
+        drawn = [
+            replace(table[i], channels=int(channels[i]), fc_dim=int(fc_dim[i])) for i in range(meta_batch_size)[share]
+        ]
+        networks = [training_network(architecture, self.image_size, self.num_classes) for architecture in drawn]
+        if self.wider and self.image_size == 224:
+            for network in compress(networks, small_strides(table, self.params[rows], rng)[share]):
+                double_maps(network.module)
+        return networks
+
+    def _allowed(self, limits: Limits, progress: float) -> Ints:
+        cells, nodes, params = (a + (b - a) * progress for a, b in (limits.n_cells, limits.nodes, limits.params))
+        allowed = np.flatnonzero((self.table.n_cells <= cells) & (self.nodes <= nodes) & (self.params <= params))
+        if not len(allowed):
+            raise ValueError(
+                f"none of {len(self.nodes)} architectures has at most {cells:.0f} cells, {nodes:.0f} nodes and "
+                f"{params:.0f} parameters"
+            )
+        return allowed
+
+
+def _stored(path: Path, num: int, image_size: int) -> tuple[ArchitectureTable, Ints, Ints]:
+    """The first networks of a file: architectures, and their numbers of parameters and of nodes."""
+    file = NetworkFile(path, image_size)
+    if file.header.split != "train":
+        raise ValueError(f"{path} has networks of {file.header.split}; GHNs are trained on those of train")
+    if num > len(file):
+        raise ValueError(f"{path} has {len(file)} networks, but {num} are asked for")
+    return file.table(slice(0, num)), file.num_params()[:num].astype(np.int64), file.num_nodes[:num].astype(np.int64)
+
+
+def _drawn(num: int, image_size: int, quiet: bool) -> tuple[ArchitectureTable, Ints, Ints]:
+    """Likewise the first networks of the train split; graphs, which are most of them, go when they are counted."""
+    tables, params, nodes = [], [], []
+    with tqdm(total=num, unit=" networks", desc="train", disable=quiet) as bar:
+        for start in range(0, num, SHARD_SIZE):
+            networks = sample_networks("train", start, min(start + SHARD_SIZE, num))
+            tables.append(networks.table)
+            params.append(networks.num_params_32 if image_size == 32 else networks.num_params_224)
+            nodes.append(np.diff(networks.graphs.node_ptr))
+            bar.update(len(networks.table))
+    return ArchitectureTable.concatenate(tables), np.concatenate(params), np.concatenate(nodes)
+
+
+def training_network(architecture: Architecture, image_size: int, num_classes: int) -> TrainingNetwork:
+    """A network without storage, and its graph."""
+    with without_storage():
+        module = architecture.build(num_classes=num_classes, image_size=image_size)
+    without_running_statistics(module)
+    return TrainingNetwork(architecture, symbolic_graph(architecture, image_size, num_classes), module)
+
+
+def without_running_statistics(module: nn.Module) -> None:
+    """Batch norm normalizes by each batch, which is all that predicted parameters have."""
+    for norm in module.modules():
+        if isinstance(norm, _BatchNorm):
+            norm.track_running_stats = False
+            norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+
+
+def double_maps(network: Network) -> None:
+    """Stride 2 instead of 4 in the first convolution of a network for 224x224 images with a simple stem."""
+    first = network.stem[0]
+    assert isinstance(first, nn.Conv2d)
+    first.stride = (2, 2)

@@ -1,0 +1,337 @@
+"""The training loop: resumable, on one process or several."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import cos, pi
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from tqdm import tqdm
+
+from deepnets.sampling.sampler import sample_networks
+from deepnets.utils.atomic_files import replace_content
+from ghn_models.checkpoints import folder as checkpoints
+from ghn_models.checkpoints.folder import CheckpointError
+from ghn_models.hypernetwork import GHN
+from ghn_models.images.datasets import ImageTask
+from ghn_models.training.architecture_pool import ArchitecturePool, TrainingNetwork, training_network
+from ghn_models.training.calibration import calibrate
+from ghn_models.training.recipes import Recipe
+from ghn_models.training.step import Batch, Outcome, accumulate, accuracies
+
+LOG, LATEST = "log.jsonl", "latest.json"
+_POINTER = {"folder": str, "step": int, "best": str, "best_accuracy": float | int, "counts": dict, "bad_steps": int}
+_LOG_EVERY = 50
+_VALIDATION_NETWORKS = 8
+_CALIBRATION_NETWORKS = 16
+_MAX_BAD_STEPS = 50
+
+
+class TrainingError(ValueError):
+    """A run that cannot go on; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of torchrun."""
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def join(cls, device: str) -> "Ranks":
+        """Meet the other processes if torchrun started this one."""
+        if "WORLD_SIZE" not in os.environ:
+            return cls()
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        return cls(dist.get_rank(), dist.get_world_size())
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sum over processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+
+class Trainer:
+    """Trains a GHN on an image classification task (DeepNets paper, Eq. 2 and section B.2.3).
+
+    Step s depends on (seed, s) and the weights alone: which networks, which images, and what dropout does. So a run
+    that is resumed, or split over processes, goes on as if it were one.
+
+    Args:
+        ghn: the GHN, on its device.
+        task: images, on the same device.
+        recipe: how.
+        pool: architectures.
+        folder: of the run: settings, log and checkpoints.
+        seed: of everything random.
+        about: what the checkpoints shall say besides: model, data.
+        ranks: this process among others.
+    """
+
+    def __init__(
+        self,
+        ghn: GHN,
+        task: ImageTask,
+        recipe: Recipe,
+        pool: ArchitecturePool,
+        folder: Path,
+        seed: int,
+        about: dict[str, Any],
+        ranks: Ranks,
+    ) -> None:
+        self.ghn, self.task, self.recipe, self.pool = ghn, task, recipe, pool
+        self.folder, self.seed, self.about, self.ranks = folder, seed, about, ranks
+        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+        self.optimizer = kinds[recipe.optimizer](ghn.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        self.half = task.train.resized(task.image_size // 2) if max(recipe.small_images) > 0 else task.train
+        if recipe.meta_batch_size < ranks.size:
+            raise TrainingError(
+                f"{ranks.size} processes share meta-batches of {recipe.meta_batch_size} networks; accepted: no more "
+                "processes than networks"
+            )
+        self.step, self.bad_steps = 0, 0
+        self.board = _tensorboard(folder) if ranks.rank == 0 else None
+        self.counts = {"non_finite": 0, "out_of_memory": 0, "skipped_steps": 0}
+
+    def run(self) -> None:
+        """Train from the latest checkpoint to the end.
+
+        Raises:
+            TrainingError: 50 steps in a row without a network that could be used.
+        """
+        self._resume()
+        self.shared = self._shared_batches()
+        start, first = time.perf_counter(), self.step
+        recent, images = Outcome(), 0
+        bar = tqdm(total=self.recipe.steps, initial=self.step, disable=self.ranks.rank > 0, unit="step", smoothing=0.05)
+        while self.step < self.recipe.steps:
+            outcome, seen = self._one_step()
+            self.step += 1
+            recent.add(outcome)
+            images += seen
+            bar.update()
+            if self.step % _LOG_EVERY == 0 or self.step == self.recipe.steps:
+                seconds = (time.perf_counter() - start) / (self.step - first)
+                self._log(recent, images, seconds, bar)
+                recent, images = Outcome(), 0
+            if self.step % self.recipe.validate_every == 0 or self.step == self.recipe.steps:
+                self._validate_and_save()
+        bar.close()
+
+    def _one_step(self) -> tuple[Outcome, int]:
+        recipe, ranks = self.recipe, self.ranks
+        share = slice(ranks.rank, None, ranks.size)
+        networks = self.pool.draw(self.step, recipe.meta_batch_size, recipe.limits, self.step / recipe.steps, share)
+        slots = range(recipe.meta_batch_size)[share]
+        if recipe.same_images:
+            batches = [next(self.shared)] * len(networks)
+        else:
+            batches = [self._images(network, slot) for network, slot in zip(networks, slots, strict=True)]
+        seeds = [int(np.random.default_rng([self.seed, self.step, slot, 1]).integers(2**62)) for slot in slots]
+        self.optimizer.zero_grad(set_to_none=False)
+        outcome = accumulate(self.ghn, networks, batches, seeds, recipe.objective, 1 / recipe.meta_batch_size)
+        used = self._reduce(len(outcome.losses))
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.lr * schedule(recipe, self.step)
+        norm = torch.nn.utils.clip_grad_norm_(self.ghn.parameters(), recipe.clip)
+        if used and torch.isfinite(norm):
+            self.optimizer.step()
+            self.bad_steps = 0
+        else:
+            self.counts["skipped_steps"] += 1
+            self.bad_steps += 1
+            if self.bad_steps >= _MAX_BAD_STEPS:
+                raise TrainingError(
+                    f"no network of the last {_MAX_BAD_STEPS} meta-batches had a finite loss and gradient; the GHN has "
+                    "diverged, so try a smaller learning rate"
+                )
+        return outcome, sum(len(labels) for _, labels in batches)
+
+    def _reduce(self, used: int) -> int:
+        """Gradients summed over processes; number of networks that they come from."""
+        parameters = [p for p in self.ghn.parameters() if p.requires_grad]
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        if self.ranks.size == 1:
+            return used
+        count = parameters[0].new_tensor([used])
+        flat = self.ranks.sum(torch.cat([*(p.grad.flatten() for p in parameters if p.grad is not None), count]))
+        for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters] + [1])[:-1], strict=True):
+            parameter.grad = part.view_as(parameter)
+        return int(flat[-1].item())
+
+    def _shared_batches(self) -> Iterator[Batch]:
+        """Batches that all networks of a meta-batch see, from the next step on; every image once in an epoch."""
+        recipe, images = self.recipe, self.task.train
+        epoch, start = divmod(self.step, images.steps(recipe.batch_size))
+        while True:
+            yield from images.shuffled(recipe.batch_size, self.seed, epoch, start, recipe.crop, self.task.flip)
+            epoch, start = epoch + 1, 0
+
+    def _images(self, network: TrainingNetwork, slot: int) -> Batch:
+        """A random batch for one network."""
+        recipe = self.recipe
+        rng = np.random.default_rng([self.seed, self.step, slot])
+        share = recipe.small_images
+        small = rng.random() < share[0] + (share[1] - share[0]) * self.step / recipe.steps
+        whole = network.architecture.is_vit or not network.architecture.glob_avg
+        if small and not whole:
+            return self.half.sample(recipe.batch_size, rng, recipe.crop // 2, self.task.flip)
+        count = recipe.batch_size // 4 if max(share) > 0 else recipe.batch_size
+        return self.task.train.sample(count, rng, recipe.crop, self.task.flip)
+
+    def _log(self, recent: Outcome, images: int, seconds: float, bar: Any) -> None:
+        sums = torch.tensor(
+            [
+                *(sum(recent.losses), sum(recent.accuracies), len(recent.losses)),
+                *(recent.non_finite, recent.out_of_memory, images),
+            ],
+            dtype=torch.float64,
+        )
+        device = next(self.ghn.parameters()).device
+        loss, right, used, non_finite, oom, images_all = self.ranks.sum(sums.to(device)).tolist()
+        self.counts["non_finite"] += int(non_finite)
+        self.counts["out_of_memory"] += int(oom)
+        line = {
+            "step": self.step,
+            "loss": loss / max(used, 1),
+            "accuracy": right / max(used, 1),
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "seconds_per_step": seconds,
+            "images": int(images_all),
+            **self.counts,
+        }
+        self._write(line)
+        bar.set_postfix(loss=f"{line['loss']:.3f}", accuracy=f"{line['accuracy']:.3f}")
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self.ranks.rank > 0:
+            return
+        with (self.folder / LOG).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        if self.board is not None:
+            for name, value in line.items():
+                self.board.add_scalar(name, value, line["step"])
+
+    def _validate_and_save(self) -> None:
+        """Accuracy on the first validation networks; every process takes its share of them."""
+        networks = validation_networks(self.task, _VALIDATION_NETWORKS)
+        mine = accuracies(self.ghn, networks[self.ranks.rank :: self.ranks.size], self.task.val.batches())
+        device = next(self.ghn.parameters()).device
+        value = self.ranks.sum(torch.tensor(sum(mine), dtype=torch.float64, device=device)).item() / len(networks)
+        self._write({"step": self.step, "val_accuracy": value})
+        if self.ranks.rank == 0:
+            self._save(value)
+
+    def _save(self, value: float) -> None:
+        """Weights and optimizer, then the pointer to them, which is what makes a checkpoint."""
+        folder = self.folder / f"step_{self.step:07d}"
+        shutil.rmtree(folder, ignore_errors=True)
+        about = {**self.about, "step": self.step, "val_accuracy": value}
+        checkpoints.save_folder(self.ghn, folder, about)
+        names = {id(p): name for name, p in self.ghn.named_parameters()}
+        moments = {
+            f"{key}.{names[id(p)]}": state[key].detach().cpu().contiguous().reshape(state[key].shape)
+            for p, state in self.optimizer.state.items()
+            for key in ("exp_avg", "exp_avg_sq", "step")
+        }
+        checkpoints.write(moments, folder / "optimizer.safetensors")
+        latest = self._latest()
+        best = folder.name if value >= latest.get("best_accuracy", 0) else latest["best"]
+        best_accuracy = max(value, latest.get("best_accuracy", 0))
+        content = {
+            "folder": folder.name,
+            "step": self.step,
+            "best": best,
+            "best_accuracy": best_accuracy,
+            "counts": self.counts,
+            "bad_steps": self.bad_steps,
+        }
+        replace_content(self.folder / LATEST, json.dumps(content) + "\n")
+        for old in self.folder.glob("step_*"):
+            if old.name not in (folder.name, best):
+                shutil.rmtree(old)
+
+    def _latest(self) -> dict[str, Any]:
+        path = self.folder / LATEST
+        if not path.exists():
+            return {}
+        try:
+            found = json.loads(path.read_text())
+            wrong = [key for key, kind in _POINTER.items() if not isinstance(found[key], kind)]
+        except (ValueError, KeyError, TypeError):
+            wrong = [LATEST]
+        if wrong:
+            raise CheckpointError(f"{path} is damaged, so nobody knows where to go on; choose another --out")
+        return found
+
+    def _resume(self) -> None:
+        latest = self._latest()
+        if self.ranks.rank == 0:
+            _trim(self.folder / LOG, latest.get("step", 0))
+        if not latest:
+            if self.recipe.weight_scale is not None:
+                networks = self.pool.draw(0, _CALIBRATION_NETWORKS, self.recipe.limits, 0.0)
+                calibrate(self.ghn, networks, self.recipe.weight_scale)
+            return
+        folder = self.folder / latest["folder"]
+        device = next(self.ghn.parameters()).device
+        self.ghn.load_state_dict({k: v.to(device) for k, v in checkpoints.read(folder / checkpoints.WEIGHTS).items()})
+        moments = checkpoints.read(folder / "optimizer.safetensors")
+        for name, parameter in self.ghn.named_parameters():
+            if f"step.{name}" in moments:
+                state = {key: moments[f"{key}.{name}"] for key in ("exp_avg", "exp_avg_sq", "step")}
+                self.optimizer.state[parameter] = {k: v if k == "step" else v.to(device) for k, v in state.items()}
+        self.step, self.counts, self.bad_steps = latest["step"], latest["counts"], latest["bad_steps"]
+
+
+def _trim(log: Path, step: int) -> None:
+    """Leave out what was logged after a step, which comes again, and a line that a kill cut off."""
+
+    def stays(line: str) -> bool:
+        try:
+            return bool(json.loads(line)["step"] <= step)
+        except ValueError:
+            return False
+
+    if log.exists():
+        replace_content(log, "".join(line + "\n" for line in log.read_text().splitlines() if stays(line)))
+
+
+def _tensorboard(folder: Path) -> Any:
+    """A writer for TensorBoard if it is installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(folder / "tensorboard")
+
+
+def schedule(recipe: Recipe, step: int) -> float:
+    """Share of the learning rate at a step."""
+    warmup = round(recipe.warmup * recipe.steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, recipe.steps - warmup)
+    if recipe.schedule == "cosine":
+        return 0.5 * (1 + cos(pi * progress))
+    return 0.1 ** ((progress >= 2 / 3) + (progress >= 5 / 6))
+
+
+def validation_networks(task: ImageTask, count: int) -> list[TrainingNetwork]:
+    """The first networks of the val split, at 32 channels."""
+    table = sample_networks("val", 0, count).table
+    narrow = [replace(table[i], channels=32) for i in range(count)]
+    return [training_network(architecture, task.image_size, task.num_classes) for architecture in narrow]

@@ -1,0 +1,414 @@
+"""Runs: resumed, repeated and spread they give the same results; what fails is counted; bad input is one sentence."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import run as command
+from benchmarks.core.evaluation_networks import Subject, subject
+from benchmarks.execution import jobs as runs
+from benchmarks.execution import scheduler as execution
+from benchmarks.execution.jobs import Job, Row, context
+from benchmarks.execution.scheduler import RunFolder, compute
+from benchmarks.initializers import METHODS, Setting, Untrained
+from benchmarks.initializers._ghn import predictor
+from benchmarks.protocols import PROTOCOLS
+from benchmarks.protocols.no_finetune import Settings
+from benchmarks.records import record as records
+from benchmarks.run import Run, plan_of
+from deepnets.utils import provenance
+from deepnets.utils.atomic_files import FileError
+from ghn_models import create
+from ghn_models.checkpoints import folder as checkpoints
+from tests.support.quick_protocols import PLAN, folder, scored
+
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
+
+@pytest.fixture
+def ghn_folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path / "ghn"
+    checkpoints.save_folder(create("ghn2", 10, 32), folder, {"model": "ghn2", "dataset": "digits"})
+    return folder
+
+
+def same_twice(a: list[Row], b: list[Row]) -> bool:
+    return [{**row, "seconds": 0} for row in a] == [{**row, "seconds": 0} for row in b]
+
+
+def test_parameters_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each network and repetition has random numbers of its own, which depend on the seed of the run."""
+    scored(lambda case: {"top1": next(case.model.parameters()).sum().item() + case.seed, "top5": 0.0}, monkeypatch)
+    jobs = [Job("test", 0, 0), Job("test", 1, 0), Job("test", 0, 1), Job("bnfree", 0, 0)]
+    plans = [PLAN, replace(PLAN, seed=4)]
+    values = [runs.evaluate(plan, job)["top1"] for plan in plans for job in jobs]
+    assert len(set(values)) == len(values)
+    assert [runs.evaluate(plan, job)["top1"] for plan in plans for job in jobs] == values
+
+
+@pytest.mark.parametrize("model", ["ghn1", "ghn2", "ghn3_t", "mlp"])
+@pytest.mark.filterwarnings("ignore:.*keep their initialisation")
+def test_initialisation_is_skipped_only_where_it_is_replaced(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(PLAN, model=model, random_weights=True)
+    ghn = Untrained(10, 32, plan.seed).create(model).eval()
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *args, **options: empty(*args, **options).fill_(float("nan")))
+    for job in [Job(split, i, 0) for split in ("test", "wide", "deep", "dense", "bnfree") for i in (2, 36)]:
+        made = runs.prepare(plan, job).model.state_dict()
+        whole, graph = subject(job.group, job.index).build(32, 10)
+        ghn(whole, 32, graph)
+        for name, value in whole.state_dict().items():
+            assert made[name].isfinite().all()
+            assert name in ghn.kept or torch.equal(made[name], value)
+
+
+def test_workers_and_restarts_change_nothing(tmp_path: Path, ghn_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(PLAN, model=str(ghn_folder), groups=("test",))
+    whole = compute(plan, folder(tmp_path / "a", plan), None, 1)
+    append = RunFolder.append
+
+    def stop(self: RunFolder, row: Row) -> None:
+        append(self, row)
+        with open(self.path / "rows.jsonl", "a") as file:
+            file.write('{"group": "te')  # a line that a kill cut off
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "append", stop)
+    with pytest.raises(KeyboardInterrupt):
+        compute(plan, folder(tmp_path / "b", plan), None, 1)
+    monkeypatch.setattr(RunFolder, "append", append)
+    done = []
+    attempt = execution.attempt
+    monkeypatch.setattr(
+        execution, "attempt", lambda plan, job, batches: done.append(job) or attempt(plan, job, batches)
+    )
+    resumed = compute(plan, folder(tmp_path / "b", plan), None, 1)
+    assert done == [Job("test", 1, 0)]
+    assert same_twice(resumed, whole)
+    monkeypatch.setattr(execution, "attempt", attempt)
+    assert same_twice(compute(plan, folder(tmp_path / "c", plan), None, 2), whole)
+
+
+def test_dask_gives_the_same(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    plan = replace(PLAN, groups=("test",))
+    alone = compute(plan, folder(tmp_path / "a", plan), None, 1)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        spread = compute(plan, folder(tmp_path / "b", plan), cluster.scheduler_address, None)
+    assert same_twice(alone, spread)
+
+
+def test_one_network_ahead_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: a thread builds the next network."""
+    scored(lambda case: {"top1": next(case.model.parameters()).sum().item(), "top5": 0.0}, monkeypatch)
+    jobs = PLAN.jobs()
+    ahead = [row for _, row in execution._one_ahead(PLAN, jobs)]
+    assert same_twice(ahead, [runs.evaluate(PLAN, job) for job in jobs])
+
+
+def test_learning_sees_few_labels_where_few_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Setting] = []
+    trained: list[int] = []
+    kind = PROTOCOLS["transfer"]
+    context.cache_clear()
+    monkeypatch.setitem(METHODS, "randinit", lambda model, setting: seen.append(setting))
+    monkeypatch.setitem(
+        PROTOCOLS,
+        "transfer",
+        replace(kind, evaluate=lambda case, settings: trained.append(case.seed) or {"top1": 0.1, "top5": 0.5}),
+    )
+    plan = replace(PLAN, protocol="transfer", settings=kind.settings(labels_per_class=7))
+    assert runs.evaluate(plan, PLAN.jobs()[0])["status"] == "ok"
+    (few,) = (setting.images().train for setting in seen)
+    assert few.labels.bincount().tolist() == [7] * 10
+    assert few.labels.equal(context(plan).task.train.few(7, trained[0]).labels)
+
+
+def test_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored(lambda case: {"top1": 0.5, "top5": 1.0}, monkeypatch)
+    build = Subject.build
+
+    def fragile(self: Subject, image_size: int, num_classes: int, initialize: bool = True) -> tuple[nn.Module, Any]:
+        if self.name == "test/1":
+            raise RuntimeError("no such\nlayer")
+        return build(self, image_size, num_classes, initialize)
+
+    monkeypatch.setattr(Subject, "build", fragile)
+    for rows in (
+        compute(PLAN, folder(tmp_path / "a"), None, 1),
+        [row for _, row in execution._one_ahead(PLAN, PLAN.jobs())],
+    ):
+        assert [row["status"] for row in rows] == ["ok", "failed", "ok", "ok"]
+        assert rows[1]["reason"] == "RuntimeError: no such layer"
+    made, table = records.make(PLAN, context(PLAN), rows, ["run"])
+    test = made["results"]["test"]
+    assert (test["networks"], test["failed"]) == (2, 1)
+    assert (test["top1"]["mean"], test["top1"]["max"], test["top5"]["mean"]) == (0.25, 0.5, 0.5)
+    assert b"no such layer" in table
+
+
+def test_a_folder_is_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored(lambda case: {"top1": 0.5, "top5": 1.0}, monkeypatch)
+    compute(PLAN, folder(tmp_path / "a"), None, 1)
+    with pytest.raises(FileError, match="has a run with seed 3 instead of 4"):
+        compute(PLAN, folder(tmp_path / "a", replace(PLAN, seed=4)), None, 1)
+    with folder(tmp_path / "a").open() as rows:
+        assert len(rows) == 4
+        locked = [sys.executable, "-c", f"""if True:
+            from benchmarks.execution.scheduler import RunFolder
+            from pathlib import Path
+            with RunFolder(Path({str(tmp_path / "a")!r}), {{}}).open():
+                pass"""]  # fmt: skip
+        assert "another process works on" in subprocess.run(locked, capture_output=True, text=True).stderr
+
+
+def test_results_of_changed_code_are_not_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"rev-parse": "a" * 40, "status": " M runs.py", "diff": "+one"}
+    monkeypatch.setattr(provenance, "_git", lambda folder, verb, *arguments: answers[verb])
+    first = provenance.code()
+    answers["diff"] = "+two"
+    assert provenance.code() != first
+    answers["diff"] = "+one"
+    assert provenance.code() == first
+    answers["status"] = None
+    assert provenance.code() == provenance.commit() == "a" * 40
+
+
+def test_record_holds_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = Run("randinit", split=("test",), num=1, repeats=2, workers=1)
+    path, made = command.run(options, Settings(), ["python", "-m", "benchmarks.run", "--model", "randinit"])
+    assert path.parent.name == made["run_id"] == path.stem
+    assert made["dataset"]["sha256"] == context(plan_of(options, Settings())).task.hashes()
+    assert (made["networks"], made["repeats"], made["status"]) == ({"test": 1}, 2, "self_reported")
+    assert records.read(path)[0] == made
+    rows = pd.read_csv(path.with_suffix(".csv.gz"))
+    assert made["results"]["test"]["top1"]["mean"] == pytest.approx(rows["top1"].mean())
+    assert made["results"]["test"]["top1"]["std"] == pytest.approx(rows["top1"].std(ddof=0))
+    again = command.run(replace(options, out=Path("again"), plot=True), Settings(), ["x"])[1]
+    changing = ("date", "seconds", "command", "commit")
+    assert {k: v for k, v in again.items() if k not in changing} == {k: v for k, v in made.items() if k not in changing}
+    assert (Path("again") / f"{made['run_id']}.png").stat().st_size > 10_000
+
+
+def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
+    plan = plan_of(Run(str(ghn_folder)), Settings())
+    assert (plan.dataset, plan.image_size, plan.groups) == ("digits", 32, ("test", "wide", "deep", "dense", "bnfree"))
+    named = replace(PLAN, model=str(ghn_folder))
+    sha256 = checkpoints.about(ghn_folder)["weights_sha256"]
+    assert context(named).initializer.name == f"ghn2.digits-{sha256[:6]}"
+    assert context(replace(named, model=f"{ghn_folder}_orth")).initializer.name == f"ghn2.digits-{sha256[:6]}_orth"
+    called_so = ghn_folder.rename(ghn_folder.with_name("my_orth"))
+    assert context(replace(named, model=str(called_so))).initializer.name == f"ghn2.digits-{sha256[:6]}"
+    assert context(replace(named, model=f"{called_so}_orth")).initializer.name == f"ghn2.digits-{sha256[:6]}_orth"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--model ghn4", "there is no model 'ghn4'; accepted: randinit, he, orth, fixup, gradinit, metainit"),
+        ("--model ghn2_t5", "there are no weights of ghn2_t5; train it (python -m ghn_models.train --model ghn2_t5)"),
+        ("--model ghn3_l_orth", "file ghn3lm8.pt from"),
+        ("--model ghn3_l_orth", "or train it (python -m ghn_models.train --model ghn3_l), or try it with --random-w"),
+        ("--model ghn3_xl.imagenet_m16", "python -m ghn_models.convert ghn3_xl.imagenet_m16"),
+        (
+            "--model randinit --protocol speed",
+            "accepted: detection, finetune, nas, no_finetune, transfer, properties, analysis, all",
+        ),
+        (
+            "--model orth --random-weights",
+            "--random-weights is for GHNs, and orth is none; accepted: as in --model ghn3_l",
+        ),
+        ("--model randinit --split tests", "there are no networks 'tests'; accepted: all, train"),
+        ("--model randinit --num 0", "num is 0; it must be 1 or more"),
+        ("--model randinit --seed -1", "seed is -1; it must be from 0 to 2^63 - 1"),
+        ("--model randinit --split", "--split has no names; it needs one or more"),
+        ("--model nothing.csv --protocol nas", "nothing.csv cannot be read as CSV"),
+        (
+            "--model params --protocol nas --nas.truth no.csv",
+            "nas.truth is 'no.csv'; accepted: published, training or a CSV file",
+        ),
+        ("--model params --protocol nas --nas.lr 1", "nas.lr are for --nas.truth training, not published"),
+        (
+            "--model params --protocol nas --num 2",
+            "nas needs 3 or more networks of a split; there are 2 of torchvision74",
+        ),
+        (
+            "--model params --protocol nas --nas.truth training --split resnet50 vit darts",
+            "nas needs 3 or more networks of a split; there are 1 of resnet50, 1 of vit, 1 of darts",
+        ),
+        ("--model pretrained:", "pretrained: names no file; accepted: as in pretrained:resnet50.pth"),
+        ("--model TRAINING", "TRAINING is no checkpoint: it has no config.json; did you mean TRAINING/best?"),
+        ("--model TRAINING_orth", "TRAINING is no checkpoint: it has no config.json; did you mean TRAINING/best?"),
+        (
+            "--model randinit --protocol finetune --finetune.lrs 0.1 0.01 0.1",
+            "finetune.lrs is 0.1 0.01 0.1; each value is accepted once",
+        ),
+        (
+            "--model params --protocol nas --split test wide",
+            "published accuracies of torchvision74 only, not of test, wide",
+        ),
+        ("--model ghn3_t --protocol all --split test", "published accuracies of torchvision74 only, not of test"),
+        ("--model params", "params gives networks scores and no parameters; it is for --protocol nas"),
+        ("--model scores.csv", "scores.csv gives networks scores and no parameters; it is for --protocol nas"),
+        (
+            "--model randinit --protocol transfer --transfer.labels-per-class 200 --split resnet18",
+            "200 images of each class are asked for; accepted: 1 to",
+        ),
+        ("--model randinit --dataset mnist", "there is no image data set 'mnist'"),
+        ("--model randinit --dataset cifar10", "the images of cifar10 need the folder that they are in (--data-dir)"),
+        ("--model randinit --device cuda:9", "there is no device 'cuda:9' (there is no CUDA GPU); accepted: cpu"),
+        ("--model randinit --num 1 --scheduler tcp://127.0.0.1:1", "no Dask scheduler answers"),
+        ("--model randinit --protocol finetune --finetune.epochs 0", "finetune.epochs is 0.0; accepted: above 0"),
+        ("--model GHN --dataset fashion_mnist --data-dir x", "x is no folder"),
+        ("--model randinit --orth-layer 5", "--orth-layer is for GHNs that are made orthogonal, as ghn3_t_orth, not"),
+        ("--model randinit --finetune.epochs 5", "options --finetune., which are for --protocol finetune, not no_fin"),
+        ("--model randinit --dataset= --num 1", "there is no image data set ''"),
+        ("--model randinit --device= --num 1", "there is no device ''"),
+        ("--model randinit --repeats 1000", "repeats is 1000; it must be 100 or less"),
+        ("--model randinit --num 1 --out /dev/null", "/dev/null is no folder; choose another --out"),
+        ("--model randinit --num 1 --out /dev/null/run", "/dev/null is no folder; choose another --out"),
+        (
+            "--model randinit --protocol all --split torchvision74 --nas.truth no.csv",
+            "nas.truth is 'no.csv'; accepted: published",
+        ),
+        ("--model GHN100", "predicts classifiers of 100 classes, and digits has 10"),
+    ],
+)
+def test_bad_input(
+    arguments: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    monkeypatch.setattr("deepnets.utils.executors._CONNECT_SECONDS", 1)
+    monkeypatch.chdir(tmp_path)
+    for name, classes in (("GHN", 10), ("GHN100", 100)):
+        if name in arguments.split():
+            checkpoints.save_folder(create("mlp", classes, 32), tmp_path / name, {"dataset": "digits"})
+    if "TRAINING" in arguments:
+        checkpoints.save_folder(create("mlp", 10, 32), tmp_path / "TRAINING" / "best", {"dataset": "digits"})
+    monkeypatch.setattr(sys, "argv", ["run", *arguments.split()])
+    assert command.main() == 2
+    output = capsys.readouterr()
+    assert message in " ".join((output.err + output.out).replace("│", " ").split())
+    assert "Traceback" not in output.err
+    assert not Path("results").exists() or "scheduler" in arguments
+
+
+def test_of_several_runs_none_begins_if_the_folder_of_one_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = tmp_path / "transfer"  # the last one
+    taken.mkdir()
+    (taken / "letter.txt").write_text("precious")
+    arguments = f"--model randinit --protocol all --num 3 --split torchvision74 --out {tmp_path}"
+    monkeypatch.setattr(sys, "argv", ["run", *arguments.split()])
+    assert command.main() == 2
+    assert f"{taken} has files that are of no run, such as letter.txt" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["transfer", "letter.txt"]
+
+
+def test_a_run_without_a_result_says_why_and_is_not_for_leaderboards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = "--model fixup --protocol finetune --split test --num 1 --workers 1"
+    monkeypatch.setattr(sys, "argv", ["run", *arguments.split()])
+    assert command.main() == 0
+    output = capsys.readouterr().out
+    assert "1 failed: ValueError: FixUp is for networks without batch norm, and this one has 76 such layers" in output
+    assert "to put it on the leaderboard" not in output
+
+
+def test_names_of_checkpoints_are_recordable(tmp_path: Path) -> None:
+    checkpoints.save_folder(create("mlp", 10, 32), tmp_path / "my", {"model": "my/ghn", "dataset": ["x"]})
+    assert re.fullmatch(r"my_ghn\.__x__-[0-9a-f]{6}", predictor(str(tmp_path / "my")).name)
+
+
+def test_a_damaged_folder_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored(lambda case: {"top1": 0.5, "top5": 1.0}, monkeypatch)
+    whole = compute(PLAN, folder(tmp_path), None, 1)
+    part = json.dumps({**whole[0], "status": "ok"}).replace('"top1"', '"top"')
+    (tmp_path / "rows.jsonl").write_text(
+        part + '\n{"group": "test"}\n[1]\nnull\n{"group": [1], "index": 0, "repeat": 0}\n'
+    )
+    assert same_twice(compute(PLAN, folder(tmp_path), None, 1), whole)
+    for content in ("", "[]", '{"a'):
+        (tmp_path / "identity.json").write_text(content)
+        with pytest.raises(FileError, match="is damaged, so nobody knows what run it is"):
+            compute(PLAN, folder(tmp_path), None, 1)
+
+
+def test_random_weights_run_but_are_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = "--model ghn2 --random-weights --split test --num 1 --workers 1 --out here"
+    monkeypatch.setattr(sys, "argv", ["run", *arguments.split()])
+    assert command.main() == 0
+    assert "leaderboard" not in capsys.readouterr().out
+    (path,) = (path for path in Path("here").glob("*.json") if path.name.startswith("no_finetune"))
+    assert json.loads(path.read_text())["status"] == "dev"
+    assert json.loads(path.read_text())["model"]["name"] == "ghn2.random"
+
+
+def test_a_record_that_lost_its_table_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = Run("randinit", split=("test",), num=1, workers=1, out=tmp_path)
+    path, made = command.run(options, Settings(), ["run"])
+    table = path.with_suffix(".csv.gz")
+    for damage in (table.unlink, lambda: table.write_bytes(b""), lambda: path.write_text("")):
+        damage()
+        command.run(options, Settings(), ["run"])
+        assert records.read(path)[0]["rows_sha256"] == made["rows_sha256"]
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "compute", interrupted)
+    monkeypatch.setattr(sys, "argv", ["run", "--model", "randinit", "--num", "1"])
+    assert command.main() == 130
+    assert capsys.readouterr().err == "interrupted; what was finished is kept\n"
+
+
+@pytest.mark.slow
+def test_killed_runs_are_resumed(tmp_path: Path) -> None:
+    """kill -9, five times; the whole group of processes, or the parent alone."""
+    arguments = [sys.executable, "-m", "benchmarks.run", "--model", "randinit", "--split", "test", "--num", "24"]
+    rng, kills = random.Random(0), 0
+    while kills < 5:
+        process = subprocess.Popen(
+            [*arguments, "--out", tmp_path / "killed"], start_new_session=True, stderr=subprocess.DEVNULL
+        )
+        time.sleep(8 + 4 * rng.random())
+        assert process.poll() is None
+        (os.killpg if kills % 2 else os.kill)(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+        assert not list((tmp_path / "killed").glob("no_finetune*"))
+    for out in ("killed", "whole"):
+        subprocess.run([*arguments, "--out", tmp_path / out], check=True, capture_output=True)
+    killed, whole = (records.read(next((tmp_path / out).glob("no_finetune*.json"))) for out in ("killed", "whole"))
+    assert killed[1] == whole[1]
+    for record, _ in (killed, whole):
+        for name in ("date", "seconds", "command"):
+            record.pop(name)
+    assert killed[0] == whole[0]

@@ -1,0 +1,187 @@
+"""The nas protocol: scores against truth, from accuracies, proxies and files."""
+
+import gzip
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from scipy.stats import kendalltau
+
+from benchmarks.core.evaluation_networks import subjects
+from benchmarks.execution import scheduler as execution
+from benchmarks.execution.jobs import Plan, context, evaluate
+from benchmarks.execution.scheduler import RunFolder, compute
+from benchmarks.protocols import PROTOCOLS, nas
+from benchmarks.published_results.paper_tables import published_rows
+from benchmarks.published_results.per_network import accuracy, load, values
+from benchmarks.records import record
+from benchmarks.records import validation as checks
+from benchmarks.reporting.tables import failures, lines_of, summary
+from deepnets.sampling.sampler import sample_networks
+from deepnets.symbolic.builder import count_parameters
+from ghn_models.checkpoints import folder as checkpoints
+
+pytestmark = pytest.mark.usefixtures("in_this_process")
+NUM = 8
+PLAN = Plan("nas", nas.Settings(), "params", "digits", ("test", "bnfree"), num=NUM)
+
+
+def params(split: str) -> list[int]:
+    networks = sample_networks(split, 0, NUM)
+    return count_parameters(networks.table.with_channels(networks.channels_32), 32, 10).tolist()
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Path:
+    """Some truth, for all networks but one."""
+    rows = [(group, i, (37 * i + len(group)) % 11 / 10) for group in ("test", "bnfree") for i in range(NUM)]
+    path = tmp_path / "truth.csv"
+    pd.DataFrame(rows[:-1], columns=["group", "index", "truth"]).to_csv(path, index=False)
+    return path
+
+
+def measured(plan: Plan, folder: Path) -> tuple[dict[str, Any], bytes]:
+    context.cache_clear()
+    rows = compute(plan, RunFolder(folder, record.identity(plan, context(plan))), None, 1)
+    return record.make(plan, context(plan), rows, ["python", "-m", "benchmarks.run"])
+
+
+def test_a_proxy_against_a_file_of_truth(tmp_path: Path, truth: Path) -> None:
+    plan = replace(PLAN, settings=nas.Settings(truth=str(truth)))
+    made, table = measured(plan, tmp_path / "run")
+    known = pd.read_csv(truth).set_index(["group", "index"])["truth"]
+    expected = {g: kendalltau(params(g)[: len(known[g])], known[g]).statistic for g in ("test", "bnfree")}
+    pooled = kendalltau((params("test") + params("bnfree"))[:-1], known).statistic
+    assert {g: r["tau"]["tau"] for g, r in made["results"].items()} == pytest.approx({**expected, "all": pooled})
+    assert all(r["tau"]["low"] <= r["tau"]["tau"] <= r["tau"]["high"] for r in made["results"].values())
+    assert (made["results"]["bnfree"]["failed"], made["results"]["all"]["tau"]["n"]) == (1, 2 * NUM - 1)
+    assert b"truth.csv has no truth for it" in table
+    assert made["protocol"]["settings"]["truth"].startswith("truth.csv ")
+    assert str(tmp_path) not in str({**made, "command": ""})
+    assert checks.problems(made, table, {}) == []
+    line = lines_of(made)[0]
+    assert line.values["test"][0] == pytest.approx(expected["test"])
+    assert line.setting.startswith("truth of truth.csv ")
+    assert f"{expected['test']:.3f} [" in summary(made)
+
+
+def test_published_truth_is_that_of_the_network_of_this_name() -> None:
+    known = nas._known("published")
+    table = load("torchvision74")
+    trained = table[(table["method"] == "RANDINIT") & (table["protocol"] == "sota")].set_index("arch")["top1"]
+    assert {s.name: known["torchvision74", s.index] for s in subjects("torchvision74")} == trained.to_dict()
+    assert known["torchvision74", [s.name for s in subjects("torchvision74")].index("resnet50")] == pytest.approx(76.13)
+
+
+def test_a_file_of_scores(tmp_path: Path, truth: Path) -> None:
+    scores = tmp_path / "guess.csv.gz"
+    pd.read_csv(truth).rename(columns={"truth": "score"}).to_csv(scores, index=False)
+    made, table = measured(
+        replace(PLAN, model=str(scores), settings=nas.Settings(truth=str(truth)), groups=("test",)), tmp_path / "run"
+    )
+    assert made["results"]["test"]["tau"]["tau"] == pytest.approx(1)
+    assert made["model"]["name"] == f"file-guess-{checkpoints.sha256(scores)[:6]}"
+    assert checks.problems(made, table, {}) == []
+    changed = {**made, "results": {"test": {**made["results"]["test"], "tau": {"tau": 0.5}}}}
+    assert checks.problems(changed, table, {})
+
+
+def test_truth_is_accuracy_after_training() -> None:
+    """Of the same network, whatever scores it."""
+    job = replace(PLAN, groups=("test",)).jobs()[4]
+    settings = nas.Settings("training", epochs=0.1)
+    rows = [evaluate(replace(PLAN, model=model, settings=settings), job) for model in ("params", "randinit")]
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+    assert rows[0]["truth"] == rows[1]["truth"]
+    assert rows[0]["score"] == params("test")[4]
+    assert 0 <= rows[1]["score"] <= 1
+
+
+def test_truth_does_not_depend_on_the_thread_that_builds_the_next_network() -> None:
+    plan = replace(PLAN, settings=nas.Settings("training", epochs=0.1), groups=("test",), num=3)
+    jobs = plan.jobs()[1:]  # without dropout, which draws from the CPU's generator here, but on a GPU from its own
+    ahead = [row["truth"] for _, row in execution._one_ahead(plan, jobs)]
+    assert ahead == [evaluate(plan, job)["truth"] for job in jobs]
+
+
+def test_published_truth_and_counted_parameters_cannot_be_made_up() -> None:
+    plan = Plan("nas", nas.Settings(), "params", "digits", ("torchvision74",), num=3)
+    rows = [
+        {"group": job.group, "index": job.index, "repeat": 0, "name": subjects(job.group)[job.index].name,
+         "params": 7 + job.index, "batch_size": 128, "status": "ok", "reason": "", "score": 7.0 + job.index,
+         "seconds": 1.0, "truth": nas.published_truth(plan.settings, subjects(job.group)[job.index])[1]}
+        for job in plan.jobs()
+    ]  # fmt: skip
+    assert checks.problems(*record.make(plan, context(plan), rows, ["run"]), {}) == []
+    for change, message in (({"truth": 99.0}, "it must be 56.522"), ({"score": 99.0}, "scores of params are other")):
+        (found,) = checks.problems(*record.make(plan, context(plan), [rows[0] | change, *rows[1:]], ["run"]), {})
+        assert message in found
+    made, table = record.make(plan, context(plan), rows, ["run"])
+    elsewhere = made | {"networks": {"test": 3}}
+    (found,) = checks.problems(elsewhere, table, {})
+    assert "there are published accuracies of torchvision74 only, not of test" in found
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:60], lambda content: content[:10] + b"\xff" + content[11:]]
+)
+def test_damaged_tables_are_one_sentence(damage: Callable[[bytes], bytes], tmp_path: Path, truth: Path) -> None:
+    path = tmp_path / "scores.csv.gz"
+    content = truth.read_text().replace("truth", "score").encode()
+    path.write_bytes(damage(gzip.compress(content)))
+    with pytest.raises(ValueError, match="cannot be read as CSV"):
+        context(replace(PLAN, model=str(path)))
+    path = tmp_path / "scores.csv"
+    for wrong in ("good", "inf"):
+        path.write_text(f"group,index,score\ntest,0,0.5\ntest,1,{wrong}\n")
+        with pytest.raises(ValueError, match=f"has '{wrong}'; accepted: finite numbers"):
+            context(replace(PLAN, model=str(path)))
+
+
+def test_groups_that_failed_as_a_whole_have_no_correlation(tmp_path: Path, truth: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("group,index,score\ntest,0,0.5\ntest,1,0.6\n")
+    made, table = measured(replace(PLAN, model=str(path), settings=nas.Settings(truth=str(truth))), tmp_path / "run")
+    assert made["results"]["bnfree"]["failed"] == NUM
+    assert made["results"]["bnfree"]["tau"] == {"n": 0, "tau": None, "low": None, "high": None}
+    assert made["results"]["all"]["tau"]["n"] == 2
+    (found,) = checks.problems(made, table, {})
+    assert found.startswith("there is no tau: fewer than three networks")
+    assert "bnfree" in summary(made)
+    assert failures(record.frame(table)) == f"{2 * NUM - 2} failed: ValueError: the file has no value for it\n"
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [("group,index\n", "needed: group, index, truth or top1"), ("\xff\xfe", "cannot be read|has the columns")],
+)
+def test_files_that_cannot_be_used(tmp_path: Path, columns: str, message: str) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_bytes(columns.encode("latin-1"))
+    with pytest.raises(ValueError, match=message):
+        record.identity(replace(PLAN, settings=nas.Settings(truth=str(path))), context(PLAN))
+    with pytest.raises(ValueError, match=r"cannot be read|needed: group, index, score|has the columns"):
+        context(replace(PLAN, model=str(path)))
+    with pytest.raises(ValueError, match="cannot be read"):
+        context(replace(PLAN, model=str(tmp_path / "nothing.csv")))
+
+
+def test_proxies_are_for_nas_only() -> None:
+    with pytest.raises(ValueError, match="synflow gives networks scores and no parameters"):
+        context(Plan("no_finetune", PROTOCOLS["no_finetune"].settings(), "synflow", "digits", ("test",)))
+
+
+def test_published_rows_follow_from_published_results() -> None:
+    rows = {(row.model, row.dataset): row.values for row in published_rows("nas")}
+    assert len(rows) == 9
+    for dataset, protocol in (("cifar10", "sgd_50ep"), ("imagenet", "sgd_1ep")):
+        truth = accuracy(dataset, "RANDINIT", protocol=protocol)
+        for model, scores in (("GHN-2", accuracy(dataset, "GHN-2")), ("params", values(dataset, "params"))):
+            for split in ("test", "deep"):
+                pair = pd.concat([scores[split], truth[split]], axis=1, join="inner").dropna()
+                tau, low, high = rows[model, dataset][split]
+                assert tau == kendalltau(*pair.to_numpy().T).statistic
+                assert low < tau < high

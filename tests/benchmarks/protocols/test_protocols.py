@@ -1,0 +1,322 @@
+"""Protocols, and the networks and initialisations that they run on."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.core import sgd
+from benchmarks.core.accuracy import accuracies
+from benchmarks.core.evaluation_networks import Subject, check_group, subjects, torchvision_network
+from benchmarks.core.protocol import Case
+from benchmarks.initializers import Setting, Untrained, initializer
+from benchmarks.initializers._ghn import predicting
+from benchmarks.protocols import PROTOCOLS, finetune, transfer
+from benchmarks.scoring.scorers import by_accuracy
+from deepnets import ArchGraph
+from deepnets.sampling.sampler import SPLITS
+from ghn_models import add_noise, orthogonalize
+from ghn_models.images.datasets import ImageTask, load_images
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageTask:
+    return load_images("digits")
+
+
+def case_of(model: nn.Module, task: ImageTask, batch_size: int, seed: int) -> Case:
+    return Case(model, task, batch_size, seed, Subject("test", 0, "test/0"), by_accuracy)
+
+
+def small_network(seed: int = 0, norm: bool = True) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        *(nn.Conv2d(3, 16, 5, stride=4), nn.BatchNorm2d(16) if norm else nn.Identity(), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(144, 10)),
+    )
+
+
+def test_accuracies_use_the_statistics_of_each_batch(digits: ImageTask) -> None:
+    model = small_network()
+    right1 = right5 = 0
+    for images, labels in digits.test.batches(64):
+        x = model[0](images)
+        x = (x - x.mean((0, 2, 3), keepdim=True)) / (x.var((0, 2, 3), keepdim=True, correction=0) + 1e-5).sqrt()
+        order = model[2:](x).argsort(1, descending=True)
+        right1 += int((order[:, 0] == labels).sum())
+        right5 += int((order[:, :5] == labels[:, None]).any(1).sum())
+    state = copy.deepcopy(model.state_dict())
+    assert accuracies(model, digits.test.batches(64)) == (right1 / len(digits.test), right5 / len(digits.test))
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in state.items())
+
+
+def test_a_single_image_at_the_end_joins_the_batch_before_it() -> None:
+    """As a batch of its own it has no statistics."""
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12), nn.Linear(12, 10))
+    images, labels = torch.randn(9, 3, 2, 2), torch.arange(9)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        accuracies(model, [(images[:1], labels[:1])])
+    parts = zip(images.split(4), labels.split(4), strict=True)
+    assert accuracies(model, parts) == accuracies(model, [(images[:4], labels[:4]), (images[4:], labels[4:])])
+
+
+def test_logits_that_are_not_finite_are_wrong() -> None:
+    class Broken(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            logits = F.one_hot(torch.arange(4), 10).float()
+            logits[1, 5], logits[2, 2] = float("nan"), float("inf")
+            return logits
+
+    batch = (torch.zeros(4, 3, 8, 8), torch.arange(4))
+    assert accuracies(Broken(), [batch]) == (0.5, 0.5)
+
+
+def test_fine_tuning_learns_and_repeats_itself(digits: ImageTask) -> None:
+    models = [small_network() for _ in range(2)]
+    for model in models:
+        assert sgd.fine_tune(model, digits.train, 3, 64, 0.05, 0.0, seed=1, flip=False)
+    assert torch.equal(models[0][0].weight, models[1][0].weight)
+    assert accuracies(models[0], digits.test.batches())[0] > 2 * accuracies(small_network(), digits.test.batches())[0]
+    assert not sgd.fine_tune(small_network(norm=False), digits.train, 1, 64, 1e6, 0.0, seed=1, flip=False)
+
+
+def test_a_fraction_of_an_epoch(digits: ImageTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: steps.append(self.param_groups[0]["lr"]))
+    sgd.fine_tune(small_network(), digits.train, 0.1, 128, 0.5, 0.0, seed=0, flip=False)
+    assert steps == [0.5]
+    steps.clear()
+    sgd.fine_tune(small_network(), digits.train, 2, 128, 0.5, 0.0, seed=0, flip=False, decay=True)
+    assert len(steps) == 2 * (1197 // 128)
+    assert steps[0] == 0.5
+    assert 0 < steps[-1] < 0.01
+    assert steps == sorted(steps, reverse=True)
+
+
+def test_finetune_tests_the_choice_of_validation_once(digits: ImageTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = {0.1: 0.3, 0.02: 0.8, 0.5: 0.4}
+    trained, asked = [], []
+
+    def training(model: nn.Module, images: object, epochs: float, batch: int, lr: float, *rest: object) -> bool:
+        assert images is digits.train
+        trained.append((lr, epochs, batch))
+        model.lr = lr
+        return lr < 0.4
+
+    def measured(model: nn.Module, batches: object) -> tuple[float, float]:
+        asked.append((model.lr, batches))
+        return scores[model.lr], 1.0
+
+    monkeypatch.setattr(finetune, "fine_tune", training)
+    monkeypatch.setattr(finetune, "accuracies", measured)
+    monkeypatch.setattr(type(digits.val), "batches", lambda self, size: (len(self), size, self is digits.test))
+    case = case_of(small_network(), digits, 128, 3)
+    result = finetune.evaluate(case, finetune.Settings(epochs=2, lrs=(0.1, 0.02, 0.5)))
+    assert result == {"lr": 0.02, "val_top1": 0.8, "top1": 0.8, "top5": 1.0}
+    assert trained == [(0.1, 2, 128), (0.02, 2, 128), (0.5, 2, 128)]
+    assert asked == [(0.1, (300, 64, False)), (0.02, (300, 64, False)), (0.02, (300, 64, True))]  # 0.5 diverged
+
+
+def test_training_that_diverges_has_no_accuracy(digits: ImageTask) -> None:
+    for kind, settings in (
+        (finetune, finetune.Settings(epochs=0.5, lrs=(1e30, 1e25))),
+        (transfer, transfer.Settings(labels_per_class=10, epochs=2, lrs=(1e30,), weight_decays=(0.0,))),
+    ):
+        result = kind.evaluate(case_of(small_network(), digits, 16, 0), settings)
+        assert (result["val_top1"], result["top1"], result["top5"]) == (0, 0, 0)
+
+
+def test_finetune_and_transfer_learn(digits: ImageTask) -> None:
+    before = accuracies(small_network(), digits.test.batches())[0]
+    settings = finetune.Settings(epochs=1, lrs=(0.1, 0.01))
+    assert finetune.evaluate(case_of(small_network(), digits, 128, 0), settings)["top1"] > before + 0.2
+    few = transfer.Settings(labels_per_class=10, epochs=5, lrs=(0.1,), weight_decays=(1e-4,))
+    model = small_network()
+    classifier = model[-1].weight.detach().clone()
+    result = transfer.evaluate(case_of(model, digits, 16, 0), few)
+    assert result["top1"] > before + 0.2
+    assert (result["lr"], result["weight_decay"]) == (0.1, 1e-4)
+    assert not torch.equal(model[-1].weight, classifier)
+
+
+def test_labels_for_choosing_are_not_trained_on(digits: ImageTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(transfer, "fine_tune", lambda model, images, *rest, **options: seen.append(images) or True)
+    chosen = []
+    real = transfer.accuracies
+    monkeypatch.setattr(
+        transfer, "accuracies", lambda model, batches: chosen.append(list(batches)) or real(model, chosen[-1])
+    )
+    case = case_of(small_network(), digits, 16, 5)
+    transfer.evaluate(case, transfer.Settings(labels_per_class=10, lrs=(0.1, 0.01), weight_decays=(0.0,)))
+    part, _, everything = seen
+
+    def rows(images: Tensor) -> set[bytes]:
+        return {image.numpy().tobytes() for image in images}
+
+    held_out = rows(torch.cat([x for x, _ in chosen[0]]))
+    trained = rows(torch.cat([x for x, _ in part.batches()]))
+    assert len(trained) == 80
+    assert len(held_out) == 20
+    assert not trained & held_out
+    assert rows(torch.cat([x for x, _ in everything.batches()])) == trained | held_out
+    assert sum(len(y) for _, y in chosen[-1]) == len(digits.test)
+
+
+def test_settings_are_checked() -> None:
+    for wrong in ({"epochs": 0}, {"lrs": ()}, {"lrs": (0.1, -1)}, {"beta": -1}, {"epochs": float("nan")}):
+        with pytest.raises(ValueError, match=rf"^finetune.{next(iter(wrong))} is .+; accepted: "):
+            finetune.Settings(**wrong)
+    for wrong in ({"labels_per_class": 1}, {"epochs": 0}, {"lrs": ()}, {"weight_decays": (-1,)}):
+        with pytest.raises(ValueError, match=rf"^transfer.{next(iter(wrong))} is .+; accepted: "):
+            transfer.Settings(**wrong)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_transfer_keeps_classifiers_that_were_made_for_it(fits: bool, digits: ImageTask) -> None:
+    settings = transfer.Settings(epochs=1, lrs=(1e-9,), weight_decays=(0.0,))
+    case = replace(case_of(small_network(), digits, 96, 0), classifier_fits=fits)
+    with torch.no_grad():
+        case.model[-1].weight.zero_()
+    transfer.evaluate(case, settings)
+    assert case.model[-1].weight.any() != fits
+    assert initializer("gradinit.5").makes_classifiers
+    assert not initializer("randinit").makes_classifiers
+
+
+def test_every_protocol_names_what_it_returns(digits: ImageTask) -> None:
+    few = {
+        "finetune": {"epochs": 0.1, "lrs": (0.1,)},
+        "nas": {"truth": "training", "epochs": 0.1},
+        "transfer": {"epochs": 1, "lrs": (0.1,), "weight_decays": (0.0,)},
+    }
+    for name, kind in PROTOCOLS.items():
+        if kind.dataset is not None:  # of other data
+            continue
+        settings = kind.settings(**few.get(name, {}))
+        result = kind.evaluate(case_of(small_network(), digits, kind.batch_size, 0), settings)
+        assert set(result) == {*kind.accuracies, *kind.columns}
+        assert kind.setting(settings) == kind.setting(kind.settings(**few.get(name, {})))
+        for group in kind.groups:
+            check_group(group)
+
+
+# Networks
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d", "densenet121", "convnext_tiny", "swin_t", "vit_b_16"])
+def test_first_layers_keep_the_resolution_of_small_images(name: str) -> None:
+    network = torchvision_network(name, 32, 7).eval()
+    sizes: list[tuple[int, ...]] = []
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    convolutions[0].register_forward_hook(lambda module, args, output: sizes.append(tuple(output.shape[2:])))
+    with torch.no_grad():
+        assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+    assert sizes == [(8, 8) if name.startswith("vit") else (32, 32)]
+
+
+def test_networks_of_other_sizes_stay_as_they_are() -> None:
+    assert torchvision_network("resnet18", 224, 7).conv1.stride == (2, 2)
+    with torch.no_grad():
+        assert torchvision_network("vit_b_32", 32, 7)(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
+
+
+@pytest.mark.parametrize("group", [*SPLITS, "torchvision74", "predefined", "darts", "vit", "swin_t"])
+def test_groups(group: str) -> None:
+    few = subjects(group, 1)
+    assert len(few) == 1
+    assert few[0].index == 0
+    if group not in ("train", "search"):
+        everything = subjects(group)
+        assert [subject.index for subject in everything] == list(range(len(everything)))
+        assert len({subject.name for subject in everything}) == len(everything)
+
+
+def test_subjects_have_their_evaluation_width() -> None:
+    channels = {}
+    for size in (32, 224):
+        network, graph = subjects("wide")[7].build(size, 10)
+        architecture = subjects("wide")[7].architecture(size)
+        assert architecture is not None
+        assert graph is not None
+        assert sum(p.numel() for p in network.parameters()) == architecture.num_params(size, 10)
+        channels[size] = architecture.channels
+    assert channels[32] == 2 * channels[224]  # 4 and 2 times as wide as others
+
+
+def test_unknown_groups() -> None:
+    with pytest.raises(ValueError, match="there are no networks 'tests'"):
+        subjects("tests")
+    with pytest.raises(ValueError, match="num is 0"):
+        subjects("test", 0)
+
+
+# Initialisations
+
+
+def setting(digits: ImageTask, graph: ArchGraph | None = None, beta: float | None = None, seed: int = 0) -> Setting:
+    return Setting("test/3", graph, digits, 32, torch.Generator().manual_seed(seed), beta)
+
+
+def network_of(name: str, seed: int = 0, **options: object) -> nn.Module:
+    init = initializer(name, untrained=None if name in ("randinit", "orth") else Untrained(10, 32, 0), **options)
+    torch.manual_seed(seed)
+    model, graph = Subject("test", 3, "test/3").build(32, 10)
+    init.apply(model, setting(load_images("digits"), graph, seed=seed))
+    return model
+
+
+def weights(model: nn.Module) -> list[Tensor]:
+    return [p for p in model.parameters() if p.dim() >= 2]
+
+
+def test_initialisations_differ_and_repeat() -> None:
+    for name in ("randinit", "orth", "ghn3_t", "ghn3_t_orth"):
+        first, second, third = (network_of(name, seed) for seed in (0, 0, 1))
+        assert all(map(torch.equal, weights(first), weights(second)))
+        same = all(map(torch.equal, weights(first), weights(third)))
+        assert same == (name == "ghn3_t")  # GHN-orth begins with noise
+
+
+def test_orthogonal_initialisations() -> None:
+    for name, first in (("orth", 0), ("ghn3_t_orth", 0), ("ghn3_t_orth", 4)):
+        model, plain = network_of(name, orth_layer=first), network_of(name.removesuffix("_orth") if first else name)
+        layers = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        before = [m.weight for m in plain.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        for i, weight in enumerate(layers[:-1]):
+            if i < first:
+                assert torch.equal(weight, before[i])
+                continue
+            matrix = weight.detach().flatten(1)
+            matrix = matrix if len(matrix) <= matrix.shape[1] else matrix.T
+            assert torch.allclose(matrix @ matrix.T, torch.eye(len(matrix)), atol=1e-5)
+
+
+def test_orthogonal_weights_begin_with_noise() -> None:
+    """Without it the frame of equal channels follows from the rounding of their weights."""
+    ghn = Untrained(10, 32, 0).create("ghn3_t").eval()
+    plain, graph = Subject("test", 3, "test/3").build(32, 10)
+    ghn(plain, 32, graph)
+    made, _ = Subject("test", 3, "test/3").build(32, 10)
+    predicting(ghn, 0)(made, setting(load_images("digits"), graph))
+    generator = setting(load_images("digits"), graph).generator
+    expected = orthogonalize(add_noise(plain, 3e-5, 0, generator))
+    assert all(map(torch.equal, weights(made), weights(expected)))
+
+
+def test_noise_is_added_to_predicted_weights_only(digits: ImageTask) -> None:
+    init = initializer("ghn3_t", untrained=Untrained(10, 32, 0))
+    models = []
+    for beta in (0.0, 1e-3):
+        model, graph = Subject("test", 3, "test/3").build(32, 10)
+        init.apply(model, setting(digits, graph, beta))
+        models.append(model)
+    moved = np.array([(a - b).abs().max().item() for a, b in zip(*map(weights, models), strict=True)])
+    assert 0 < moved.max() < 0.1
+    random = [network_of("randinit") for _ in range(2)]
+    initializer("randinit").apply(random[0], setting(digits, beta=1e-3))
+    assert all(map(torch.equal, weights(random[0]), weights(random[1])))

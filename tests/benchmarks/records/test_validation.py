@@ -1,0 +1,256 @@
+"""What is wrong with a record is found."""
+
+import copy
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from benchmarks.execution.jobs import Plan, context
+from benchmarks.leaderboard import Board, Submit
+from benchmarks.protocols import finetune
+from benchmarks.records import record
+from benchmarks.records import validation as checks
+from benchmarks.records.record import Record, RecordError
+from tests.support.made_up_records import made, rows_of
+
+# Each function changes record and lines of results; hashes are made to fit where a careful cheater would.
+
+
+def changed(change: Callable[[Record, list[dict[str, str]]], None], fit: bool = True) -> tuple[Record, bytes]:
+    record_, table = copy.deepcopy(made())
+    lines = list(csv.DictReader(io.StringIO(table.decode())))
+    change(record_, lines)
+    frame = pd.DataFrame(lines)
+    table = frame.to_csv(index=False, lineterminator="\n").encode()
+    if fit:
+        record_["rows_sha256"] = record.hashlib.sha256(table).hexdigest()
+        record_["run_id"] = record.run_id(record_)
+    return record_, table
+
+
+def mean(r: Record, lines: Any) -> None:
+    r["results"]["test"]["top1"]["mean"] += 0.02
+
+
+def dropped_failure(r: Record, lines: list[dict[str, str]]) -> None:
+    del lines[2]
+
+
+def hidden_failure(r: Record, lines: list[dict[str, str]]) -> None:
+    lines[2] |= {"status": "ok", "reason": "", "top1": "0.5", "top5": "0.9"}
+
+
+def failure_with_results(r: Record, lines: list[dict[str, str]]) -> None:
+    lines[2] |= {"top1": "0.5", "top5": "0.9"}
+
+
+def failure_without_reason(r: Record, lines: list[dict[str, str]]) -> None:
+    lines[2]["reason"] = ""
+
+
+def nan(r: Record, lines: list[dict[str, str]]) -> None:
+    lines[0]["top1"] = "nan"
+
+
+def above_one(r: Record, lines: list[dict[str, str]]) -> None:
+    lines[0] |= {"top1": "1.5", "top5": "1.5"}
+
+
+def crossed(r: Record, lines: list[dict[str, str]]) -> None:
+    lines[0]["top5"] = "0.01"
+
+
+def one_network_better(r: Record, lines: list[dict[str, str]]) -> None:
+    lines[0]["top1"] = lines[0]["top5"]
+
+
+def other_network(r: Record, lines: list[dict[str, str]]) -> None:
+    lines[0]["params"] = "12345"
+
+
+def other_name(r: Record, lines: list[dict[str, str]]) -> None:
+    lines[0]["name"] = "test/1"
+
+
+def other_order(r: Record, lines: list[dict[str, str]]) -> None:
+    lines[0], lines[1] = lines[1], lines[0]
+
+
+def unknown_split(r: Record, lines: list[dict[str, str]]) -> None:
+    r["networks"]["easy"] = 6
+
+
+def more_than_there_are(r: Record, lines: list[dict[str, str]]) -> None:
+    r["networks"]["bnfree"] = 101
+
+
+def other_version(r: Record, lines: Any) -> None:
+    r["protocol"]["version"] = 99
+
+
+def unknown_protocol(r: Record, lines: Any) -> None:
+    r["protocol"]["name"] = "magic"
+
+
+def other_settings(r: Record, lines: Any) -> None:
+    r["protocol"]["settings"] = {"epochs": 3}
+
+
+def other_data(r: Record, lines: Any) -> None:
+    r["dataset"]["sha256"]["test"] = "0" * 64
+
+
+def random_weights(r: Record, lines: Any) -> None:
+    r["status"] = "dev"
+
+
+def extra_field(r: Record, lines: Any) -> None:
+    r["stars"] = 5
+
+
+def missing_field(r: Record, lines: Any) -> None:
+    del r["commit"]
+
+
+def wrong_type(r: Record, lines: Any) -> None:
+    r["seed"] = "0"
+
+
+def no_day(r: Record, lines: Any) -> None:
+    r["date"] = "2026-02-30"
+
+
+def formula_in_a_name(r: Record, lines: Any) -> None:
+    r["dataset"]["name"] = "=1+1"
+
+
+def odd_batch(r: Record, lines: list[dict[str, str]]) -> None:
+    lines[0]["batch_size"] = "48"
+
+
+def not_yet(r: Record, lines: Any) -> None:
+    r["date"] = "2999-01-01"
+
+
+def layer_of_nothing(r: Record, lines: Any) -> None:
+    r["model"]["orth_layer"] = 3
+
+
+def text_in_settings(r: Record, lines: Any) -> None:
+    r["protocol"]["settings"] = {"truth": "| <b>"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (mean, "top1 of test is"),
+        (dropped_failure, "its table has 11 lines"),
+        (hidden_failure, "failed of test is 1, but its table gives 0"),
+        (failure_with_results, "it failed and has results"),
+        (failure_without_reason, "it failed without a reason"),
+        (nan, "top1 is 'nan', which is no accuracy"),
+        (above_one, "top1 is '1.5', which is no accuracy"),
+        (crossed, "top1 is above top5"),
+        (one_network_better, "top1 of test is"),
+        (other_network, "test/0 has"),
+        (other_name, "networks of test have other names"),
+        (other_order, "lines in another order"),
+        (unknown_split, "there are no networks 'easy'"),
+        (more_than_there_are, "it has 101 networks of bnfree, of which there are 100"),
+        (other_version, "it is of version 99 of no_finetune; accepted: 1"),
+        (unknown_protocol, "there is no protocol 'magic'"),
+        (other_settings, "its settings are none of no_finetune"),
+        (other_data, "its data have other sha256 than digits"),
+        (random_weights, "it is marked as dev"),
+        (extra_field, "'stars' was unexpected"),
+        (missing_field, "'commit' is a required property"),
+        (wrong_type, "seed: '0' is not of type 'integer'"),
+        (no_day, "date: 2026-02-30 is none"),
+        (not_yet, "date: 2999-01-01 is still to come"),
+        (odd_batch, "batch_size is 48; accepted: 64, 32, 16, 8"),
+        (layer_of_nothing, "randinit has no layers that are made orthogonal"),
+        (formula_in_a_name, "does not match '^[A-Za-z0-9"),
+        (text_in_settings, "is not valid under any of the given schemas"),
+    ],
+)
+def test_wrong_records_are_found(change: Any, message: str, board: Path, tmp_path: Path) -> None:
+    record_, table = changed(change)
+    record.write(tmp_path / "wrong", record_, table)
+    with pytest.raises(RecordError) as refused:
+        Submit(tmp_path / "wrong", board).run()
+    already = record_["run_id"] == made()[0]["run_id"]
+    assert already or message in str(refused.value)
+    record.write(board / "runs", record_, table)
+    assert any(message in problem for problem in Board(board).problems())
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("lr", 0.2, "lr is 0.2, but its settings have 0.4, 0.1, 0.04, 0.01, 0.001"),
+        ("val_top1", 1.5, "val_top1 is '1.5', which is no accuracy"),
+        ("params", "", "params is '', which is no number"),
+    ],
+)
+def test_other_columns_are_checked_too(column: str, value: object, message: str) -> None:
+    plan = Plan("finetune", finetune.Settings(), "randinit", "digits", ("test",), num=1)
+    rows = [{**rows_of(plan)[0], column: value}]
+    found = checks.problems(*record.make(plan, context(plan), rows, ["run"]), {})
+    assert found == [f"line 2 of its table: {message}"]
+
+
+def test_changes_without_new_hashes_are_found(board: Path) -> None:
+    for change, message in ((one_network_better, "another sha256 than rows_sha256"), (other_data, "its run_id is")):
+        record.write(board / "runs", *changed(change, fit=False))
+        assert any(message in problem for problem in Board(board).problems())
+
+
+@pytest.mark.parametrize("change", [{"epochs": "1"}, {"lrs": [0.4, "x"]}, {"lrs": 0.4}, {"epochs": True}])
+def test_settings_are_of_their_kind(change: dict[str, Any]) -> None:
+    plan = Plan("finetune", finetune.Settings(), "randinit", "digits", ("test",), num=1)
+    record_, table = record.make(plan, context(plan), rows_of(plan), ["run"])
+    record_["protocol"]["settings"] |= change
+    record_["run_id"] = record.run_id(record_)
+    (found,) = checks.problems(record_, table, {})
+    assert "its settings are none of finetune" in found or "protocol.settings" in found
+
+
+def test_weights_need_a_hash() -> None:
+    record_, table = made()
+    for name, sha256, message in (("mine", None, "needs a weights_sha256"), ("randinit", "a" * 64, "has no weights")):
+        record_["model"] |= {"name": name, "weights_sha256": sha256}
+        record_["run_id"] = record.run_id(record_)
+        assert any(message in problem for problem in checks.problems(record_, table, {}))
+
+
+@pytest.mark.parametrize("place", [("networks", "test"), ("repeats",), ("seed",), ("dataset", "image_size")])
+def test_integers_are_integers(place: tuple[str, ...]) -> None:
+    record_, table = made()
+    inner = record_
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = float(inner[place[-1]])
+    assert any("is not of type 'integer'" in p or "is not one of" in p for p in checks.problems(record_, table, {}))
+
+
+@pytest.mark.parametrize("field", sorted(made()[0]))
+def test_every_field_is_needed(field: str, board: Path, tmp_path: Path) -> None:
+    record_, table = made()
+    path = record.write(tmp_path / "bad", record_, table)
+    del record_[field]
+    path.write_text(json.dumps(record_))
+    with pytest.raises(RecordError, match=f"'{field}' is a required property|is on the leaderboard already"):
+        Submit(tmp_path / "bad", board).run()
+    assert any(f"'{field}' is a required property" in problem for problem in checks.problems(record_, table, {}))
+
+
+def test_numbers_that_readers_understand_differently_are_refused() -> None:
+    for text in ("0.0_1", " 0.5", "1e400", "\u0660.5", "inf"):
+        record_, table = changed(lambda r, lines, text=text: lines[0].update(top1=text))
+        assert any("which is no accuracy" in problem for problem in checks.problems(record_, table, {}))

@@ -1,0 +1,190 @@
+"""Leaderboards: records are submitted, checked together and measured again."""
+
+import gzip
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import leaderboard
+from benchmarks.execution.jobs import Plan, context
+from benchmarks.execution.scheduler import RunFolder, compute
+from benchmarks.leaderboard import Board, Check, Render, Submit, Verify
+from benchmarks.protocols import PROTOCOLS
+from benchmarks.records import record
+from benchmarks.records import validation as checks
+from benchmarks.records.record import RecordError
+from tests.support.made_up_records import PLAN, made, rows_of
+from tests.support.paths import LEADERBOARDS
+
+
+def test_the_leaderboards_of_this_repository_are_right() -> None:
+    assert list(Board(LEADERBOARDS).problems()) == []
+
+
+def test_submitted_records_pass(board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Check(board).run() == 0
+    assert "1 records, 0 problems" in capsys.readouterr().out
+    with pytest.raises(RecordError, match="is on the leaderboard already"):
+        Submit(tmp_path / "run", board).run()
+    with pytest.raises(RecordError, match="has 0 records"):
+        Submit(tmp_path, board).run()
+    with pytest.raises(RecordError, match="is no folder of leaderboards"):
+        Board(tmp_path)
+
+
+def test_data_sets_are_remembered(board: Path, tmp_path: Path) -> None:
+    record_, table = made()
+    record_["dataset"] |= {"name": "my_images", "sha256": {"train": "1" * 64, "val": "2" * 64, "test": "3" * 64}}
+    record_["run_id"] = record.run_id(record_)
+    record.write(tmp_path / "mine", record_, table)
+    Submit(tmp_path / "mine", board).run()
+    assert Board(board).datasets["my_images"]["32"]["val"] == "2" * 64
+    assert Board(board).datasets["digits"]
+    assert list(Board(board).problems()) == []
+
+
+def test_duplicates_are_found(board: Path) -> None:
+    record_, _ = made()
+    for suffix in (".json", ".csv.gz"):
+        shutil.copy(board / "runs" / f"{record_['run_id']}{suffix}", board / "runs" / f"mine{suffix}")
+    assert any("is a duplicate of" in problem for problem in Board(board).problems())
+    for path in (board / "runs").glob("mine*"):
+        path.unlink()
+    other = replace(PLAN, seed=1)  # the same results, said to be of another seed
+    again = record.make(other, context(other), rows_of(PLAN), ["run"])
+    record.write(board / "runs", *again)
+    assert any("the same results of the same model" in problem for problem in Board(board).problems())
+
+
+def test_same_name_other_weights(board: Path) -> None:
+    for seed, sha256 in ((1, "a" * 64), (2, "b" * 64)):
+        other = replace(PLAN, seed=seed)
+        again, table = record.make(other, context(other), rows_of(other, seed), ["run"])
+        again["model"] |= {"name": "mine", "weights_sha256": sha256}
+        again["run_id"] = record.run_id(again)
+        record.write(board / "runs", again, table)
+    assert any("which are called mine too" in problem for problem in Board(board).problems())
+
+
+def test_nobody_verifies_their_own_records(board: Path, tmp_path: Path) -> None:
+    record_, table = made()
+    record_["status"] = "verified"
+    assert any("status" in problem for problem in checks.problems(record_, table, {}))
+    (board / "verified.json").write_text(json.dumps({record_["run_id"]: "0" * 64}))
+    assert any("verified.json has" in problem for problem in Board(board).problems())
+
+
+def test_edited_tables_and_stray_files_are_found(board: Path) -> None:
+    for name in ("no_finetune.csv", "README.md", "index.html"):
+        path = board / name
+        content = path.read_text()
+        path.write_text(content.replace("randinit", "RANDINIT", 1))
+        assert [problem for problem in Board(board).problems() if f"{name} is not what the records give" in problem]
+        path.write_text(content)
+    (board / "runs" / "notes.txt").write_text("hello")
+    assert any("notes.txt belongs to no record" in problem for problem in Board(board).problems())
+
+
+def test_damaged_files_are_found(board: Path) -> None:
+    (path,) = (board / "runs").glob("*.json")
+    content = path.read_text()
+    for damaged in (content[:100], "[]", content.replace('"seed": 0', '"seed": NaN')):
+        path.write_text(damaged)
+        assert any("cannot be read" in problem or "is no record" in problem for problem in Board(board).problems())
+    path.write_text(content)
+    (table,) = (board / "runs").glob("*.csv.gz")
+    table.write_bytes(table.read_bytes()[:50])
+    assert any("cannot be read" in problem for problem in Board(board).problems())
+    whole = gzip.compress(b"a,b")
+    for damaged_table in (gzip.compress(b"\xff\xfe\x00"), whole[:10] + b"\xff" + whole[11:]):
+        table.write_bytes(damaged_table)
+        assert list(Board(board).problems())
+    path.write_text("{}")
+    table.write_bytes(whole)
+    with pytest.raises(RecordError, match="a record of the leaderboards is wrong"):
+        Render(board).run()
+    for damaged in ('{"digits": 3}', "{", "[]"):
+        (board / "datasets.json").write_text(damaged)
+        with pytest.raises(RecordError, match=r"datasets\.json"):
+            Board(board)
+
+
+def test_verify_measures_again(board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = replace(PLAN, num=1)
+    rows = compute(plan, RunFolder(tmp_path / "real", record.identity(plan, context(plan))), None, 1)
+    honest = record.make(plan, context(plan), rows, ["run"])
+    path = record.write(board / "runs", *honest)
+    assert Verify(path.stem, board, mark=True).run() == 0
+    assert "2 of 2 networks agree" in capsys.readouterr().out
+    assert "verified" in (board / "no_finetune.csv").read_text()
+    assert list(Board(board).problems()) == []
+    moved = [row | {"top1": row["top1"] - 0.05, "top5": row["top5"]} for row in rows]
+    record.write(board / "runs", *record.make(plan, context(plan), moved, ["run"]))
+    assert Verify(path.stem, board, num=1, mark=True).run() == 1
+    assert "DIFFERS" in capsys.readouterr().out
+    assert any("verified.json has" in problem for problem in Board(board).problems())
+    with pytest.raises(RecordError, match="cannot be read"):
+        Verify("nothing", board).run()
+
+
+def verified(board: Path, folder: Path, plan: Plan, changes: dict[str, Any], **options: Any) -> int:
+    """What verify says of a record in which the results of the first network were changed."""
+    context.cache_clear()
+    rows = compute(plan, RunFolder(folder, record.identity(plan, context(plan))), None, 1)
+    made_up = [{**rows[0], **changes}, *rows[1:]]
+    path = record.write(board / "runs", *record.make(plan, context(plan), made_up, ["run"]))
+    context.cache_clear()
+    return Verify(path.stem, board, **options).run()
+
+
+def test_small_scores_are_compared_with_themselves(board: Path, tmp_path: Path) -> None:
+    truth, scores = tmp_path / "truth.csv", tmp_path / "score.csv"
+    truth.write_text("group,index,truth\ntest,0,0.5\ntest,1,0.75\ntest,2,0.25\n")
+    scores.write_text("group,index,score\ntest,0,1e-4\ntest,1,3e-4\ntest,2,5e-4\n")
+    plan = Plan("nas", PROTOCOLS["nas"].settings(truth=str(truth)), str(scores), "digits", ("test",), num=3)
+    assert verified(board, tmp_path / "made_up", plan, {}, truth=truth, weights=scores) == 0
+    assert verified(board, tmp_path / "made_up", plan, {"score": 2e-4}, truth=truth, weights=scores)
+
+
+def test_files_of_others_have_to_be_given(board: Path, tmp_path: Path) -> None:
+    for name in ("score", "truth"):
+        (tmp_path / f"{name}.csv").write_text(f"group,index,{name}\ntest,0,0.5\ntest,1,0.75\ntest,2,0.25\n")
+    scores, truth = tmp_path / "score.csv", tmp_path / "truth.csv"
+    plan = Plan("nas", PROTOCOLS["nas"].settings(truth=str(truth)), str(scores), "digits", ("test",), num=3)
+    with pytest.raises(RecordError, match=r"its truth is the file truth\.csv; give it as --truth"):
+        verified(board, tmp_path / "made_up", plan, {}, weights=scores)
+    with pytest.raises(RecordError, match="give it as --weights"):
+        verified(board, tmp_path / "made_up", plan, {}, truth=truth)
+    other = tmp_path / "other.csv"
+    other.write_text("group,index,truth\ntest,0,0.25\n")
+    with pytest.raises(RecordError, match=r"other\.csv is not the truth of nas-digits-file-score"):
+        verified(board, tmp_path / "made_up", plan, {}, truth=other, weights=scores)
+    assert verified(board, tmp_path / "made_up", plan, {}, truth=truth, weights=scores) == 0
+    with pytest.raises(RecordError, match="has no file of truth, so --truth is of no use"):
+        verified(board, tmp_path / "other", replace(PLAN, num=1), {}, truth=truth)
+
+
+def test_commands(board: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, code in (
+        (["check", "--root", str(board)], 0),
+        (["render", "--root", str(board)], 0),
+        (["check", "--root", "nowhere"], 2),
+        (["submit", "nowhere", "--root", str(board)], 2),
+        (["verify", "nothing", "--root", str(board)], 2),
+        (["verify", "nothing", "--root", str(board), "--seed", "-1"], 2),
+        (["verify", "nothing", "--root", str(board), "--device", "tpu"], 2),
+    ):
+        monkeypatch.setattr(sys, "argv", ["leaderboard", *arguments])
+        assert leaderboard.main() == code
+        assert (code == 2) == capsys.readouterr().err.startswith("error: ")
+
+
+def test_rendering_repeats_itself(board: Path) -> None:
+    before = {path.name: path.read_bytes() for path in board.iterdir() if path.is_file()}
+    assert Render(board).run() == 0
+    assert {path.name: path.read_bytes() for path in board.iterdir() if path.is_file()} == before

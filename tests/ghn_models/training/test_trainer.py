@@ -1,0 +1,413 @@
+"""Training: a resumed or split run equals the whole one, bad networks are left out, and the loss goes down."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import ghn_models
+from deepnets.datasets.generation import generate, split_path
+from deepnets.utils.run_directory import claimed
+from ghn_models import GHN, CheckpointError, train
+from ghn_models.images.datasets import ImageTask, load_images, usual_image_size
+from ghn_models.training import step
+from ghn_models.training import trainer as loop
+from ghn_models.training.architecture_pool import ArchitecturePool, Limits, TrainingNetwork
+from ghn_models.training.calibration import calibrate
+from ghn_models.training.curves import plot_curves
+from ghn_models.training.recipes import RECIPES, Recipe
+from ghn_models.training.trainer import Ranks, Trainer, TrainingError
+from tests.support.paths import ROOT
+from tests.support.small_ghns import KINDS
+
+TINY = replace(
+    RECIPES["laptop"],
+    steps=6,
+    meta_batch_size=2,
+    batch_size=16,
+    warmup=0.25,
+    limits=Limits((5, 5), (70, 90), (3e5, 3e5), (32, 32)),
+    num_architectures=2000,
+    validate_every=3,
+)
+
+
+@pytest.fixture(autouse=True)
+def few_validation_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_VALIDATION_NETWORKS", 1)
+    monkeypatch.setattr(loop, "_LOG_EVERY", 1)
+
+
+def trainer(folder: Path, recipe: Recipe = TINY, kind: str = "ghn3", ranks: Ranks = Ranks()) -> Trainer:  # noqa: B008
+    torch.manual_seed(0)
+    folder.mkdir(exist_ok=True)
+    pool = ArchitecturePool(None, recipe.num_architectures, 32, 10, seed=0)
+    return Trainer(GHN(KINDS[kind]), load_images("digits"), recipe, pool, folder, 0, {"model": kind}, ranks)
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / loop.LOG).read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds_per_step"} for line in lines]
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = trainer(tmp_path / "whole")
+    whole.run()
+    stopped = trainer(tmp_path / "stopped")
+    one_step = stopped._one_step
+
+    def stop() -> Any:
+        if stopped.step == 5:  # after the checkpoint of step 3, and two more steps in the log
+            raise KeyboardInterrupt
+        return one_step()
+
+    monkeypatch.setattr(stopped, "_one_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run()
+    resumed = trainer(tmp_path / "stopped")
+    resumed.run()
+    assert log(tmp_path / "stopped") == log(tmp_path / "whole")
+    for a, b in zip(whole.ghn.parameters(), resumed.ghn.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert resumed._latest() == whole._latest()
+
+
+@pytest.mark.parametrize("content", ["[]", "5", "{", "{}", '{"step": 3}', "other types"])
+def test_a_damaged_pointer_is_noticed_and_nothing_begins_again(content: str, tmp_path: Path) -> None:
+    made = trainer(tmp_path / "run")
+    made.step = 3
+    made._save(0.5)
+    path = tmp_path / "run" / loop.LATEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), "step": "3"}) if content == "other types" else content)
+    with pytest.raises(CheckpointError, match=r"latest\.json is damaged, so nobody knows where to go on"):
+        made._resume()
+
+
+def test_a_damaged_optimizer_is_one_sentence(tmp_path: Path) -> None:
+    made = trainer(tmp_path / "run")
+    made._save(0.5)
+    os.truncate(tmp_path / "run" / "step_0000000" / "optimizer.safetensors", 5)
+    with pytest.raises(CheckpointError, match=r"optimizer\.safetensors is no complete safetensors file"):
+        made._resume()
+
+
+def test_a_pool_is_of_the_train_split(tmp_path: Path) -> None:
+    generate(split_path(tmp_path, "train"), "search", num=5, workers=1)
+    with pytest.raises(ValueError, match=r"deepnets1m_train\.hdf5 has networks of search; GHNs are trained"):
+        ArchitecturePool(tmp_path, 5, 32, 10, 0)
+
+
+@pytest.mark.parametrize("finished", [0, 3])
+def test_lines_that_come_again_or_were_cut_off_leave_the_log(finished: int, tmp_path: Path) -> None:
+    made = trainer(tmp_path / "run")
+    if finished:
+        made.step = finished
+        made._save(0.5)
+    path = tmp_path / "run" / loop.LOG
+    path.write_text('{"step": 3, "loss": 1.0}\n{"step": 4, "loss": 0.9}\n{"step": 5, "lo')
+    made._resume()
+    assert path.read_text() == ('{"step": 3, "loss": 1.0}\n' if finished else "")
+
+
+@pytest.mark.parametrize("at", [2, 4])
+def test_shared_images_go_on_in_the_epoch(at: int, tmp_path: Path) -> None:
+    """The papers' recipes show each image once in an epoch, also if the run was stopped in between."""
+    recipe = replace(TINY, same_images=True, batch_size=400, crop=4, small_images=(0.0, 0.0))
+    whole, resumed = trainer(tmp_path / "whole", recipe), trainer(tmp_path / "resumed", recipe)
+    resumed.step = at  # an epoch is two batches of 400 of 1,197 images
+    all_batches = whole._shared_batches()
+    expected = [next(all_batches) for _ in range(at + 3)][at:]
+    found = resumed._shared_batches()
+    for images, labels in expected:
+        again = next(found)
+        assert torch.equal(again[0], images)
+        assert torch.equal(again[1], labels)
+
+
+def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
+    trainer(tmp_path / "run", replace(TINY, steps=1)).run()
+    before = (tmp_path / "run" / loop.LOG).read_text()
+    trainer(tmp_path / "run", replace(TINY, steps=1)).run()
+    assert (tmp_path / "run" / loop.LOG).read_text() == before
+    assert plot_curves(tmp_path / "run").stat().st_size > 10_000
+
+
+SPLIT = """
+import sys
+from pathlib import Path
+import torch.distributed as dist
+from ghn_models.training import loop
+from ghn_models.training.trainer import Ranks
+from tests.ghn_models.training.test_trainer import TINY, trainer
+loop._VALIDATION_NETWORKS, loop._LOG_EVERY = 2, 1
+made = trainer(Path(sys.argv[1]), ranks=Ranks.join("cpu"))
+made.run()
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes half of every meta-batch, over gloo."""
+    monkeypatch.setattr(loop, "_VALIDATION_NETWORKS", 2)
+    whole = trainer(tmp_path / "whole")
+    whole.run()
+    script = tmp_path / "split.py"
+    script.write_text(SPLIT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    subprocess.run([*command, str(tmp_path / "split")], check=True, cwd=ROOT, env=environment, timeout=240)
+    for one, two in zip(log(tmp_path / "whole"), log(tmp_path / "split"), strict=True):
+        assert one == pytest.approx(two, rel=1e-3, abs=5e-3)  # an image more or less
+    split = ghn_models.checkpoints.folder.read(tmp_path / "split" / "step_0000006" / "model.safetensors")
+    start = trainer(tmp_path / "start").ghn.state_dict()
+    end = whole.ghn.state_dict()
+    moved = torch.cat([(end[name] - start[name]).flatten() for name in end])
+    apart = torch.cat([(end[name] - split[name]).flatten() for name in end])
+    assert apart.norm() < 0.01 * moved.norm()  # Adam makes steps of rounding errors where a gradient is zero
+
+
+def bad_run(bad: set[int]) -> Any:
+    """`run` with a loss that is not finite for some of its calls."""
+    calls = iter(range(10_000))
+
+    def run(module: torch.nn.Module, parameters: dict[str, Tensor], images: Tensor) -> Tensor:
+        logits = ORIGINAL_RUN(module, parameters, images)
+        return logits * torch.nan if next(calls) in bad else logits
+
+    return run
+
+
+ORIGINAL_RUN = step.run
+
+
+def test_a_network_without_a_finite_loss_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step is that of the other network alone."""
+    made = trainer(tmp_path / "run")
+    networks = made.pool.draw(0, 2, TINY.limits)
+    batches = [made._images(network, slot) for slot, network in enumerate(networks)]
+    step.accumulate(made.ghn, networks[:1], batches[:1], [1], TINY.objective, 0.5)
+    alone = [p.grad.clone() for p in made.ghn.parameters()]
+    made.ghn.zero_grad()
+    monkeypatch.setattr(step, "run", bad_run({1}))
+    outcome = step.accumulate(made.ghn, networks, batches, [1, 2], TINY.objective, 0.5)
+    assert (len(outcome.losses), outcome.non_finite) == (1, 1)
+    for parameter, expected in zip(made.ghn.parameters(), alone, strict=True):
+        torch.testing.assert_close(parameter.grad, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_bad_networks_are_counted_and_many_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_MAX_BAD_STEPS", 2)
+    monkeypatch.setattr(step, "run", bad_run({0, 1, 2}))
+    made = trainer(tmp_path / "few", replace(TINY, steps=2))
+    made.run()
+    assert made.counts == {"non_finite": 3, "out_of_memory": 0, "skipped_steps": 1}
+    monkeypatch.setattr(step, "run", bad_run(set(range(100))))
+    with pytest.raises(TrainingError, match="no network of the last 2 meta-batches"):
+        trainer(tmp_path / "many").run()
+
+
+def test_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks are retried one by one; what does not fit alone is left out, and the others count as before."""
+    made = trainer(tmp_path / "run")
+    networks = made.pool.draw(0, 3, TINY.limits)
+    batches = [made._images(network, slot) for slot, network in enumerate(networks)]
+    for kept in ([0, 2], [0, 1, 2]):
+        made.ghn.zero_grad()
+        chosen = [networks[i] for i in kept], [batches[i] for i in kept], kept
+        step.accumulate(made.ghn, *chosen, TINY.objective, 0.5)
+        expected = [p.grad.clone() for p in made.ghn.parameters()]
+        made.ghn.zero_grad()
+        large = networks[1].module if kept == [0, 2] else None
+        failures = iter([True])
+
+        def run(module: torch.nn.Module, parameters: Any, images: Tensor, large: Any = large, f: Any = failures) -> Any:
+            if module is large or (large is None and next(f, False)):
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return ORIGINAL_RUN(module, parameters, images)
+
+        monkeypatch.setattr(step, "run", run)
+        outcome = step.accumulate(made.ghn, networks, batches, [0, 1, 2], TINY.objective, 0.5)
+        monkeypatch.setattr(step, "run", ORIGINAL_RUN)
+        assert outcome.out_of_memory == 3 - len(kept)
+        for parameter, gradient in zip(made.ghn.parameters(), expected, strict=True):
+            torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_predicted_parameters_become_better(tmp_path: Path) -> None:
+    """A GHN can learn one network by heart."""
+    torch.manual_seed(0)
+    ghn, task = GHN(KINDS["ghn2"]), load_images("digits")
+    pool = ArchitecturePool(None, 500, 32, 10, seed=0)
+    networks: list[TrainingNetwork] = pool.draw(0, 1, Limits((6, 6), (110, 110), (3e5, 3e5), (32, 32)))
+    optimizer = torch.optim.Adam(ghn.parameters(), 3e-3)
+    rng, small = np.random.default_rng(0), task.train.resized(16)
+    losses = []
+    for seed in range(150):
+        optimizer.zero_grad()
+        outcome = step.accumulate(ghn, networks, [small.sample(32, rng)], [seed], TINY.objective, 1.0)
+        torch.nn.utils.clip_grad_norm_(ghn.parameters(), 1.0)
+        optimizer.step()
+        losses += outcome.losses
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "ghn4"], "there is no model 'ghn4'"),
+        (
+            ["--model", "ghn2", "--recipe", "pasta"],
+            "there is no recipe 'pasta'; accepted: ghn2, ghn3, ghn3_imagenet, lap",
+        ),
+        (["--model", "ghn2", "--dataset", "mnist"], "there is no image data set 'mnist'; accepted: digits"),
+        (["--model", "ghn2", "--dataset", "cifar10"], "the images of cifar10 need the folder that they are in"),
+        (["--model", "ghn2", "--lr", "nan"], "lr is nan; it must be a finite number above 0"),
+        (["--model", "ghn2", "--steps", "0"], "steps is 0; it must be a finite number above 0"),
+        (["--model", "ghn2", "--meta-batch-size", "0"], "meta_batch_size is 0; it must be a finite number above 0"),
+        (["--model", "ghn2", "--seed", "-1"], "seed is -1; it must be from 0 to 2^63 - 1"),
+        (["--model", "ghn2", "--device", "tpu"], "there is no device 'tpu'"),
+        (["--model", "mlp", "--root", "no"], "there is no no/deepnets1m_train.hdf5; deepnets generate --split train"),
+    ],
+)
+def test_bad_input(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train", *arguments])
+    assert train.main() == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trains, saves what `load` reads, and does not mix two runs in one folder."""
+    monkeypatch.setitem(RECIPES, "laptop", TINY)
+    arguments = ["train", "--model", "mlp", "--steps", "2", "--out", str(tmp_path / "run"), "--plot"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert train.main() == 0
+    assert "accuracy" in capsys.readouterr().out
+    ghn = ghn_models.load(tmp_path / "run" / "best")
+    assert ghn.config.graph_network == "mlp"
+    about = ghn_models.checkpoints.folder.about(tmp_path / "run" / "best")
+    assert about["dataset"] == "digits"
+    assert about["settings"]["steps"] == 2
+    assert (tmp_path / "run" / "curves.png").exists()
+    assert train.main() == 0  # there is nothing left to do
+    assert ghn_models.load(tmp_path / "run" / "best").config == ghn.config
+    with claimed(tmp_path / "run", {}, "run"):
+        code = "from tests.ghn_models.training.test_trainer import *; RECIPES['laptop'] = TINY; sys.exit(train.main())"
+        other = subprocess.run([sys.executable, "-c", code, *arguments[1:]], capture_output=True, text=True)
+    assert other.returncode == 2
+    assert "another process works on" in other.stderr
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", [*arguments[:4], "3", *arguments[5:]])
+    assert train.main() == 2
+    assert "has a run with settings.steps 2 instead of 3; choose another --out" in capsys.readouterr().err
+
+
+def test_folders_of_others_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(RECIPES, "laptop", TINY)
+    for name in ("best", "step_1000"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights.pt").write_text("precious")
+    (tmp_path / "log.jsonl").write_text('{"epoch": 1}\n{"step": 5}\n')
+    before = content(tmp_path)
+    monkeypatch.setattr(train, "ArchitecturePool", None)  # nothing is drawn before the folder is looked into
+    monkeypatch.setattr(sys, "argv", ["train", "--model", "mlp", "--steps", "1", "--out", str(tmp_path)])
+    assert train.main() == 2
+    assert "has files that are of no run, such as best; choose another --out" in capsys.readouterr().err
+    assert content(tmp_path) == before
+
+
+def content(folder: Path) -> dict[Path, str | None]:
+    return {path: path.read_text() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def test_a_run_goes_on_with_the_same_architectures_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(RECIPES, "laptop", TINY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train", "--model", "mlp", "--steps", "1"])
+    assert train.main() == 0
+    path = split_path("data", "train")
+    generate(path, "train", num=TINY.num_architectures, workers=1)
+    assert train.main() == 0
+    generate(path, "train", num=TINY.num_architectures, workers=1, seed=1, overwrite=True)
+    assert train.main() == 2
+    assert "has a run with architectures_sha256" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("dataset", "image_size", "used"), [("imagenet", None, 224), ("imagenet", 32, 32), ("cifar10", None, 32)]
+)
+def test_networks_have_the_size_of_the_images(
+    dataset: str, image_size: Any, used: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pool:
+        def __init__(self, *_: Any, image_size: int, **__: Any) -> None:
+            raise ValueError(f"networks for {image_size}")
+
+    def digits(name: str, _: Path | None, size: int | None) -> ImageTask:
+        return load_images("digits", image_size=size or usual_image_size(name))
+
+    monkeypatch.setattr(train, "load_images", digits)
+    monkeypatch.setattr(train, "ArchitecturePool", Pool)
+    with pytest.raises(ValueError, match=f"networks for {used}"):
+        train.train(train.Train("mlp", dataset, image_size=image_size))
+
+
+def test_larger_meta_batches_may_have_more_nodes() -> None:
+    recipe = train._recipe(train.Train("ghn3_xl", recipe="ghn3_imagenet", meta_batch_size=16), "cpu")
+    assert (recipe.meta_batch_size, recipe.limits.meta_batch_nodes) == (16, 4400)
+    alone = train._recipe(train.Train("ghn3_xl", recipe="ghn3_imagenet", meta_batch_size=1), "cpu")
+    assert alone.limits.meta_batch_nodes == 2200, "large networks would never be drawn"
+    assert train._recipe(train.Train("ghn3", recipe="ghn3"), "cpu") == RECIPES["ghn3"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_calibration(kind: str, tmp_path: Path) -> None:
+    """Afterwards predicted weights have half the size of He's, and only the scale of weights has changed."""
+    made = trainer(tmp_path / "run", replace(TINY, weight_scale=None), kind)
+    networks = made.pool.draw(0, 4, TINY.limits)
+    graphs = [network.graph for network in networks]
+    before = made.ghn.predict(graphs)
+    factor = calibrate(made.ghn, networks, 0.5)
+    ratios = []
+    for old, new in zip(before, made.ghn.predict(graphs), strict=True):
+        for name, value in new.items():
+            if value.dim() == 4 and "classifier" not in name:
+                torch.testing.assert_close(value, factor * old[name], rtol=1e-4, atol=1e-6)
+            if value.dim() == 4 and value.numel() >= 1000:
+                ratios.append((value.square().mean() * value[0].numel() / 2).sqrt().item())
+    if kind != "ghn1":  # whose weights are not normalized
+        assert np.mean(ratios) == pytest.approx(0.5, rel=0.2)
+
+
+def test_gradients_of_networks_are_clipped(tmp_path: Path) -> None:
+    made = trainer(tmp_path / "run")
+    networks = made.pool.draw(0, 2, TINY.limits)
+    batches = [made._images(network, slot) for slot, network in enumerate(networks)]
+    norms = []
+    for clip in (None, 0.02, 0.01):
+        made.ghn.zero_grad()
+        step.accumulate(made.ghn, networks, batches, [1, 2], replace(TINY.objective, network_clip=clip), 0.5)
+        norms.append(torch.stack([p.grad.norm() for p in made.ghn.parameters()]).norm().item())
+    assert norms[0] > norms[1]
+    assert norms[1] == pytest.approx(2 * norms[2], rel=1e-3)

@@ -1,0 +1,42 @@
+"""Records of runs with made-up results."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+
+from benchmarks.execution.jobs import Plan, Row, context
+from benchmarks.protocols import PROTOCOLS
+from benchmarks.protocols.no_finetune import Settings
+from benchmarks.records import record
+from benchmarks.records.record import Record
+from deepnets.sampling.sampler import sample_networks
+
+PLAN = Plan("no_finetune", Settings(), "randinit", "digits", ("test", "bnfree"), num=6)
+
+
+def rows_of(plan: Plan, seed: int = 0) -> list[Row]:
+    """Lines of results with made-up accuracies; one network failed."""
+    rng = np.random.default_rng(seed)
+    kind = PROTOCOLS[plan.protocol]
+    rows: list[Row] = []
+    for job in plan.jobs():
+        row: Row = {"group": job.group, "index": job.index, "repeat": job.repeat, "name": f"{job.group}/{job.index}"}
+        row |= {"params": _params(job.group, job.index), "batch_size": kind.batch_size, "seconds": 1.0}
+        if (job.group, job.index) == ("test", 2):
+            rows.append(row | {"status": "failed", "reason": "RuntimeError: too deep"})
+            continue
+        top1 = rng.uniform(0.1, 0.9)
+        values = {"top1": top1, "top5": rng.uniform(top1, 1), "lr": 0.1, "val_top1": top1}
+        rows.append(row | {"status": "ok", "reason": "", **{k: values[k] for k in (*kind.columns, *kind.metrics)}})
+    return rows
+
+
+@cache
+def _params(split: str, index: int) -> int:
+    network = sample_networks(split, index, index + 1)
+    return replace(network.table[0], channels=int(network.channels_32[0])).num_params(32, 10)
+
+
+def made(plan: Plan = PLAN, seed: int = 0) -> tuple[Record, bytes]:
+    return record.make(plan, context(plan), rows_of(plan, seed), ["python", "-m", "benchmarks.run"])

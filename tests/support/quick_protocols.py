@@ -1,0 +1,27 @@
+"""Small runs whose protocol measures something quick."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.core.protocol import Case, Protocol
+from benchmarks.execution.jobs import Plan, context
+from benchmarks.execution.scheduler import RunFolder
+from benchmarks.protocols import PROTOCOLS
+from benchmarks.protocols.no_finetune import Settings
+from benchmarks.records import record as records
+
+PLAN = Plan("no_finetune", Settings(), "randinit", "digits", ("test", "bnfree"), num=2, seed=3)
+
+
+def folder(path: Path, plan: Plan = PLAN) -> RunFolder:
+    return RunFolder(path, records.identity(plan, context(plan)))
+
+
+def scored(row: Callable[[Case], dict[str, float]], monkeypatch: pytest.MonkeyPatch, batch_size: int = 64) -> None:
+    """Replace what the protocol measures by something quick."""
+    context.cache_clear()
+    kind: Protocol = replace(PROTOCOLS["no_finetune"], evaluate=lambda case, settings: row(case), batch_size=batch_size)
+    monkeypatch.setitem(PROTOCOLS, "no_finetune", kind)

@@ -1,0 +1,25 @@
+"""Small networks to initialise."""
+
+import torch
+from torch import nn
+
+from benchmarks.initializers import Setting, initializer
+from ghn_models.images.datasets import ImageTask
+
+
+def setting(images: ImageTask, seed: int = 0, size: int = 8, name: str = "net") -> Setting:
+    return Setting(name, None, images, size, torch.Generator().manual_seed(seed))
+
+
+def chain(norm: bool = False, layers: int = 4) -> nn.Module:
+    torch.manual_seed(0)
+    blocks = [
+        nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8) if norm else nn.Identity(), nn.ReLU())
+        for _ in range(layers)
+    ]
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *blocks, nn.Flatten(), nn.Linear(512, 10))
+
+
+def applied(name: str, model: nn.Module, given: Setting) -> nn.Module:
+    initializer(name).apply(model, given)
+    return model
