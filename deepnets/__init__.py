@@ -21,7 +21,7 @@ _HOMES = {
     "PRIMITIVES": "deepnets.graphs.primitives",
     "VirtualEdges": "deepnets.datasets.deepnets1m",
     "TraceError": "deepnets.tracing",
-    "TraceReport": "deepnets.tracing",
+    "TraceReport": "deepnets.graphs.trace_report",
     "symbolic_graph": "deepnets.symbolic.builder",
     "trace": "deepnets.tracing",
 }

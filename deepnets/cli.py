@@ -261,7 +261,7 @@ class Import:
 
     def run(self) -> int:
         """Print how the recorded graphs compare with those made from the architectures."""
-        from deepnets.storage.published.importer import download_from_hub, import_file, md5_warning
+        from deepnets.published.importer import download_from_hub, import_file, md5_warning
 
         if (self.file is None) == (self.hub is None):
             raise ValueError("name either a file or, with --hub, what to fetch")
@@ -286,7 +286,7 @@ class Export:
 
     def run(self) -> int:
         """Write both files."""
-        from deepnets.storage.published.importer import export_files
+        from deepnets.published.importer import export_files
 
         if not self.files:
             raise ValueError("no file is given; name one or more files of networks")

@@ -18,12 +18,12 @@ from tqdm import tqdm
 
 from deepnets.datasets.generation import generate, split_path
 from deepnets.design_space.architecture import Architecture
+from deepnets.design_space.image_sizes import check_image_size
 from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.graphs.shortest_paths import shortest_paths
 from deepnets.sampling.sampler import TRACED, check_split, split_rules
 from deepnets.storage.column_reader import Header
 from deepnets.storage.network_file import NetworkFile, open_graphs
-from deepnets.symbolic.shapes import check_image_size
 
 Ints = NDArray[np.int64]
 

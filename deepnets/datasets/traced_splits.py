@@ -12,11 +12,11 @@ from pathlib import Path
 from torch import nn
 from tqdm import tqdm
 
+from deepnets.design_space.image_sizes import check_image_size
 from deepnets.design_space.named_architectures import vit
 from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.networks.skip_init import without_storage
 from deepnets.storage.graph_file import write_graphs
-from deepnets.symbolic.shapes import check_image_size
 from deepnets.tracing import trace
 
 # fmt: off

@@ -9,7 +9,6 @@ from deepnets.design_space.genotype import Genotype
 if TYPE_CHECKING:
     from deepnets.networks.network import Network
 
-IMAGE_SIZES = (32, 224)
 STEM_KERNELS = (3, 5, 7)
 FC_LAYERS = (1, 2)
 

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from deepnets.graphs.primitives import PRIMITIVES
 from deepnets.graphs.shortest_paths import average_path_length, shortest_paths
+from deepnets.graphs.trace_report import TraceReport
 
 if TYPE_CHECKING:
     import networkx
-
-    from deepnets.tracing import TraceReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +34,7 @@ class ArchGraph:
     name: NDArray[np.str_]
     shape: NDArray[np.int32]
     edge_index: NDArray[np.int32]
-    report: "TraceReport | None" = None
+    report: TraceReport | None = None
 
     @classmethod
     def from_columns(
@@ -46,13 +45,10 @@ class ArchGraph:
         shape: NDArray[np.integer],
         edge_src: NDArray[np.integer],
         edge_dst: NDArray[np.integer],
-        vocabulary: tuple[str, ...] | None = None,
+        vocabulary: tuple[str, ...],
     ) -> "ArchGraph":
-        """A graph from the columns of a file; names index the vocabulary, by default the frozen one."""
-        from deepnets.symbolic.block_tables import NAMES
-
-        known = NAMES if vocabulary is None else vocabulary
-        names = [known[n].replace("{cell}", str(c)) for n, c in zip(name.tolist(), cell.tolist(), strict=True)]
+        """A graph from the columns of a file; `name` indexes the vocabulary."""
+        names = [vocabulary[n].replace("{cell}", str(c)) for n, c in zip(name.tolist(), cell.tolist(), strict=True)]
         edge_index = np.stack([edge_src, edge_dst]).astype(np.int32)
         return cls(op, cell, np.array(names), shape.astype(np.int32), edge_index)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from deepnets.design_space.architecture import Architecture
 from deepnets.design_space.genotype import Edge
+from deepnets.design_space.image_sizes import check_image_size
 from deepnets.networks.kernels.concatenation import concatenate
 from deepnets.networks.layers import (
     AuxiliaryHead,
@@ -26,7 +27,6 @@ from deepnets.networks.layers import (
     norm_layer,
     operation,
 )
-from deepnets.symbolic.shapes import check_image_size
 
 _KEEP_WIDTH = ("max_pool_3x3", "avg_pool_3x3", "msa", "cse")
 

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from deepnets.design_space.architecture import Architecture
 from deepnets.design_space.architecture_table import NO_EDGE, ArchitectureTable
+from deepnets.design_space.image_sizes import check_image_size
 from deepnets.sampling.sampler import Networks
 from deepnets.storage.column_reader import VOCABULARY, Column, Columns, encode_vocabulary, reopen
 from deepnets.storage.graph_file import GRAPH_COLUMNS, GraphFile
 from deepnets.symbolic.block_tables import NAMES
 from deepnets.symbolic.builder import GraphColumns
-from deepnets.symbolic.shapes import CellValues, NodeDimensions, check_image_size
+from deepnets.symbolic.shapes import CellValues, NodeDimensions
 from deepnets.utils.atomic_files import FileError
 
 Ints = NDArray[np.int64]

@@ -403,4 +403,6 @@ def symbolic_graph(architecture: Architecture, image_size: int = 32, num_classes
         raise ValueError("the input of this architecture does not reach its output (too many 'none' operations)")
     cells = CellValues.of(table, image_size, num_classes)
     shape = NodeDimensions.of(table, cells, 0, columns.cell, columns.name).evaluate(cells)
-    return ArchGraph.from_columns(columns.op, columns.cell, columns.name, shape, columns.edge_src, columns.edge_dst)
+    return ArchGraph.from_columns(
+        columns.op, columns.cell, columns.name, shape, columns.edge_src, columns.edge_dst, blocks.NAMES
+    )

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepnets.design_space.architecture import IMAGE_SIZES
 from deepnets.design_space.architecture_table import NO_EDGE, ArchitectureTable
 from deepnets.design_space.genotype import OPERATIONS
+from deepnets.design_space.image_sizes import check_image_size
 from deepnets.symbolic.block_tables import EDGE_OF_NAME, SHAPES, SYMBOL_INDEX, SYMBOLS, TEMPLATE_OF_NAME
 
 Ints = NDArray[np.int64]
@@ -20,13 +20,6 @@ Integers = NDArray[np.integer]
 
 _NEVER = 1 << 20  # the position of a reduction cell that a very short network does not have
 _STEM_ROWS = 2  # the inputs of cell 0 stand before it, as if they were outputs of cells -2 and -1
-
-
-def check_image_size(image_size: int) -> None:
-    """Raise ValueError for a size that the design space does not define."""
-    if image_size not in IMAGE_SIZES:
-        known = " and ".join(map(str, IMAGE_SIZES))
-        raise ValueError(f"image_size is {image_size!r}; architectures are defined for {known}")
 
 
 def reduction_cells(n_cells: Ints) -> tuple[Ints, Ints]:

@@ -12,9 +12,10 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.graphs.primitives import PRIMITIVE_INDEX
+from deepnets.graphs.trace_report import TraceReport
 from deepnets.tracing.dispatch import Recorder, TraceError
 from deepnets.tracing.prune import prune
-from deepnets.tracing.values import Activation, TracedNode, TraceReport
+from deepnets.tracing.values import Activation, TracedNode
 
 BATCH = 2  # batch norm needs more than one value for each channel while training
 

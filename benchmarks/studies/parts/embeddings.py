@@ -12,6 +12,7 @@ from deepnets import PRIMITIVES, ArchGraph
 from deepnets.design_space.architecture_table import ArchitectureTable
 from deepnets.sampling.sampler import Networks, sample_networks
 from deepnets.sampling.training_widths import training_widths
+from deepnets.symbolic.block_tables import NAMES
 from deepnets.symbolic.builder import GraphColumns
 from deepnets.symbolic.shapes import CellValues, NodeDimensions
 from ghn_models import GHN
@@ -57,7 +58,7 @@ def columns_graphs(
     for nodes, edges in zip(pairwise(columns.node_ptr.tolist()), pairwise(columns.edge_ptr.tolist()), strict=True):
         a, b = slice(*nodes), slice(*edges)
         of_nodes = (columns.op[a], columns.cell[a], columns.name[a], shape[a])
-        graphs.append(ArchGraph.from_columns(*of_nodes, columns.edge_src[b], columns.edge_dst[b]))
+        graphs.append(ArchGraph.from_columns(*of_nodes, columns.edge_src[b], columns.edge_dst[b], NAMES))
     return graphs
 
 

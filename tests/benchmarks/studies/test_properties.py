@@ -18,8 +18,8 @@ from benchmarks.studies.parts.embeddings import split_graphs
 from benchmarks.studies.parts.neural_predictor import train_and_predict
 from deepnets import ArchGraph
 from deepnets.datasets.generation import generate, split_path
+from deepnets.published.importer import import_file
 from deepnets.sampling.sampler import sample_networks
-from deepnets.storage.published.importer import import_file
 from deepnets.symbolic.builder import count_parameters
 from tests.support.paths import GOLDEN
 

@@ -33,13 +33,14 @@ from deepnets.design_space.architecture_table import ArchitectureTable
 from deepnets.design_space.genotype import MAX_STEPS
 from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.graphs.primitives import PRIMITIVES
+from deepnets.published.graph_compare import LabelledGraph, Vocabulary, compare, difference
+from deepnets.published.metadata import BLOCK, Metadata
 from deepnets.sampling.sampler import GENERATION_CHANNELS, SPLITS, Networks, split_widths
 from deepnets.storage.column_reader import refuse_damaged
 from deepnets.storage.column_writer import new_file
 from deepnets.storage.network_file import NetworkFile, network_columns
-from deepnets.storage.published.graph_compare import LabelledGraph, Vocabulary, compare, difference
-from deepnets.storage.published.metadata import BLOCK, Metadata
 from deepnets.storage.sharded_file import PartialFile, Plan, fingerprint
+from deepnets.symbolic.block_tables import NAMES
 from deepnets.symbolic.builder import draw
 from deepnets.utils.atomic_files import FileError, publish, replace_content
 
@@ -234,7 +235,7 @@ def _compare_block(
         graphs = networks.graphs.take(np.array([row]))
         shape = np.zeros((len(graphs.op), 4), np.int32)  # not recorded, so not compared
         ends = (graphs.edge_src, graphs.edge_dst)
-        symbolic = LabelledGraph.of(ArchGraph.from_columns(graphs.op, graphs.cell, graphs.name, shape, *ends))
+        symbolic = LabelledGraph.of(ArchGraph.from_columns(graphs.op, graphs.cell, graphs.name, shape, *ends, NAMES))
         index = start + row
         try:
             recorded = vocabulary.read(group[str(index)])

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from deepnets.datasets.generation import generate
+from deepnets.published import importer as official
+from deepnets.published import metadata as official_metadata
+from deepnets.published.importer import download_from_hub, export_files, import_file, md5_warning
 from deepnets.storage import sharded_file as partial_file
 from deepnets.storage.column_reader import ColumnFile
 from deepnets.storage.network_file import NetworkFile
-from deepnets.storage.published import importer as official
-from deepnets.storage.published import metadata as official_metadata
-from deepnets.storage.published.importer import download_from_hub, export_files, import_file, md5_warning
 from deepnets.utils.atomic_files import FileError
 from tests.support.command import assert_refused, run
 from tests.support.paths import GOLDEN

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepnets.storage.published.graph_compare import Vocabulary
+from deepnets.published.graph_compare import Vocabulary
 from deepnets.utils.atomic_files import FileError
 
 BLOCK = 2000
