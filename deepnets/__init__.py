@@ -4,13 +4,10 @@ Names are imported on first use, so that the command line starts quickly and gen
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-try:
-    __version__ = version("deepnets")
-except PackageNotFoundError:  # run from a checkout that is not installed
-    __version__ = "unknown"
+__version__ = "0.1.0"
+"""Version of the whole toolkit; pyproject.toml reads it from here."""
 
 _HOMES = {
     "Architecture": "deepnets.design_space.architecture",

@@ -244,7 +244,7 @@ def download(name: str) -> Path:
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:
-        raise CheckpointError(f"downloads need `pip install 'deepnets[hub]'`; or {local}") from None
+        raise CheckpointError(f"downloads need `pip install 'deepnets1m[hub]'`; or {local}") from None
     try:
         return Path(hf_hub_download(HUB, published.file, revision=REVISION))
     except Exception as error:  # whatever the network does

@@ -98,7 +98,7 @@ def load_pedestrians(name: str, data_dir: str | Path | None, image_size: int) ->
     if name not in (PENN_FUDAN, SYNTHETIC):
         raise ImageError(f"there are no pedestrians {name!r}; accepted: {PENN_FUDAN}, {SYNTHETIC}")
     if find_spec("pycocotools") is None:
-        raise ImageError("detection needs pycocotools, which is not installed: pip install 'deepnets[detection]'")
+        raise ImageError("detection needs pycocotools, which is not installed: pip install 'deepnets1m[detection]'")
     if data_dir is None:
         raise ImageError(f"the images of {name} need the folder that {IMAGES} and {MASKS} are in (--data-dir)")
     folder = Path(data_dir)

@@ -335,7 +335,7 @@ def download_from_hub(kind: str, folder: Path) -> Path:
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:
-        raise ValueError("--hub needs the extra 'hub': pip install 'deepnets[hub]'") from None
+        raise ValueError("--hub needs the extra 'hub': pip install 'deepnets1m[hub]'") from None
     file, packed = folder / f"deepnets1m_{kind}.hdf5", folder / "deepnets1m_meta.tar.gz"
     for path in (file, packed):
         try:

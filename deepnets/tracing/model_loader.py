@@ -44,7 +44,7 @@ def _timm_factory(name: str) -> Callable[[], nn.Module]:
     try:
         import timm
     except ImportError:
-        raise TraceError("models of timm need the extra 'timm': pip install 'deepnets[timm]'") from None
+        raise TraceError("models of timm need the extra 'timm': pip install 'deepnets1m[timm]'") from None
     known = timm.list_models()
     if name.partition(".")[0] not in known:
         raise TraceError(f"timm has no model {name!r}{_similar(name, known)}")

@@ -132,7 +132,7 @@ def _dask_client(address: str) -> Iterator[Any]:
         from distributed import Client, KilledWorker
         from distributed.comm import CommClosedError
     except ImportError:
-        raise ValueError("--scheduler needs the extra 'cluster': pip install 'deepnets[cluster]'") from None
+        raise ValueError("--scheduler needs the extra 'cluster': pip install 'deepnets1m[cluster]'") from None
     try:
         client = Client(address, timeout=_CONNECT_SECONDS)
     except (OSError, ValueError) as error:

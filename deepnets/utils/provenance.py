@@ -7,6 +7,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import deepnets
+
 _REPOSITORY = Path(__file__).parents[2]
 
 
@@ -39,8 +41,8 @@ def _git(*arguments: str) -> str | None:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that results depend on."""
-    found = {"python": platform.python_version()}
-    for name in ("deepnets", "torch", "torchvision", "numpy", "scikit-learn"):
+    found = {"python": platform.python_version(), "deepnets": deepnets.__version__}
+    for name in ("torch", "torchvision", "numpy", "scikit-learn"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -178,7 +178,7 @@ def test_a_folder_is_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_results_of_changed_code_are_not_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {"rev-parse": "a" * 40, "status": " M runs.py", "diff": "+one"}
-    monkeypatch.setattr(provenance, "_git", lambda folder, verb, *arguments: answers[verb])
+    monkeypatch.setattr(provenance, "_git", lambda verb, *arguments: answers[verb])
     first = provenance.code()
     answers["diff"] = "+two"
     assert provenance.code() != first
