@@ -138,14 +138,14 @@ def write(folder: Path, record: Record, table: bytes) -> Path:
     path = folder / f"{record['run_id']}.json"
     packed = gzip.compress(table, mtime=0)
     for file, content in (
-        (_table_path(path), packed),
+        (table_path(path), packed),
         (path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()),
     ):
         replace_content(file, content)
     return path
 
 
-def _table_path(path: Path) -> Path:
+def table_path(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".json") + ".csv.gz")
 
 
@@ -155,7 +155,7 @@ def in_folder(folder: Path) -> Path:
     Raises:
         RecordError: there is none, or several.
     """
-    found = [path for path in folder.glob("*.json") if _table_path(path).exists()]
+    found = [path for path in folder.glob("*.json") if table_path(path).exists()]
     if len(found) != 1:
         raise RecordError(f"{folder} has {len(found)} records; give the folder of one finished run")
     return found[0]
@@ -169,7 +169,7 @@ def read(path: Path) -> tuple[Record, bytes]:
     """
     try:
         record = json.loads(path.read_text(), parse_constant=_not_finite)
-        with gzip.open(_table_path(path)) as file:
+        with gzip.open(table_path(path)) as file:
             table = file.read()
     except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise RecordError(f"{path.name} cannot be read ({' '.join(str(error).split())[:200]})") from None

@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +14,22 @@ import pytest
 from benchmarks import leaderboard
 from benchmarks.execution.jobs import Plan, context
 from benchmarks.execution.scheduler import RunFolder, compute
-from benchmarks.leaderboard import Board, Check, Render, Submit, Verify
+from benchmarks.leaderboard import Check, Render, Submit, Verify
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.records import record
 from benchmarks.records import validation as checks
 from benchmarks.records.record import RecordError
+from benchmarks.reporting.leaderboard_folder import LeaderboardFolder
 from tests.support.made_up_records import PLAN, made, rows_of
 from tests.support.paths import LEADERBOARDS
 
 
+def problems(root: Path) -> list[str]:
+    return list(LeaderboardFolder(root).problems())
+
+
 def test_the_leaderboards_of_this_repository_are_right() -> None:
-    assert list(Board(LEADERBOARDS).problems()) == []
+    assert problems(LEADERBOARDS) == []
 
 
 def test_submitted_records_pass(board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,8 +39,8 @@ def test_submitted_records_pass(board: Path, tmp_path: Path, capsys: pytest.Capt
         Submit(tmp_path / "run", board).run()
     with pytest.raises(RecordError, match="has 0 records"):
         Submit(tmp_path, board).run()
-    with pytest.raises(RecordError, match="is no folder of leaderboards"):
-        Board(tmp_path)
+    with pytest.raises(RecordError, match="is not a folder of leaderboards"):
+        LeaderboardFolder(tmp_path)
 
 
 def test_data_sets_are_remembered(board: Path, tmp_path: Path) -> None:
@@ -43,22 +49,22 @@ def test_data_sets_are_remembered(board: Path, tmp_path: Path) -> None:
     record_["run_id"] = record.run_id(record_)
     record.write(tmp_path / "mine", record_, table)
     Submit(tmp_path / "mine", board).run()
-    assert Board(board).datasets["my_images"]["32"]["val"] == "2" * 64
-    assert Board(board).datasets["digits"]
-    assert list(Board(board).problems()) == []
+    assert LeaderboardFolder(board).datasets["my_images"]["32"]["val"] == "2" * 64
+    assert LeaderboardFolder(board).datasets["digits"]
+    assert problems(board) == []
 
 
 def test_duplicates_are_found(board: Path) -> None:
     record_, _ = made()
     for suffix in (".json", ".csv.gz"):
         shutil.copy(board / "runs" / f"{record_['run_id']}{suffix}", board / "runs" / f"mine{suffix}")
-    assert any("is a duplicate of" in problem for problem in Board(board).problems())
+    assert any("is a duplicate of" in problem for problem in problems(board))
     for path in (board / "runs").glob("mine*"):
         path.unlink()
     other = replace(PLAN, seed=1)  # the same results, said to be of another seed
     again = record.make(other, context(other), rows_of(PLAN), ["run"])
     record.write(board / "runs", *again)
-    assert any("the same results of the same model" in problem for problem in Board(board).problems())
+    assert any("the same results of the same model" in problem for problem in problems(board))
 
 
 def test_same_name_other_weights(board: Path) -> None:
@@ -68,7 +74,7 @@ def test_same_name_other_weights(board: Path) -> None:
         again["model"] |= {"name": "mine", "weights_sha256": sha256}
         again["run_id"] = record.run_id(again)
         record.write(board / "runs", again, table)
-    assert any("which are called mine too" in problem for problem in Board(board).problems())
+    assert any("which are called mine too" in problem for problem in problems(board))
 
 
 def test_nobody_verifies_their_own_records(board: Path, tmp_path: Path) -> None:
@@ -76,7 +82,7 @@ def test_nobody_verifies_their_own_records(board: Path, tmp_path: Path) -> None:
     record_["status"] = "verified"
     assert any("status" in problem for problem in checks.problems(record_, table, {}))
     (board / "verified.json").write_text(json.dumps({record_["run_id"]: "0" * 64}))
-    assert any("verified.json has" in problem for problem in Board(board).problems())
+    assert any("verified.json has" in problem for problem in problems(board))
 
 
 def test_edited_tables_and_stray_files_are_found(board: Path) -> None:
@@ -84,10 +90,10 @@ def test_edited_tables_and_stray_files_are_found(board: Path) -> None:
         path = board / name
         content = path.read_text()
         path.write_text(content.replace("randinit", "RANDINIT", 1))
-        assert [problem for problem in Board(board).problems() if f"{name} is not what the records give" in problem]
+        assert [problem for problem in problems(board) if f"{name} is not what the records give" in problem]
         path.write_text(content)
     (board / "runs" / "notes.txt").write_text("hello")
-    assert any("notes.txt belongs to no record" in problem for problem in Board(board).problems())
+    assert any("notes.txt belongs to no record" in problem for problem in problems(board))
 
 
 def test_damaged_files_are_found(board: Path) -> None:
@@ -95,15 +101,15 @@ def test_damaged_files_are_found(board: Path) -> None:
     content = path.read_text()
     for damaged in (content[:100], "[]", content.replace('"seed": 0', '"seed": NaN')):
         path.write_text(damaged)
-        assert any("cannot be read" in problem or "is no record" in problem for problem in Board(board).problems())
+        assert any("cannot be read" in problem or "is no record" in problem for problem in problems(board))
     path.write_text(content)
     (table,) = (board / "runs").glob("*.csv.gz")
     table.write_bytes(table.read_bytes()[:50])
-    assert any("cannot be read" in problem for problem in Board(board).problems())
+    assert any("cannot be read" in problem for problem in problems(board))
     whole = gzip.compress(b"a,b")
     for damaged_table in (gzip.compress(b"\xff\xfe\x00"), whole[:10] + b"\xff" + whole[11:]):
         table.write_bytes(damaged_table)
-        assert list(Board(board).problems())
+        assert problems(board)
     path.write_text("{}")
     table.write_bytes(whole)
     with pytest.raises(RecordError, match="a record of the leaderboards is wrong"):
@@ -111,7 +117,7 @@ def test_damaged_files_are_found(board: Path) -> None:
     for damaged in ('{"digits": 3}', "{", "[]"):
         (board / "datasets.json").write_text(damaged)
         with pytest.raises(RecordError, match=r"datasets\.json"):
-            Board(board)
+            LeaderboardFolder(board)
 
 
 def test_verify_measures_again(board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,12 +128,12 @@ def test_verify_measures_again(board: Path, tmp_path: Path, capsys: pytest.Captu
     assert Verify(path.stem, board, mark=True).run() == 0
     assert "2 of 2 networks agree" in capsys.readouterr().out
     assert "verified" in (board / "no_finetune.csv").read_text()
-    assert list(Board(board).problems()) == []
+    assert problems(board) == []
     moved = [row | {"top1": row["top1"] - 0.05, "top5": row["top5"]} for row in rows]
     record.write(board / "runs", *record.make(plan, context(plan), moved, ["run"]))
     assert Verify(path.stem, board, num=1, mark=True).run() == 1
     assert "DIFFERS" in capsys.readouterr().out
-    assert any("verified.json has" in problem for problem in Board(board).problems())
+    assert any("verified.json has" in problem for problem in problems(board))
     with pytest.raises(RecordError, match="cannot be read"):
         Verify("nothing", board).run()
 
@@ -182,6 +188,20 @@ def test_commands(board: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         monkeypatch.setattr(sys, "argv", ["leaderboard", *arguments])
         assert leaderboard.main() == code
         assert (code == 2) == capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["verify", "--help"]])
+def test_help_needs_no_heavy_imports(arguments: list[str]) -> None:
+    script = f"""
+import sys
+from benchmarks import leaderboard
+sys.argv = ["leaderboard", *{arguments}]
+leaderboard.main()
+print({{"torch", "numpy", "pandas", "scipy", "sklearn", "jsonschema", "matplotlib"}} & sys.modules.keys())
+"""
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "usage: " in output
+    assert output.splitlines()[-1] == "set()"
 
 
 def test_rendering_repeats_itself(board: Path) -> None:

@@ -26,10 +26,11 @@ from benchmarks.detection.penn_fudan import PedestrianTask, boxes_of, load_pedes
 from benchmarks.detection.synthetic_pedestrians import Synthetic, draw
 from benchmarks.detection.synthetic_pedestrians import main as draw_command
 from benchmarks.execution.jobs import Job, Plan, context, evaluate
-from benchmarks.leaderboard import Board, Submit
+from benchmarks.leaderboard import Submit
 from benchmarks.protocols import detection
 from benchmarks.published_results.paper_tables import published_rows
 from benchmarks.records.record import frame, read
+from benchmarks.reporting.leaderboard_folder import LeaderboardFolder
 from benchmarks.scoring.scorers import by_accuracy
 from ghn_models.images.splits import ImageError
 
@@ -422,7 +423,7 @@ def test_from_the_command_to_the_leaderboard(
     (root / "runs").mkdir(parents=True)
     (root / "datasets.json").write_text("{}\n")
     assert Submit(tmp_path / "a", root).run() == 0
-    assert list(Board(root).problems()) == []
+    assert list(LeaderboardFolder(root).problems()) == []
     line = next(line for line in (root / "detection.csv").read_text().splitlines() if line.startswith("randinit"))
     assert line.startswith('randinit,synthetic_pedestrians,"1 epoch, 64 pixels",ap50,')
 

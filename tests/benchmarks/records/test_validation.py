@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 
 from benchmarks.execution.jobs import Plan, context
-from benchmarks.leaderboard import Board, Submit
+from benchmarks.leaderboard import Submit
 from benchmarks.protocols import finetune
 from benchmarks.records import record
 from benchmarks.records import validation as checks
 from benchmarks.records.record import Record, RecordError
+from benchmarks.reporting.leaderboard_folder import LeaderboardFolder
 from tests.support.made_up_records import made, rows_of
 
 # Each function changes record and lines of results; hashes are made to fit where a careful cheater would.
@@ -187,7 +188,7 @@ def test_wrong_records_are_found(change: Any, message: str, board: Path, tmp_pat
     already = record_["run_id"] == made()[0]["run_id"]
     assert already or message in str(refused.value)
     record.write(board / "runs", record_, table)
-    assert any(message in problem for problem in Board(board).problems())
+    assert any(message in problem for problem in LeaderboardFolder(board).problems())
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def test_other_columns_are_checked_too(column: str, value: object, message: str)
 def test_changes_without_new_hashes_are_found(board: Path) -> None:
     for change, message in ((one_network_better, "another sha256 than rows_sha256"), (other_data, "its run_id is")):
         record.write(board / "runs", *changed(change, fit=False))
-        assert any(message in problem for problem in Board(board).problems())
+        assert any(message in problem for problem in LeaderboardFolder(board).problems())
 
 
 @pytest.mark.parametrize("change", [{"epochs": "1"}, {"lrs": [0.4, "x"]}, {"lrs": 0.4}, {"epochs": True}])

@@ -1,0 +1,158 @@
+"""Verification of records: some of their networks are evaluated again, and the results are compared."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.core.protocol import Protocol
+from benchmarks.execution.jobs import Job, Plan, Row, context, evaluate
+from benchmarks.initializers._ghn import SUFFIX
+from benchmarks.initializers._pretrained import PREFIX, TRAINED
+from benchmarks.protocols import PROTOCOLS
+from benchmarks.protocols.nas import is_file_of_truth
+from benchmarks.records.record import Record, RecordError, frame, plan_jobs
+from benchmarks.scoring.scorers import SCORES, by_accuracy
+
+
+@dataclass(frozen=True)
+class LocalInputs:
+    """Inputs of a record on this computer.
+
+    Args:
+        weights: the model if it is not shipped: checkpoint folder of a GHN, trained weights, or CSV file of scores.
+        truth: CSV file of the truth, for records that were measured with one.
+        data_dir: folder of the images.
+        device: cpu, cuda or cuda:N.
+    """
+
+    weights: Path | None = None
+    truth: Path | None = None
+    data_dir: Path | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The recorded and the new result of one network.
+
+    Args:
+        name: the network.
+        recorded, measured: both results as text.
+        differences: new minus recorded value of each compared column; 1 if the network failed in only one of the two.
+        tolerance: largest difference that counts as agreement.
+    """
+
+    name: str
+    recorded: str
+    measured: str
+    differences: list[float]
+    tolerance: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all differences are within the tolerance."""
+        return max(map(abs, self.differences)) <= self.tolerance
+
+
+def plan_of_record(record: Record, inputs: LocalInputs) -> Plan:
+    """Return the plan that measures a record again.
+
+    Raises:
+        RecordError: weights, truth or images are missing, or are not those of the record.
+    """
+    protocol = PROTOCOLS[record["protocol"]["name"]]
+    plan = Plan(
+        protocol=protocol.name,
+        settings=_settings(protocol, record, inputs.truth),
+        model=_model(record["model"]["name"], inputs.weights),
+        dataset=record["dataset"]["name"],
+        groups=tuple(record["networks"]),
+        data_dir=None if inputs.data_dir is None else str(inputs.data_dir),
+        image_size=record["dataset"]["image_size"],
+        seed=record["seed"],
+        repeats=record["repeats"],
+        orth_layer=record["model"]["orth_layer"],
+        device=inputs.device,
+    )
+    loaded = context(plan)
+    if loaded.initializer.weights_sha256 != record["model"]["weights_sha256"]:
+        raise RecordError(f"the weights at hand have another sha256 than those of {record['run_id']}")
+    if loaded.task.hashes() != record["dataset"]["sha256"]:
+        raise RecordError(f"the images at hand have other sha256 than those of {record['run_id']}")
+    return plan
+
+
+def _model(name: str, weights: Path | None) -> str:
+    if weights is not None:
+        prefix = PREFIX * name.startswith(TRAINED)
+        return f"{prefix}{weights}{SUFFIX * name.endswith(SUFFIX)}"
+    if name.startswith((TRAINED, SCORES)):
+        raise RecordError(f"{name} is a file that its owner has; give it as --weights")
+    return name
+
+
+def _settings(protocol: Protocol, record: Record, truth: Path | None) -> Any:
+    """Return the protocol's settings as recorded, with the user's file of truth in place of the recorded one."""
+    recorded = record["protocol"]["settings"]
+    settings, recorded_truth = protocol.read_settings(recorded), recorded.get("truth", "")
+    if not is_file_of_truth(recorded_truth):
+        if truth is not None:
+            raise RecordError(f"{record['run_id']} has no file of truth, so --truth is of no use")
+        return settings
+    if truth is None:
+        raise RecordError(f"its truth is the file {recorded_truth.split()[0]}; give it as --truth")
+    own = replace(settings, truth=str(truth))
+    if protocol.recorded(own) != settings:
+        raise RecordError(f"{truth} is not the truth of {record['run_id']}, which is {recorded_truth}")
+    return own
+
+
+def compare_again(record: Record, table: bytes, inputs: LocalInputs, num: int, seed: int) -> Iterator[Comparison]:
+    """Evaluate a random sample of a record's networks again and yield the comparisons.
+
+    Args:
+        record, table: the record and its table of networks.
+        inputs: weights, truth and images.
+        num: size of the sample, at most all networks.
+        seed: seed of the sample.
+
+    Raises:
+        RecordError: weights, truth or images are missing, or are not those of the record.
+    """
+    plan, rows, jobs = plan_of_record(record, inputs), frame(table), plan_jobs(record)
+    rng = np.random.default_rng(seed)
+    for i in sorted(rng.choice(len(jobs), min(num, len(jobs)), replace=False).tolist()):
+        yield _compare(plan, jobs[i], rows.iloc[i].to_dict())
+
+
+def mean_difference(comparisons: Sequence[Comparison]) -> float:
+    """Return the largest mean difference of a column over networks; honest measurements err in both directions."""
+    return float(np.abs(np.mean([comparison.differences for comparison in comparisons], axis=0)).max())
+
+
+def _compare(plan: Plan, job: Job, recorded: dict[str, Any]) -> Comparison:
+    """Evaluate a network again and compare.
+
+    Scores of proxies can have any size, so they are compared relatively; so are values above 1.
+    """
+    measured, protocol = evaluate(plan, job), PROTOCOLS[plan.protocol]
+    columns = protocol.compared
+    failed = [row["status"] == "failed" for row in (recorded, measured)]
+    if any(failed):
+        differences = [float(failed[0] != failed[1])] * len(columns)
+    else:
+        pairs = [(float(measured[name]), float(recorded[name])) for name in columns]
+        least = 1.0 if context(plan).scorer is by_accuracy else sys.float_info.min
+        differences = [(new - old) / max(least, abs(old), abs(new)) for new, old in pairs]
+    old_text, new_text = (_text(row, columns, any(failed)) for row in (recorded, measured))
+    return Comparison(measured["name"], old_text, new_text, differences, protocol.tolerance)
+
+
+def _text(row: Row, columns: tuple[str, ...], status_only: bool) -> str:
+    if row["status"] == "failed":
+        return f"failed ({row['reason']})"
+    return "ok" if status_only else ", ".join(f"{name} {float(row[name]):.4g}" for name in columns)
