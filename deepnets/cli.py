@@ -125,7 +125,7 @@ class Stats:
     def run(self) -> int:
         """Print the table, save it and the figure."""
         from deepnets.analysis.statistics import split_statistics, table_text
-        from deepnets.sampling.sampler import SPLITS
+        from deepnets.sampling.splits import SPLITS
         from deepnets.storage.column_reader import refuse_damaged
         from deepnets.storage.network_file import NetworkFile
 

@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Literal, NoReturn
 import torch
 from torch import Tensor
 
-from deepnets.networks.skip_init import without_storage
+from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.utils.cli_errors import exit_code
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.checkpoints.folder import CheckpointError
@@ -62,7 +62,7 @@ def convert(
     if pinned is not None and found != pinned.lower():
         raise CheckpointError(f"{path} has sha256 {found}, not {pinned}")
     settings = config(published.model, *published.task)
-    with without_storage():
+    with on_meta_without_init():
         ghn = GHN(settings)
     most = 8 * sum(value.numel() for value in ghn.parameters()) + 2**20  # float64, and what surrounds it
     try:

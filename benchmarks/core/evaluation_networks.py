@@ -5,7 +5,7 @@ Names with + between them, resnet50+resnet101, are an ensemble of single network
 
 import threading
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
@@ -15,9 +15,10 @@ from benchmarks.core.ensemble import Ensemble
 from deepnets import ArchGraph, Architecture, symbolic_graph
 from deepnets.datasets.traced_splits import TORCHVISION74
 from deepnets.design_space.named_architectures import darts, vit
-from deepnets.networks.skip_init import Uninitialized
+from deepnets.networks.skip_init import SkipInit
 from deepnets.networks.torchvision_variants import VARIANTS
-from deepnets.sampling.sampler import SPLITS, Networks, sample_networks
+from deepnets.sampling.sampler import Networks, sample_networks
+from deepnets.sampling.splits import SPLITS
 
 GENERATOR = threading.RLock()
 """Belongs to whoever builds a network with random numbers of the process; another thread may build the next one."""
@@ -56,7 +57,7 @@ class Subject:
         architecture = self.architecture(image_size)
         if architecture is None:
             return torchvision_network(self.name, image_size, num_classes), None
-        with nullcontext() if initialize else Uninitialized():
+        with nullcontext() if initialize else SkipInit():
             model = architecture.build(num_classes, image_size)
         return model, symbolic_graph(architecture, image_size, num_classes)
 
@@ -65,8 +66,7 @@ class Subject:
         if self.group in SPLITS:
             block, place = divmod(self.index, _BLOCK)
             networks = _sampled(self.group, block)
-            channels = networks.channels_32 if image_size == 32 else networks.channels_224
-            return replace(networks.table[place], channels=int(channels[place]))
+            return networks.architectures(image_size)[place]
         return _ARCHITECTURES[self.name]() if self.name in _ARCHITECTURES else None
 
 

@@ -19,7 +19,7 @@ from benchmarks.execution import memory
 from benchmarks.initializers import Initializer, Setting, Untrained, initializer
 from benchmarks.protocols import protocol
 from benchmarks.scoring.scorers import Scorer, by_accuracy, scorer
-from deepnets.sampling.sampler import SPLITS
+from deepnets.sampling.splits import SPLITS
 from ghn_models.images.datasets import ImageError, ImageTask
 from ghn_models.training.step import is_out_of_memory
 

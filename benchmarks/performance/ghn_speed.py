@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from benchmarks.execution import memory
 from deepnets import ArchGraph, Architecture, symbolic_graph, trace
-from deepnets.networks.skip_init import without_storage
+from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.sampling.sampler import sample_networks
 from ghn_models import GHN, GraphBatch, create
 from ghn_models.modules.node_encoding import NodeEncoding
@@ -133,7 +133,7 @@ def resnet50(
 
 def random_ghn(name: str) -> GHN:
     """A GHN with uniform weights, which are made faster than initial ones."""
-    with without_storage():
+    with on_meta_without_init():
         ghn = create(name)
     config = ghn.config
     ghn = ghn.to_empty(device="cpu")
@@ -164,7 +164,7 @@ def report_xl(device: str, autocast: Callable[[], AbstractContextManager[object]
 
 def create_on_meta(name: str) -> GHN:
     """A GHN without storage."""
-    with without_storage():
+    with on_meta_without_init():
         return create(name)
 
 

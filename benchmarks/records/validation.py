@@ -23,7 +23,8 @@ from benchmarks.initializers._ghn import SUFFIX
 from benchmarks.protocols import PROTOCOLS
 from benchmarks.records.record import Record, RecordError, aggregate, frame, has_values, missing, plan_jobs, run_id
 from benchmarks.scoring.zero_cost_proxies import PROXIES
-from deepnets.sampling.sampler import SPLITS, sample_networks
+from deepnets.sampling.sampler import sample_networks
+from deepnets.sampling.splits import SPLITS
 from deepnets.symbolic.builder import count_parameters
 from ghn_models.checkpoints import folder as checkpoints
 
@@ -278,8 +279,7 @@ def _known(record: Record, rows: pd.DataFrame) -> Problems:
 def _params(split: str, count: int, image_size: int, num_classes: int) -> np.ndarray:
     """(count,) parameters of the first networks of a split."""
     networks = sample_networks(split, 0, count)
-    channels = networks.channels_32 if image_size == 32 else networks.channels_224
-    return count_parameters(networks.table.with_channels(channels), image_size, num_classes)
+    return count_parameters(networks.architectures(image_size), image_size, num_classes)
 
 
 def clashes(records: list[Record]) -> Iterator[tuple[str, str]]:

@@ -32,7 +32,7 @@ from benchmarks.studies.parts.layer_statistics import (
     weighted_layers,
 )
 from benchmarks.studies.study import Case, Findings, Study, Tables
-from deepnets.sampling.sampler import SPLITS
+from deepnets.sampling.splits import SPLITS
 from ghn_models.inputs.prediction_targets import targets
 
 _IMAGES = 64

@@ -37,7 +37,8 @@ from benchmarks.studies.parts.property_values import (
 from benchmarks.studies.study import Case, Findings, Study, Tables
 from deepnets import ArchGraph
 from deepnets.datasets.generation import split_path
-from deepnets.sampling.sampler import SPLITS, sample_networks
+from deepnets.sampling.sampler import sample_networks
+from deepnets.sampling.splits import SPLITS
 from deepnets.symbolic.builder import count_parameters
 
 Floats = NDArray[np.float64]

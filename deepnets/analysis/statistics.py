@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deepnets.design_space.architecture_table import ArchitectureTable
 from deepnets.graphs.primitives import PRIMITIVES
 from deepnets.graphs.shortest_paths import average_path_length
-from deepnets.sampling.sampler import SPLITS
+from deepnets.sampling.splits import SPLITS
 from deepnets.sampling.training_widths import training_widths
 from deepnets.storage.network_file import NetworkFile
 from deepnets.symbolic.builder import GraphColumns, count_parameters

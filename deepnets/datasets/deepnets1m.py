@@ -21,7 +21,7 @@ from deepnets.design_space.architecture import Architecture
 from deepnets.design_space.image_sizes import check_image_size
 from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.graphs.shortest_paths import shortest_paths
-from deepnets.sampling.sampler import TRACED, check_split, split_rules
+from deepnets.sampling.splits import TRACED_SPLITS, check_split, split_rules
 from deepnets.storage.column_reader import Header
 from deepnets.storage.network_file import NetworkFile, open_graphs
 
@@ -86,7 +86,7 @@ class DeepNets1M(Dataset):
         path = split_path(root, split, image_size)
         if force_reload or not path.exists():
             print(f"generating {path} ...")
-            count = None if split in TRACED else num
+            count = None if split in TRACED_SPLITS else num
             generate(path, split, num=count, overwrite=force_reload, image_size=image_size)
         self.file = open_graphs(path, image_size, num_classes)
         if self.file.header.split != split:
@@ -95,7 +95,7 @@ class DeepNets1M(Dataset):
             raise ValueError(
                 f"{path} has {len(self.file)} networks, but num is {num}; generate more with force_reload=True"
             )
-        if split not in TRACED:
+        if split not in TRACED_SPLITS:
             _warn_of_other_networks(path, self.file.header, num)
         self.split = split
         self._len = len(self.file) if num is None else num
@@ -208,7 +208,7 @@ def _task(split: str, image_size: int | None, num_classes: int | None) -> tuple[
     """Image size and number of classes, of which traced splits have no choice."""
     size = image_size if image_size is not None else 224 if split == "torchvision74" else 32
     check_image_size(size)
-    if split not in TRACED:
+    if split not in TRACED_SPLITS:
         return size, 10 if num_classes is None else num_classes
     fixed = (224, 1000) if split == "torchvision74" else (size, 10 if size == 32 else 1000)
     if (size, fixed[1] if num_classes is None else num_classes) != fixed:

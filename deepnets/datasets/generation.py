@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from deepnets.sampling.sampler import TRACED, Networks, check_split, sample_networks, split_rules
+from deepnets.sampling.sampler import Networks, sample_networks
+from deepnets.sampling.splits import TRACED_SPLITS, check_split, split_rules
 from deepnets.storage.column_reader import Columns
 from deepnets.storage.network_file import network_columns
 from deepnets.storage.sharded_file import PartialFile, Plan, Shard
@@ -60,7 +61,7 @@ def generate(
     """
     path = Path(path).expanduser().resolve()
     check_split(split)
-    if split in TRACED:
+    if split in TRACED_SPLITS:
         given = {"num": num, "seed": seed or None, "compress": compress or None, "workers": workers}
         for name, value in {**given, "scheduler": scheduler}.items():
             if value is not None:
@@ -102,8 +103,7 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
 def shard_columns(split: str, seed: int, start: int, stop: int) -> Columns:
     """The columns of networks start to stop; what a worker does."""
     networks: Networks = sample_networks(split, start, stop, seed)
-    rules = split_rules(split)
-    return network_columns(networks, max(rules.steps[1], rules.deep_steps[1]))
+    return network_columns(networks, split_rules(split).max_steps)
 
 
 def _compute(file: PartialFile, those: Workers) -> None:

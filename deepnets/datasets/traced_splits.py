@@ -15,7 +15,7 @@ from tqdm import tqdm
 from deepnets.design_space.image_sizes import check_image_size
 from deepnets.design_space.named_architectures import vit
 from deepnets.graphs.arch_graph import ArchGraph
-from deepnets.networks.skip_init import without_storage
+from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.storage.graph_file import write_graphs
 from deepnets.tracing import trace
 
@@ -44,7 +44,7 @@ def torchvision_model(name: str, num_classes: int = 1000) -> nn.Module:
 
     factory = getattr(torchvision.models, name)
     try:
-        with without_storage():
+        with on_meta_without_init():
             return factory(num_classes=num_classes)
     except (NotImplementedError, RuntimeError):  # some compute their widths with tensors
         return factory(num_classes=num_classes)
@@ -55,7 +55,7 @@ def predefined_resnet50(image_size: int) -> nn.Module:
     if image_size == 224:
         return torchvision_model("resnet50")
     model = torchvision_model("resnet50", num_classes=10)
-    with without_storage():
+    with on_meta_without_init():
         model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     model.maxpool = nn.Identity()
     return model
@@ -63,7 +63,7 @@ def predefined_resnet50(image_size: int) -> nn.Module:
 
 def predefined_vit(image_size: int) -> nn.Module:
     """The 12-layer Vision Transformer."""
-    with without_storage():
+    with on_meta_without_init():
         return vit().build(10 if image_size == 32 else 1000, image_size)
 
 

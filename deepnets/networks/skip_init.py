@@ -1,4 +1,4 @@
-"""Networks that get their parameters from elsewhere, or need none, are built without random initialisation."""
+"""Building networks without random initialization, for parameters that come from elsewhere or are not needed."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 
-class Uninitialized(TorchFunctionMode):
-    """Within it, some functions of `torch.nn.init` leave tensors as they are.
+class SkipInit(TorchFunctionMode):
+    """A context in which functions of `torch.nn.init` leave tensors as they are.
 
-    PyTorch lets a mode intercept `uniform_`, `normal_`, `kaiming_uniform_` and `constant_` alone; what others do costs
-    little, or nothing on the meta device.
+    PyTorch lets a mode intercept `uniform_`, `normal_`, `kaiming_uniform_` and `constant_` only. The other functions
+    take little time, or none on the meta device.
     """
 
     def __torch_function__(
@@ -29,7 +29,15 @@ class Uninitialized(TorchFunctionMode):
 
 
 @contextmanager
-def without_storage() -> Iterator[None]:
-    """Within it, modules are built on the meta device; random numbers there would import a compiler, for seconds."""
-    with torch.device("meta"), Uninitialized():
+def on_meta_without_init() -> Iterator[None]:
+    """Build modules on the meta device, without initialization.
+
+    Random numbers on the meta device would import a compiler, which takes seconds.
+
+    >>> with on_meta_without_init():
+    ...     layer = torch.nn.Linear(1000, 1000)
+    >>> layer.weight.is_meta
+    True
+    """
+    with torch.device("meta"), SkipInit():
         yield

@@ -31,11 +31,13 @@ from deepnets.datasets.generation import split_path
 from deepnets.design_space.architecture import Architecture
 from deepnets.design_space.architecture_table import ArchitectureTable
 from deepnets.design_space.genotype import MAX_STEPS
+from deepnets.design_space.image_sizes import IMAGE_SIZES
 from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.graphs.primitives import PRIMITIVES
 from deepnets.published.graph_compare import LabelledGraph, Vocabulary, compare, difference
 from deepnets.published.metadata import BLOCK, Metadata
-from deepnets.sampling.sampler import GENERATION_CHANNELS, SPLITS, Networks, split_widths
+from deepnets.sampling.sampler import GENERATION_CHANNELS, WIDE_FACTORS, Networks, split_channels
+from deepnets.sampling.splits import SPLITS
 from deepnets.storage.column_reader import refuse_damaged
 from deepnets.storage.column_writer import new_file
 from deepnets.storage.network_file import NetworkFile, network_columns
@@ -188,8 +190,7 @@ def _import_split(file: h5py.File, metadata: Metadata, target: PartialFile) -> I
 
 def _steps(split: str, networks: Networks) -> int:
     """Steps that the columns have room for; those of the split, unless an architecture has more."""
-    rules = SPLITS[split]
-    usual = max(rules.steps[1], rules.deep_steps[1])
+    usual = SPLITS[split].max_steps
     return usual if 2 * usual >= networks.table.ops.shape[2] else MAX_STEPS
 
 
@@ -197,7 +198,7 @@ def _networks(split: str, nets: Sequence[dict[str, Any]], source: Path) -> Netwo
     """Architectures of the metadata, with their graphs made anew."""
     try:
         architectures = [Architecture.from_dict(net) for net in nets]
-        widths = _recorded_widths(split, nets, architectures)
+        recorded = _recorded_channels(split, nets, architectures)
         for net in nets:
             if not isinstance(net.get("num_params", {}), dict):
                 raise ValueError(f"num_params is {net['num_params']!r}; accepted: numbers by data set")
@@ -205,22 +206,24 @@ def _networks(split: str, nets: Sequence[dict[str, Any]], source: Path) -> Netwo
         raise FileError(f"the metadata of {source} has an architecture that cannot be read: {error}") from None
     table = ArchitectureTable.from_architectures([replace(a, channels=GENERATION_CHANNELS) for a in architectures])
     drawing = draw(table)
-    small, large = split_widths(split, table) if widths is None else widths
-    counts = [drawing.count_parameters(size, 10) for size in (32, 224)]
-    return Networks(table, small, large, counts[0], counts[1], drawing.graphs())
+    channels = split_channels(split, table) if recorded is None else recorded
+    counts = {size: drawing.count_parameters(size, 10) for size in IMAGE_SIZES}
+    return Networks(table, channels, counts, drawing.graphs())
 
 
-def _recorded_widths(
+def _recorded_channels(
     split: str, nets: Sequence[dict[str, Any]], architectures: Sequence[Architecture]
-) -> tuple[Ints, Ints] | None:
-    """Channels for both image sizes, if they are recorded; those of wide have to be multiplied."""
+) -> dict[int, Ints] | None:
+    """Return the channels by image size, if they are recorded; those of wide have to be multiplied."""
     if not any("C" in net for net in nets):
         return None
     if not all("C" in net for net in nets):
         raise ValueError("some have the width C, others have none")
-    factors = (4, 2) if split == "wide" else (1, 1)
-    small, large = ([replace(a, channels=f * a.channels).channels for a in architectures] for f in factors)
-    return np.array(small, np.int64), np.array(large, np.int64)
+    factors = WIDE_FACTORS if split == "wide" else dict.fromkeys(IMAGE_SIZES, 1)
+    return {
+        size: np.array([replace(a, channels=factor * a.channels).channels for a in architectures], np.int64)
+        for size, factor in factors.items()
+    }
 
 
 def _compare_block(
@@ -246,7 +249,7 @@ def _compare_block(
         setattr(report, outcome, getattr(report, outcome) + 1)
         if outcome == "different" and len(report.examples) < _EXAMPLES:
             report.examples.append(f"{index}: {difference(recorded, symbolic)}")
-        exact = {"cifar10": networks.num_params_32[row], "imagenet": networks.num_params_224[row]}
+        exact = {"cifar10": networks.num_params(32)[row], "imagenet": networks.num_params(224)[row]}
         params = net.get("num_params", {})
         report.wrong_params += any(params.get(name, count) != count for name, count in exact.items())
 

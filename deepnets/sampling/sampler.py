@@ -5,7 +5,7 @@ numbers, a counter-based random stream (Philox) keyed by (seed, split, k); the f
 is the architecture. Any range of rows is read directly, so work can be cut in any way.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from deepnets.design_space.architecture_table import NO_EDGE, ArchitectureTable
 from deepnets.design_space.genotype import MAX_STEPS, OPERATION_INDEX, OPERATIONS
+from deepnets.design_space.image_sizes import IMAGE_SIZES, check_image_size
+from deepnets.sampling.splits import SplitRules, split_rules
 from deepnets.symbolic.builder import GraphColumns, count_parameters, draw
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-Range = tuple[int, int]
 
 GENERATION_CHANNELS = 32
 """Width at which parameters are counted while generating."""
@@ -25,50 +26,9 @@ GENERATION_CHANNELS = 32
 EVALUATION_PARAMETERS = 2_500_000
 """Evaluation networks get the smallest width with at least as many parameters (32x32 inputs, 10 classes)."""
 
+WIDE_FACTORS = {32: 4, 224: 2}
+"""How much wider than evaluation networks those of the split wide are, by image size."""
 
-@dataclass(frozen=True)
-class Split:
-    """Sampling rules of a split; ranges are inclusive.
-
-    Args:
-        size: number of networks in the published split.
-        n_cells: number of cells.
-        deep: networks with more cells than this (drawn from the range) are deep.
-        steps: states that a cell adds in networks that are not deep.
-        deep_steps: the same in deep networks.
-        max_params: proposals with more parameters at 32 channels are rejected.
-        norm: "bn", None, or "any": either for small networks, else "bn".
-        preproc: probability of preprocessing in networks without attention that could do without.
-        width: how evaluation networks get their width: "fixed" (32; training draws its own), "evaluation", or "wide"
-            (four times the evaluation width on 32x32 inputs, twice on 224x224).
-    """
-
-    size: int
-    n_cells: Range = (4, 18)
-    deep: Range = (7, 10)
-    steps: Range = (1, 4)
-    deep_steps: Range = (1, 2)
-    max_params: int = 10_000_000
-    norm: str | None = "any"
-    preproc: float = 1.0
-    width: str = "evaluation"
-
-
-SPLITS: dict[str, Split] = {
-    "train": Split(1_000_000, width="fixed"),
-    "val": Split(500),
-    "test": Split(500),
-    "wide": Split(100, width="wide"),
-    "deep": Split(100, n_cells=(10, 36), deep=(18, 18), max_params=100_000_000),
-    "dense": Split(100, steps=(2, 10), deep_steps=(2, 6), max_params=100_000_000),
-    "bnfree": Split(100, norm=None),
-    "search": Split(
-        100_000, n_cells=(6, 20), deep=(10, 10), steps=(1, 6), deep_steps=(1, 3), norm="bn", preproc=0.8, width="fixed"
-    ),
-}
-
-TRACED = ("torchvision74", "predefined")
-"""Splits of existing networks: see `deepnets.datasets.traced_splits`."""
 
 _CONVOLUTIONS = tuple(OPERATION_INDEX[op] for op in OPERATIONS if "conv" in op)
 _LARGE = (OPERATION_INDEX["conv_5x5"], OPERATION_INDEX["conv_7x7"])
@@ -84,24 +44,6 @@ _CONCAT = len(_SCALARS)
 _EDGES = _CONCAT + MAX_STEPS - 1
 _ROW = -(-(_EDGES + 8 * MAX_STEPS) // 4) * 4
 """Uniform numbers for one proposal; a multiple of the four numbers that Philox makes at a time."""
-
-
-def split_rules(split: str) -> Split:
-    """The rules of a split.
-
-    Raises:
-        ValueError: no split has this name.
-    """
-    check_split(split)
-    if split in TRACED:
-        raise ValueError(f"the networks of {split} are not sampled, but traced")
-    return SPLITS[split]
-
-
-def check_split(split: str) -> None:
-    """Raise ValueError if no split has this name."""
-    if split not in (*SPLITS, *TRACED):
-        raise ValueError(f"unknown split {split!r}; choose from {', '.join((*SPLITS, *TRACED))}")
 
 
 def _uniforms(seed: int, split: str, proposal: int, start: int, stop: int) -> NDArray[np.float64]:
@@ -145,7 +87,7 @@ def _genotypes(u: NDArray[np.float64], steps: Ints) -> tuple[Ints, Ints, Ints]:
     return ops, inputs, np.stack([concat, concat], axis=1)
 
 
-def _propose(rules: Split, u: NDArray[np.float64]) -> ArchitectureTable:
+def _propose(rules: SplitRules, u: NDArray[np.float64]) -> ArchitectureTable:
     """One proposal per row of uniform numbers."""
 
     def column(name: str) -> NDArray[np.float64]:
@@ -194,17 +136,42 @@ def _plausible(table: ArchitectureTable) -> Mask:
 class Networks:
     """Consecutive networks of a split: architectures at 32 channels, widths, parameter counts and graphs.
 
-    Shapes:
-        channels_32, channels_224: (B,) width on inputs of either size.
-        num_params_32, num_params_224: (B,) parameters at 32 channels with 10 classes.
+    Args:
+        table: B architectures at 32 channels.
+        channels_by_size: (B,) widths at which the networks are evaluated, by image size.
+        num_params_by_size: (B,) numbers of parameters at 32 channels with 10 classes, by image size.
+        graphs: B graphs; widths and image sizes do not change them.
     """
 
     table: ArchitectureTable
-    channels_32: Ints
-    channels_224: Ints
-    num_params_32: Ints
-    num_params_224: Ints
+    channels_by_size: Mapping[int, Ints]
+    num_params_by_size: Mapping[int, Ints]
     graphs: GraphColumns
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def channels(self, image_size: int) -> Ints:
+        """Return the (B,) widths at which the networks are evaluated.
+
+        Raises:
+            ValueError: an image size other than 32 and 224.
+        """
+        check_image_size(image_size)
+        return self.channels_by_size[image_size]
+
+    def num_params(self, image_size: int) -> Ints:
+        """Return the (B,) numbers of parameters at 32 channels with 10 classes.
+
+        Raises:
+            ValueError: an image size other than 32 and 224.
+        """
+        check_image_size(image_size)
+        return self.num_params_by_size[image_size]
+
+    def architectures(self, image_size: int) -> ArchitectureTable:
+        """Return the architectures at the widths at which they are evaluated."""
+        return self.table.with_channels(self.channels(image_size))
 
 
 def sample_networks(split: str, start: int, stop: int, seed: int = 0) -> Networks:
@@ -227,7 +194,7 @@ def sample_networks(split: str, start: int, stop: int, seed: int = 0) -> Network
     while len(pending):
         table = _next_plausible(rules, split, seed, start, stop, proposal, pending)
         drawing = draw(table)
-        params = np.stack([drawing.count_parameters(size, 10) for size in (32, 224)])
+        params = np.stack([drawing.count_parameters(size, 10) for size in IMAGE_SIZES])
         accepted = (params <= rules.max_params).all(axis=0) & drawing.connected
         rows = np.flatnonzero(accepted)
         parts.append((table.rows(rows), params[:, rows], drawing.graphs().take(rows)))
@@ -238,12 +205,11 @@ def sample_networks(split: str, start: int, stop: int, seed: int = 0) -> Network
     table = ArchitectureTable.concatenate([part[0] for part in parts]).rows(at)
     params = np.concatenate([part[1] for part in parts], axis=1)[:, at]
     graphs = GraphColumns.concatenate([part[2] for part in parts]).take(at)
-    channels_32, channels_224 = split_widths(split, table)
-    return Networks(table, channels_32, channels_224, params[0], params[1], graphs)
+    return Networks(table, split_channels(split, table), dict(zip(IMAGE_SIZES, params, strict=True)), graphs)
 
 
 def _next_plausible(
-    rules: Split, split: str, seed: int, start: int, stop: int, proposal: Ints, pending: Ints
+    rules: SplitRules, split: str, seed: int, start: int, stop: int, proposal: Ints, pending: Ints
 ) -> ArchitectureTable:
     """The next plausible proposal of each pending network; advances `proposal` to its number."""
     found, order = [], []
@@ -260,29 +226,33 @@ def _next_plausible(
     return ArchitectureTable.concatenate(found).rows(np.argsort(np.concatenate(order)))
 
 
-def split_widths(split: str, table: ArchitectureTable) -> tuple[Ints, Ints]:
-    """(B,) channels that the networks of a split have on 32x32 and on 224x224 inputs."""
-    return _WIDTHS[split_rules(split).width](table)
+def split_channels(split: str, table: ArchitectureTable) -> dict[int, Ints]:
+    """Return the (B,) widths at which the networks of a split are evaluated, by image size."""
+    return _CHANNELS[split_rules(split).width](table)
 
 
-def _evaluation_width(table: ArchitectureTable) -> tuple[Ints, Ints]:
-    """The smallest of 32, 48, 64, ... channels with enough parameters, for both image sizes."""
+def _fixed_channels(table: ArchitectureTable) -> dict[int, Ints]:
+    return dict.fromkeys(IMAGE_SIZES, table.channels.astype(np.int64))
+
+
+def _evaluation_channels(table: ArchitectureTable) -> dict[int, Ints]:
+    """Return the smallest of 32, 48, 64, ... channels with enough parameters, the same for both image sizes."""
     channels = np.full(len(table), GENERATION_CHANNELS)
     small = np.arange(len(table))
     while len(small):
         params = count_parameters(table.rows(small).with_channels(channels[small]), 32, 10)
         small = small[params < EVALUATION_PARAMETERS]
         channels[small] += 16
-    return channels, channels
+    return dict.fromkeys(IMAGE_SIZES, channels)
 
 
-def _wide(table: ArchitectureTable) -> tuple[Ints, Ints]:
-    channels, _ = _evaluation_width(table)
-    return 4 * channels, 2 * channels
+def _wide_channels(table: ArchitectureTable) -> dict[int, Ints]:
+    evaluated = _evaluation_channels(table)
+    return {size: WIDE_FACTORS[size] * evaluated[size] for size in IMAGE_SIZES}
 
 
-_WIDTHS: dict[str, Callable[[ArchitectureTable], tuple[Ints, Ints]]] = {
-    "fixed": lambda table: (table.channels.astype(np.int64), table.channels.astype(np.int64)),
-    "evaluation": _evaluation_width,
-    "wide": _wide,
+_CHANNELS: dict[str, Callable[[ArchitectureTable], dict[int, Ints]]] = {
+    "fixed": _fixed_channels,
+    "evaluation": _evaluation_channels,
+    "wide": _wide_channels,
 }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deepnets.design_space.architecture import Architecture
 from deepnets.design_space.architecture_table import NO_EDGE, ArchitectureTable
-from deepnets.design_space.image_sizes import check_image_size
+from deepnets.design_space.image_sizes import IMAGE_SIZES, check_image_size
 from deepnets.sampling.sampler import Networks
 from deepnets.storage.column_reader import VOCABULARY, Column, Columns, encode_vocabulary, reopen
 from deepnets.storage.graph_file import GRAPH_COLUMNS, GraphFile
@@ -42,10 +42,8 @@ def network_columns(networks: Networks, steps: int) -> Columns:
     columns: dict[str, Column] = {VOCABULARY: encode_vocabulary(NAMES)}
     columns |= {f"architectures/{name}": getattr(table, name).astype(np.uint8) for name in _FLAGS}
     columns |= {f"architectures/{name}": getattr(table, name) for name in _NUMBERS}
-    columns["architectures/channels_32"] = networks.channels_32.astype(np.uint16)
-    columns["architectures/channels_224"] = networks.channels_224.astype(np.uint16)
-    columns["architectures/num_params_32"] = networks.num_params_32.astype(np.uint32)
-    columns["architectures/num_params_224"] = networks.num_params_224.astype(np.uint32)
+    columns |= {f"architectures/channels_{size}": networks.channels(size).astype(np.uint16) for size in IMAGE_SIZES}
+    columns |= {f"architectures/num_params_{size}": networks.num_params(size).astype(np.uint32) for size in IMAGE_SIZES}
     columns |= {f"graphs/{name}": getattr(networks.graphs, name) for name in ("node_ptr", "edge_ptr", *GRAPH_COLUMNS)}
     return columns
 

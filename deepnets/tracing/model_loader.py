@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from deepnets.networks.skip_init import without_storage
+from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.tracing.dispatch import TraceError
 
 
@@ -103,7 +103,7 @@ def _build(target: str, factory: Callable[[], Any]) -> nn.Module:
     except ValueError:  # nobody knows its arguments
         pass
     try:
-        with without_storage():
+        with on_meta_without_init():
             model = factory()
     except (Exception, SystemExit):  # some compute their widths with tensors
         model = _tried(f"{target} makes no model", factory)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from deepnets.networks.skip_init import without_storage
+from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.utils.atomic_files import replace_content
 from ghn_models.checkpoints.published import PUBLISHED
 from ghn_models.config import GHNConfig
@@ -135,7 +135,7 @@ def load_folder(folder: Path) -> GHN:
         raise CheckpointError(f"{folder / CONFIG} has the unknown setting {unknown[0]!r}; a newer version wrote it")
     try:
         config = GHNConfig(**content["config"])
-        with without_storage():
+        with on_meta_without_init():
             ghn = GHN(config)
     except (ValueError, TypeError, RuntimeError, MemoryError) as error:  # the last three of sizes beyond any memory
         raise CheckpointError(f"{folder / CONFIG}: {reason(error)}") from None

@@ -15,7 +15,7 @@ from deepnets import ArchGraph, Architecture, symbolic_graph
 from deepnets.datasets.generation import SHARD_SIZE, split_path
 from deepnets.design_space.architecture_table import NO_EDGE, ArchitectureTable
 from deepnets.networks.network import Network
-from deepnets.networks.skip_init import without_storage
+from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.sampling.sampler import sample_networks
 from deepnets.sampling.training_widths import small_strides, training_widths
 from deepnets.storage.network_file import NetworkFile
@@ -171,7 +171,7 @@ def _drawn(num: int, image_size: int, quiet: bool) -> tuple[ArchitectureTable, I
         for start in range(0, num, SHARD_SIZE):
             networks = sample_networks("train", start, min(start + SHARD_SIZE, num))
             tables.append(networks.table)
-            params.append(networks.num_params_32 if image_size == 32 else networks.num_params_224)
+            params.append(networks.num_params(image_size))
             nodes.append(np.diff(networks.graphs.node_ptr))
             bar.update(len(networks.table))
     return ArchitectureTable.concatenate(tables), np.concatenate(params), np.concatenate(nodes)
@@ -179,7 +179,7 @@ def _drawn(num: int, image_size: int, quiet: bool) -> tuple[ArchitectureTable, I
 
 def training_network(architecture: Architecture, image_size: int, num_classes: int) -> TrainingNetwork:
     """A network without storage, and its graph."""
-    with without_storage():
+    with on_meta_without_init():
         module = architecture.build(num_classes=num_classes, image_size=image_size)
     without_running_statistics(module)
     return TrainingNetwork(architecture, symbolic_graph(architecture, image_size, num_classes), module)

@@ -35,7 +35,7 @@ def rows_of(plan: Plan, seed: int = 0) -> list[Row]:
 @cache
 def _params(split: str, index: int) -> int:
     network = sample_networks(split, index, index + 1)
-    return replace(network.table[0], channels=int(network.channels_32[0])).num_params(32, 10)
+    return replace(network.table[0], channels=int(network.channels(32)[0])).num_params(32, 10)
 
 
 def made(plan: Plan = PLAN, seed: int = 0) -> tuple[Record, bytes]:

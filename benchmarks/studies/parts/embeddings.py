@@ -28,7 +28,7 @@ def split_graphs(
     """Graphs of generated networks, at the widths they are evaluated with; those of train get widths as in training.
 
     Args:
-        split: one of `deepnets.sampling.sampler.SPLITS`.
+        split: one of `deepnets.sampling.splits.SPLITS`.
         start, stop: the first network, and the one behind the last.
         image_size, num_classes: 32 or 224, and outputs of the classifiers.
         seed: of the widths of train.
@@ -39,10 +39,9 @@ def split_graphs(
 
 def used_table(split: str, networks: Networks, image_size: int, seed: int) -> ArchitectureTable:
     """Architectures with the widths of `split_graphs`."""
-    channels = networks.channels_32 if image_size == 32 else networks.channels_224
     if split != "train":
-        return networks.table.with_channels(channels)
-    params = networks.num_params_32 if image_size == 32 else networks.num_params_224
+        return networks.architectures(image_size)
+    params = networks.num_params(image_size)
     channels, fc_dim = training_widths(networks.table, params, np.random.default_rng(seed))
     return replace(networks.table.with_channels(channels), fc_dim=fc_dim.astype(np.uint16))
 

@@ -17,7 +17,7 @@ from benchmarks.scoring.scorers import read_csv
 from benchmarks.studies.parts.embeddings import columns_graphs
 from deepnets import ArchGraph
 from deepnets.datasets.generation import split_path
-from deepnets.networks.skip_init import without_storage
+from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.storage.network_file import NetworkFile
 from deepnets.symbolic.builder import count_parameters
 from deepnets.utils.atomic_files import replace_content
@@ -153,7 +153,7 @@ def measured_values(path: Path, num: int, image_size: int) -> pd.DataFrame:
 def _measure(split: str, index: int, image_size: int) -> dict[str, float]:
     from torch.utils.flop_counter import FlopCounterMode  # imports a compiler
 
-    with without_storage():
+    with on_meta_without_init():
         model, _ = subject(split, index).build(image_size, 10)
         with FlopCounterMode(display=False) as counter:
             model.eval()(torch.empty(1, 3, image_size, image_size))

@@ -31,7 +31,7 @@ PLAN = Plan("nas", nas.Settings(), "params", "digits", ("test", "bnfree"), num=N
 
 def params(split: str) -> list[int]:
     networks = sample_networks(split, 0, NUM)
-    return count_parameters(networks.table.with_channels(networks.channels_32), 32, 10).tolist()
+    return count_parameters(networks.architectures(32), 32, 10).tolist()
 
 
 @pytest.fixture

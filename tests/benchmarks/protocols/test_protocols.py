@@ -18,7 +18,7 @@ from benchmarks.initializers._ghn import predicting
 from benchmarks.protocols import PROTOCOLS, finetune, transfer
 from benchmarks.scoring.scorers import by_accuracy
 from deepnets import ArchGraph
-from deepnets.sampling.sampler import SPLITS
+from deepnets.sampling.splits import SPLITS
 from ghn_models import add_noise, orthogonalize
 from ghn_models.images.datasets import ImageTask, load_images
 

@@ -26,8 +26,7 @@ def write_run(path: Path, lr: float, values: list[float], **changes: Any) -> Pat
     plan = replace(PLAN, settings=finetune.Settings(lrs=(lr,)), **changes)
     sampled = {group: sample_networks(group, 0, 3) for group in plan.groups}
     params = {
-        group: count_parameters(networks.table.with_channels(networks.channels_32), 32, 10).tolist()
-        for group, networks in sampled.items()
+        group: count_parameters(networks.architectures(32), 32, 10).tolist() for group, networks in sampled.items()
     }
     rows = [
         {"group": job.group, "index": job.index, "repeat": job.repeat, "name": f"{job.group}/{job.index}",

@@ -145,7 +145,7 @@ def test_resnets_differ_by_the_nodes_that_they_have(ghn: GHN) -> None:
 
 def test_bulk_graphs_are_the_graphs_of_the_architectures() -> None:
     networks = sample_networks("wide", 3, 6)
-    for size, channels in ((32, networks.channels_32), (224, networks.channels_224)):
+    for size, channels in ((32, networks.channels(32)), (224, networks.channels(224))):
         for i, graph in enumerate(split_graphs("wide", 3, 6, size, 7)):
             expected = symbolic_graph(replace(networks.table[i], channels=int(channels[i])), size, 7)
             for name in ("op", "cell", "name", "shape", "edge_index"):

@@ -168,7 +168,7 @@ def test_published_networks_are_studied_on_both_data_sets(tmp_path: Path, monkey
     for split in ("val", "test"):
         generate(split_path(tmp_path, split), split, num=12, workers=1)
         networks = sample_networks(split, 0, 12)
-        counts = count_parameters(networks.table.with_channels(networks.channels_32), 32, 10)
+        counts = count_parameters(networks.architectures(32), 32, 10)
         params += [{"split": split, "arch_index": i, "params": count} for i, count in enumerate(counts)]
     rng = np.random.default_rng(0)
     table = pd.DataFrame(params).assign(

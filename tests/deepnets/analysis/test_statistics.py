@@ -122,7 +122,7 @@ def test_parameters_of_train_are_at_drawn_widths(train: NetworkFile) -> None:
 @pytest.mark.parametrize(("wider", "most", "cells", "widths"), [(False, 0.8, 12, (48, 64)), (True, 2, 14, (80, 96))])
 def test_training_widths_follow_the_rule(wider: bool, most: float, cells: int, widths: tuple[int, int]) -> None:
     networks = sample_networks("train", 0, 3000)
-    table, params = networks.table, networks.num_params_32
+    table, params = networks.table, networks.num_params(32)
     channels, fc_dim = training_widths(table, params, np.random.default_rng(1), wider)
     for i in range(len(table)):
         architecture, p = table[i], params[i] / 1e6
@@ -148,7 +148,7 @@ def test_training_widths_are_uniform() -> None:
     """Only networks that may have any width get one above 64, so these widths are equally frequent."""
     networks = sample_networks("train", 0, 500)
     often = np.repeat(np.arange(500), 100)
-    table, params = networks.table.rows(often), networks.num_params_32[often]
+    table, params = networks.table.rows(often), networks.num_params(32)[often]
     channels, _ = training_widths(table, params, np.random.default_rng(2))
     counts = np.bincount((channels[channels > 64] - 80) // 16)
     assert len(counts) == 4

@@ -50,10 +50,10 @@ def test_the_file_holds_what_was_sampled(tmp_path: Path, compress: bool) -> None
     networks = sample_networks("wide", 0, 12, seed=3)
     assert len(file) == 12
     for i in range(12):
-        expected = networks.table.with_channels(networks.channels_224)[i]
+        expected = networks.architectures(224)[i]
         assert file.architecture(i) == expected
         assert file.graph(i).shape.tolist() == symbolic_graph(expected, 224).shape.tolist()
-        assert file.num_params()[i] == networks.num_params_224[i]
+        assert file.num_params()[i] == networks.num_params(224)[i]
     assert file.num_nodes.tolist() == (networks.graphs.node_ptr[1:] - networks.graphs.node_ptr[:-1]).tolist()
 
 
@@ -84,7 +84,7 @@ def kill_and_resume(folder: Path, num: int, shard_size: int, kills: int) -> None
     """Kill -9 at random moments, the parent alone or its workers too; the last run ends with the same content."""
     path, partial = folder / "x.hdf5", folder / "x.hdf5.partial"
     code = (
-        "import sys; from deepnets import generate as g; g.SHARD_SIZE = int(sys.argv[3]); "
+        "import sys; from deepnets.datasets import generation as g; g.SHARD_SIZE = int(sys.argv[3]); "
         "g.generate(sys.argv[1], 'train', num=int(sys.argv[2]), workers=2)"
     )
     command = [sys.executable, "-c", code, str(path), str(num), str(shard_size)]

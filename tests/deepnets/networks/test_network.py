@@ -12,7 +12,8 @@ from deepnets.design_space.genotype import OPERATIONS, Edge
 from deepnets.design_space.named_architectures import ARCHITECTURES, PDARTS, named_architecture
 from deepnets.networks.layers import ChannelSqueezeExcite, DropPath, FactorizedReduce, MultiHeadSelfAttention, operation
 from deepnets.networks.network import Network, plan_cells
-from deepnets.sampling.sampler import SPLITS, sample_networks
+from deepnets.sampling.sampler import sample_networks
+from deepnets.sampling.splits import SPLITS
 
 NO_PARAMETER = ("max_pool", "avg_pool")
 
@@ -55,8 +56,7 @@ def architecture_of(*edges: Edge, concat: tuple[int, ...] = (2,), **fields: obje
 @pytest.mark.parametrize("split", SPLITS)
 def test_parameters_are_those_of_the_symbolic_graph(split: str, image_size: int) -> None:
     networks = sample_networks(split, 0, 6, seed=8)
-    channels = networks.channels_32 if image_size == 32 else networks.channels_224
-    table = networks.table.with_channels(channels)
+    table = networks.architectures(image_size)
     for row in range(len(table)):
         network = check_parameters(table[row], 7, image_size)
         if row < 2:
@@ -77,7 +77,7 @@ def test_parameters_of_many_networks(split: str) -> None:
 @pytest.mark.parametrize("split", ["train", "dense", "bnfree", "search"])
 def test_forward_and_backward(split: str) -> None:
     networks = sample_networks(split, 0, 60, seed=2)
-    smallest = networks.num_params_32.argsort()[:3]
+    smallest = networks.num_params(32).argsort()[:3]
     torch.manual_seed(0)
     for row in smallest.tolist():
         network = Network(dataclasses.replace(networks.table[row], channels=16))

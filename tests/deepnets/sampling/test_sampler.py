@@ -1,6 +1,5 @@
 """The sampling rules: reproducible, within the published ranges, and with the published statistics."""
 
-import dataclasses
 import gzip
 import json
 
@@ -10,8 +9,10 @@ from scipy.stats import ks_2samp
 
 from deepnets.design_space.architecture_table import NO_EDGE
 from deepnets.design_space.genotype import OPERATION_INDEX, OPERATIONS
+from deepnets.design_space.image_sizes import IMAGE_SIZES
 from deepnets.graphs.primitives import PRIMITIVES
-from deepnets.sampling.sampler import EVALUATION_PARAMETERS, SPLITS, Networks, sample_networks
+from deepnets.sampling.sampler import EVALUATION_PARAMETERS, Networks, sample_networks
+from deepnets.sampling.splits import SPLITS
 from deepnets.symbolic.builder import count_parameters
 from tests.support.paths import GOLDEN
 
@@ -41,8 +42,9 @@ def columns(networks: Networks, rows: slice) -> dict[str, np.ndarray]:
     index = np.arange(len(networks.table))[rows]
     graphs = networks.graphs.take(index)
     table = networks.table.rows(index)
-    counts = {f.name: getattr(networks, f.name)[index] for f in dataclasses.fields(networks)[1:-1]}
-    return {**vars(graphs), **vars(table), **counts}
+    channels = {f"channels_{size}": networks.channels(size)[index] for size in IMAGE_SIZES}
+    num_params = {f"num_params_{size}": networks.num_params(size)[index] for size in IMAGE_SIZES}
+    return {**vars(graphs), **vars(table), **channels, **num_params}
 
 
 @pytest.mark.parametrize("split", ["train", "val", "deep", "dense", "search", "wide"])
@@ -60,9 +62,9 @@ def test_a_network_depends_on_seed_split_and_index_only(split: str) -> None:
 
 
 def test_seeds_and_splits_differ() -> None:
-    base = sample_networks("val", 0, 50, seed=0).num_params_32
-    assert not np.array_equal(base, sample_networks("val", 0, 50, seed=1).num_params_32)
-    assert not np.array_equal(base, sample_networks("test", 0, 50, seed=0).num_params_32)
+    base = sample_networks("val", 0, 50, seed=0).num_params(32)
+    assert not np.array_equal(base, sample_networks("val", 0, 50, seed=1).num_params(32))
+    assert not np.array_equal(base, sample_networks("test", 0, 50, seed=0).num_params(32))
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -76,7 +78,7 @@ def test_rules_of_the_split(split: str) -> None:
     assert steps.min() >= rules.steps[0]
     assert steps.max() <= rules.steps[1]
     assert steps[certainly_deep].max() <= rules.deep_steps[1]
-    assert max(networks.num_params_32.max(), networks.num_params_224.max()) <= rules.max_params
+    assert max(networks.num_params(32).max(), networks.num_params(224).max()) <= rules.max_params
     assert (table.preproc | ((steps == 1) & (table.C_mult == 1))).all()
     assert (table.glob_avg | ~(table.is_vit | certainly_deep)).all()
     assert not (table.stem_pool & (table.stem_type == 1)).any()
@@ -117,12 +119,12 @@ def test_primitive_shares_of_train() -> None:
 
 def test_evaluation_width_is_the_smallest() -> None:
     networks = sample_networks("test", 0, 60, seed=7)
-    channels = networks.channels_32
+    channels = networks.channels(32)
     assert (count_parameters(networks.table.with_channels(channels), 32, 10) >= EVALUATION_PARAMETERS).all()
     narrower = count_parameters(networks.table.with_channels(np.maximum(channels - 16, 32)), 32, 10)
     assert ((narrower < EVALUATION_PARAMETERS) | (channels == 32)).all()
     wide = sample_networks("wide", 0, 20, seed=7)
-    assert (wide.channels_32 == 2 * wide.channels_224).all()
+    assert (wide.channels(32) == 2 * wide.channels(224)).all()
 
 
 @pytest.mark.parametrize("splits", [("val", "test"), ("wide",), ("deep",), ("dense",), ("bnfree",)], ids="+".join)
@@ -136,10 +138,7 @@ def published_p_values(splits: tuple[str, ...]) -> dict[str, float]:
     networks = [sample_networks(split, 0, SPLITS[split].size) for split in splits]
     result = {}
     for dataset, image_size, num_classes in (("cifar10", 32, 10), ("imagenet", 224, 1000)):
-        ours = [
-            count_parameters(n.table.with_channels(getattr(n, f"channels_{image_size}")), image_size, num_classes)
-            for n in networks
-        ]
+        ours = [count_parameters(n.architectures(image_size), image_size, num_classes) for n in networks]
         published = np.concatenate([PUBLISHED[dataset][split] for split in splits])
         result[dataset] = float(ks_2samp(np.concatenate(ours), published).pvalue)
     return result

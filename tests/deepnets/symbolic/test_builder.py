@@ -11,7 +11,8 @@ import pytest
 from deepnets import ArchGraph, Architecture, symbolic_graph
 from deepnets.design_space.architecture_table import ArchitectureTable
 from deepnets.graphs.primitives import PRIMITIVES
-from deepnets.sampling.sampler import SPLITS, sample_networks
+from deepnets.sampling.sampler import sample_networks
+from deepnets.sampling.splits import SPLITS
 from deepnets.symbolic.builder import count_parameters, draw
 from tests.support.paths import GOLDEN as REFERENCE
 

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from deepnets import ArchGraph, TraceError, symbolic_graph, trace
 from deepnets.graphs.primitives import PRIMITIVES
-from deepnets.sampling.sampler import SPLITS, sample_networks
+from deepnets.sampling.sampler import sample_networks
+from deepnets.sampling.splits import SPLITS
 from tests.support.paths import GOLDEN as REFERENCE
 
 GOLDEN = json.loads(gzip.decompress((REFERENCE / "torchvision74_graphs.json.gz").read_bytes()))["graphs"]

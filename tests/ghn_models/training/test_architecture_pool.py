@@ -86,7 +86,7 @@ def first_stride(network: Network) -> int:
 def test_small_wider_networks_have_larger_maps() -> None:
     """The conditions of GHN-3's public loader; each of them decides for some network."""
     networks = sample_networks("train", 0, 20_000)
-    table, params = networks.table, networks.num_params_32
+    table, params = networks.table, networks.num_params(32)
     found = small_strides(table, params, np.random.default_rng(0))
     possible, reasons = [], set()
     for i in range(len(table)):
