@@ -19,7 +19,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional, subcommand
 
-from deepnets.utils.cli_errors import exit_code
+from deepnets.utils.command_line import run_command
 
 _ROOT = Path("leaderboards")
 
@@ -146,8 +146,8 @@ _Command = (
 
 
 def main() -> int:
-    """Run the command and return its exit code: 1 if what it checks is wrong, and see `exit_code`."""
-    return exit_code(lambda: tyro.cli(_Command, prog="python -m benchmarks.leaderboard", description=__doc__).run())
+    """Run the command and return its exit code: 1 if what it checks is wrong, and see `run_command`."""
+    return run_command(lambda: tyro.cli(_Command, prog="python -m benchmarks.leaderboard", description=__doc__).run())
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ from benchmarks.studies.report import Request
 from benchmarks.studies.report import make as make_study
 from benchmarks.studies.study import Study
 from deepnets.utils import provenance
-from deepnets.utils.cli_errors import exit_code
+from deepnets.utils.command_line import run_command
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.images.datasets import ImageTask, load_images
 from ghn_models.utils.device import check_device
@@ -288,8 +288,8 @@ def options_class() -> type:
 
 
 def main() -> int:
-    """The command, see `exit_code`."""
-    return exit_code(_main)
+    """The command, see `run_command`."""
+    return run_command(_main)
 
 
 def _main() -> int:

@@ -5,18 +5,17 @@ Each subcommand is a dataclass, whose fields are its options. Modules are import
 """
 
 import json
-import signal
 import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
-from deepnets.utils.atomic_files import refuse_existing, replace_content
-from deepnets.utils.cli_errors import exit_code
+from deepnets.utils.atomic_files import atomic_write, check_writable, write_json
+from deepnets.utils.command_line import run_command, sigterm_interrupts
 from deepnets.utils.figures import check_suffix
 
 
@@ -132,7 +131,7 @@ class Stats:
         if not self.files:
             raise ValueError("no file is given; name one or more files of networks")
         figure, table, data = (self.out / name for name in ("figure_6.png", "table_1.txt", "table_1.json"))
-        refuse_existing(self.overwrite, table, data, *([figure] if self.plot else []))
+        check_writable(table, data, *([figure] if self.plot else []), overwrite=self.overwrite)
         for path in self.files:
             refuse_damaged(path)
         files = {file.header.split: file for file in map(NetworkFile, self.files)}
@@ -143,8 +142,8 @@ class Stats:
         statistics = [(split, split_statistics(file)) for split, file in files.items()]
         text = table_text(statistics)
         print(text)
-        replace_content(table, text + "\n")
-        replace_content(data, json.dumps({split: found.to_dict() for split, found in statistics}, indent=1) + "\n")
+        atomic_write(table, text + "\n")
+        write_json(data, {split: of_split.to_dict() for split, of_split in statistics})
         if self.plot:
             from deepnets.analysis.plots import plot_statistics
 
@@ -180,7 +179,7 @@ class Plot:
         except IndexError:
             raise ValueError(f"{self.file} is damaged; deepnets verify says where") from None
         out = Path(f"{file.header.split}_{index}.png") if self.out is None else self.out
-        refuse_existing(self.overwrite, out)
+        check_writable(out, overwrite=self.overwrite)
         _check_folders(out)
         from deepnets.analysis.plots import plot_graph
 
@@ -222,7 +221,7 @@ class Trace:
         from deepnets.tracing.summary import graph_dict, summary
 
         results = [path for path in (self.plot, self.json, self.hdf5) if path is not None]
-        refuse_existing(self.overwrite, *results)
+        check_writable(*results, overwrite=self.overwrite)
         if len({path.absolute() for path in results}) < len(results):
             raise ValueError("plot, json and hdf5 name the same file; each needs a name of its own")
         _check_folders(*results)
@@ -234,7 +233,7 @@ class Trace:
         graph = trace(model, size, strict=self.strict)
         print(summary(self.model, graph, time.monotonic() - start))
         if self.json is not None:
-            replace_content(self.json, json.dumps(graph_dict(graph)) + "\n")
+            atomic_write(self.json, json.dumps(graph_dict(graph)) + "\n")
         if self.hdf5 is not None:
             from deepnets.storage.graph_file import write_graphs
 
@@ -308,15 +307,12 @@ Command = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command: 0 for success, 1 for a damaged file, and see `exit_code`."""
-    signal.signal(signal.SIGTERM, _terminate)
-    about = "Architecture graphs of DeepNets-1M."
-    return exit_code(lambda: tyro.cli(Command, prog="deepnets", description=about, args=arguments).run())
-
-
-def _terminate(signum: int, frame: Any) -> None:
-    """Stopping a job is like interrupting it: workers end and temporary files go."""
-    raise KeyboardInterrupt
+    """Run the command and return its exit code: 0, 1 for a damaged file, or as in `run_command`."""
+    about = "Architecture graphs of DeepNets-1M. deepnets --version prints the version."
+    with sigterm_interrupts():
+        return run_command(
+            lambda: tyro.cli(Command, prog="deepnets", description=about, args=arguments).run(), arguments
+        )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from deepnets.networks.skip_init import on_meta_without_init
-from deepnets.utils.cli_errors import exit_code
+from deepnets.utils.command_line import run_command
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.checkpoints.folder import CheckpointError
 from ghn_models.checkpoints.published import HUB, PUBLISHED, from_published
@@ -252,8 +252,8 @@ def download(name: str) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command, see `exit_code`."""
-    return exit_code(lambda: _main(arguments))
+    """The command, see `run_command`."""
+    return run_command(lambda: _main(arguments), arguments)
 
 
 def _main(arguments: list[str] | None) -> int:

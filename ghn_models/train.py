@@ -25,8 +25,8 @@ import tyro
 
 from deepnets.datasets.generation import split_path
 from deepnets.utils import provenance
-from deepnets.utils.cli_errors import exit_code
-from deepnets.utils.run_directory import claimed, refuse_other
+from deepnets.utils.command_line import run_command
+from deepnets.utils.run_directory import RunDirectory
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.images.datasets import ImageTask, load_images
 from ghn_models.registry import create
@@ -95,7 +95,7 @@ def train(options: Train) -> Path:
     ghn = create(options.model, task.num_classes, task.image_size).to(device)
     out = options.out or Path("runs") / f"{options.model}_{options.dataset}_{options.recipe}_{options.seed}"
     about = _about(options, recipe, task)
-    refuse_other(out, _identity(about), "run")  # before architectures are drawn, which takes a while
+    RunDirectory(out, _identity(about), "run").check()  # before architectures are drawn, which takes a while
     pool = ArchitecturePool(
         root=_root(options.root),
         num=recipe.num_architectures,
@@ -106,7 +106,7 @@ def train(options: Train) -> Path:
         quiet=ranks.rank > 0,
     )
     about["architectures_sha256"] = pool.sha256()
-    with claimed(out, _identity(about), "run") if ranks.rank == 0 else nullcontext():
+    with RunDirectory(out, _identity(about), "run").locked() if ranks.rank == 0 else nullcontext():
         if ranks.size > 1:
             dist.barrier()
         trainer = Trainer(ghn, task.to(device), recipe, pool, out, options.seed, about, ranks)
@@ -178,8 +178,8 @@ def _identity(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """The command, see `exit_code`."""
-    return exit_code(_main)
+    """The command, see `run_command`."""
+    return run_command(_main)
 
 
 def _main() -> int:

@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from tyro.conf import Positional
 
 from benchmarks.detection.penn_fudan import ENDING, IMAGES, MARK, MASKS
-from deepnets.utils.cli_errors import exit_code
+from deepnets.utils.command_line import run_command
 
 Pixels = NDArray[np.float64]
 Area = NDArray[np.bool_]
@@ -124,8 +124,8 @@ def _figure(
 
 
 def main() -> int:
-    """The command, see `exit_code`."""
-    return exit_code(_main)
+    """The command, see `run_command`."""
+    return run_command(_main)
 
 
 def _main() -> int:

@@ -17,9 +17,9 @@ from benchmarks.core.protocol import ROW_COLUMNS
 from benchmarks.execution import memory
 from benchmarks.execution.jobs import Batches, Job, Plan, Prepared, Row, Stage, attempt, context, evaluate, prepare
 from benchmarks.protocols import protocol
-from deepnets.utils.atomic_files import append_line
+from deepnets.utils.atomic_files import append_json_line
 from deepnets.utils.executors import available_cores, fresh_processes, workers
-from deepnets.utils.run_directory import claimed, refuse_other
+from deepnets.utils.run_directory import RunDirectory
 
 _SMALLEST_SHARE = 1 / 8  # of the memory; seldom do all workers need much at once
 _network = attrgetter("group", "index")  # of a job
@@ -39,11 +39,12 @@ class RunFolder:
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         self.path, self.identity = path, identity
+        self._directory = RunDirectory(path, identity, "run")
         self._rows = path / "rows.jsonl"
 
     def check(self) -> None:
         """Raise FileError if another run is in the folder."""
-        refuse_other(self.path, self.identity, "run")
+        self._directory.check()
 
     @contextmanager
     def open(self) -> Iterator[dict[Job, Row]]:
@@ -52,7 +53,7 @@ class RunFolder:
         Raises:
             FileError: another run is in the folder, or another process works on this one.
         """
-        with claimed(self.path, self.identity, "run"):
+        with self._directory.locked():
             yield self._read()
 
     def _read(self) -> dict[Job, Row]:
@@ -71,7 +72,7 @@ class RunFolder:
 
     def append(self, row: Row) -> None:
         """Store a line of results for good."""
-        append_line(self._rows, row)
+        append_json_line(self._rows, row)
 
 
 def compute(plan: Plan, folder: RunFolder, scheduler: str | None, processes: int | None) -> list[Row]:

@@ -7,7 +7,6 @@ repeated runs on this machine; quote ratios measured side by side, since shared 
 """
 
 import argparse
-import json
 import platform
 import statistics
 import tempfile
@@ -21,6 +20,7 @@ import numpy as np
 
 from deepnets.datasets.generation import generate, split_path
 from deepnets.storage.column_reader import damaged_columns
+from deepnets.utils.atomic_files import write_json
 
 if TYPE_CHECKING:
     from deepnets import DeepNets1M
@@ -116,7 +116,7 @@ def main() -> None:
                 figures[name] = round(value, 1)
                 print(f"{name:<64} {value:>12,.0f}", flush=True)
     if options.json:
-        options.json.write_text(json.dumps({"machine": platform.platform(), **figures}, indent=1) + "\n")
+        write_json(options.json, {"machine": platform.platform(), **figures})
 
 
 if __name__ == "__main__":

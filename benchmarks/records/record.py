@@ -22,7 +22,7 @@ from benchmarks.core.evaluation_networks import EVALUATION_SPLITS
 from benchmarks.core.protocol import Protocol
 from benchmarks.execution.jobs import Context, Job, Plan, Row, jobs_of
 from deepnets.utils import provenance
-from deepnets.utils.atomic_files import replace_content
+from deepnets.utils.atomic_files import atomic_write, write_json
 
 FORMAT = 1
 _IDENTITY = ("protocol", "dataset", "model", "networks", "seed", "repeats")
@@ -137,11 +137,8 @@ def write(folder: Path, record: Record, table: bytes) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{record['run_id']}.json"
     packed = gzip.compress(table, mtime=0)
-    for file, content in (
-        (table_path(path), packed),
-        (path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()),
-    ):
-        replace_content(file, content)
+    atomic_write(table_path(path), packed)
+    write_json(path, record, allow_nan=False)
     return path
 
 

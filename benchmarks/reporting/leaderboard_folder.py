@@ -10,7 +10,7 @@ from benchmarks.records.record import Record, RecordError, in_folder, read, tabl
 from benchmarks.records.validation import clashes, problems
 from benchmarks.reporting.html_page import page
 from benchmarks.reporting.tables import leaderboard, to_csv, to_markdown
-from deepnets.utils.atomic_files import replace_content
+from deepnets.utils.atomic_files import atomic_write, write_json
 
 DATASETS = "datasets.json"
 VERIFIED = "verified.json"
@@ -47,7 +47,7 @@ class LeaderboardFolder:
         return content
 
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
-        replace_content(self.root / name, json.dumps(content, indent=1, sort_keys=True) + "\n")
+        write_json(self.root / name, content, sort_keys=True)
 
     def record_paths(self) -> list[Path]:
         """Return the files of all records."""
@@ -92,7 +92,7 @@ class LeaderboardFolder:
         """Write the tables and the page again, and return their paths."""
         contents = self.render()
         for name, content in contents.items():
-            replace_content(self.root / name, content)
+            atomic_write(self.root / name, content)
         return [self.root / name for name in contents]
 
     def submit(self, run_folder: Path) -> tuple[Record, list[Path]]:

@@ -23,7 +23,7 @@ from tyro.conf import Positional
 
 from benchmarks.records.record import Record, RecordError, frame, in_folder, read
 from benchmarks.records.validation import problems
-from deepnets.utils.cli_errors import exit_code
+from deepnets.utils.command_line import run_command
 
 TOLERANCES = (0.0, 0.01, 0.02)
 
@@ -102,8 +102,8 @@ class Options:
 
 
 def main() -> int:
-    """The command, see `exit_code`."""
-    return exit_code(_main)
+    """The command, see `run_command`."""
+    return run_command(_main)
 
 
 def _main() -> int:

@@ -19,9 +19,9 @@ import pandas as pd
 from benchmarks.initializers._ghn import Predictor
 from benchmarks.studies.study import Case, Findings, Study, Tables
 from deepnets.utils import provenance
-from deepnets.utils.atomic_files import replace_content
+from deepnets.utils.atomic_files import atomic_write, write_json
 from deepnets.utils.figures import save
-from deepnets.utils.run_directory import check_identity, claimed
+from deepnets.utils.run_directory import RunDirectory, read_identity
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.images.datasets import ImageTask
 
@@ -92,7 +92,7 @@ def make(request: Request, out: Path | None = None) -> tuple[Path, str]:
     """
     identity = json.loads(json.dumps(request.identity()))
     folder = out or Path("results") / folder_name(identity)
-    with claimed(folder, identity, "study"):
+    with RunDirectory(folder, identity, "study").locked():
         report = folder / REPORT
         tables = _finished(report, identity) if report.exists() else _compute(request, folder, identity)
     return report, request.study.summary(tables)
@@ -100,7 +100,7 @@ def make(request: Request, out: Path | None = None) -> tuple[Path, str]:
 
 def _finished(report: Path, identity: dict[str, Any]) -> Tables:
     """The tables of a finished study."""
-    found = check_identity(report, identity, "study")
+    found = read_identity(report, identity, "study")
     return {name: pd.read_csv(report.with_name(f"{name}.csv")) for name in found["tables"]}
 
 
@@ -122,7 +122,7 @@ def _compute(request: Request, folder: Path, identity: dict[str, Any]) -> Tables
         for name, table in findings.tables.items()
     }
     for name, content in written.items():
-        replace_content(folder / name, content)
+        atomic_write(folder / name, content)
     for name, figure in findings.figures.items():
         save(figure, folder / f"{name}.png")
     report = {
@@ -135,5 +135,5 @@ def _compute(request: Request, folder: Path, identity: dict[str, Any]) -> Tables
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "seconds": round(time.perf_counter() - start, 1),
     }
-    replace_content(folder / REPORT, json.dumps(report, indent=1, allow_nan=False) + "\n")
+    write_json(folder / REPORT, report, allow_nan=False)
     return {name: pd.read_csv(folder / f"{name}.csv") for name in findings.tables}

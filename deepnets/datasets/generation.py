@@ -15,7 +15,8 @@ from deepnets.storage.column_reader import Columns
 from deepnets.storage.network_file import network_columns
 from deepnets.storage.sharded_file import PartialFile, Plan, Shard
 from deepnets.utils import executors
-from deepnets.utils.atomic_files import describe_write_error, refuse_existing
+from deepnets.utils.atomic_files import check_writable
+from deepnets.utils.errors import describe_write_error
 from deepnets.utils.executors import Workers
 
 SHARD_SIZE = 5000
@@ -82,7 +83,7 @@ def generate(
 
 
 def _trace_split(path: Path, split: str, image_size: int, overwrite: bool) -> Path:
-    refuse_existing(overwrite, path)
+    check_writable(path, overwrite=overwrite)
     from deepnets.datasets.traced_splits import write_traced_split
 
     try:

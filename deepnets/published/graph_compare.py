@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.graphs.primitives import PRIMITIVE_INDEX, PRIMITIVES
-from deepnets.utils.atomic_files import FileError
+from deepnets.utils.errors import FileError
 
 Ints = NDArray[np.int64]
 

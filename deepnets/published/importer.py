@@ -44,7 +44,8 @@ from deepnets.storage.network_file import NetworkFile, network_columns
 from deepnets.storage.sharded_file import PartialFile, Plan, fingerprint
 from deepnets.symbolic.block_tables import NAMES
 from deepnets.symbolic.builder import draw
-from deepnets.utils.atomic_files import FileError, publish, replace_content
+from deepnets.utils.atomic_files import atomic_write, move_into_place
+from deepnets.utils.errors import FileError
 
 Ints = NDArray[np.int64]
 
@@ -283,7 +284,7 @@ def export_files(sources: Sequence[Path], target: Path) -> None:
                 text.write("}")
                 text.flush()
                 os.fsync(text.fileno())
-            publish(temporary, metadata)  # before the graphs, which nobody could read without it
+            move_into_place(temporary, metadata)  # before the graphs, which nobody could read without it
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -357,5 +358,5 @@ def download_from_hub(kind: str, folder: Path) -> Path:
         content = None if member is None else archive.extractfile(member)
         if content is None:
             raise FileError(f"{packed} lacks {wanted}")
-        replace_content(folder / wanted, content.read())
+        atomic_write(folder / wanted, content.read())
     return file

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deepnets.published.graph_compare import Vocabulary
-from deepnets.utils.atomic_files import FileError
+from deepnets.utils.errors import FileError
 
 BLOCK = 2000
 """Networks in memory at a time."""

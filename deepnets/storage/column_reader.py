@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from deepnets.utils.atomic_files import FileError
+from deepnets.utils.errors import FileError
 
 FORMAT = "deepnets"
 FORMAT_VERSION = 1

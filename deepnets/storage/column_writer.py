@@ -24,7 +24,8 @@ from deepnets.storage.column_reader import (
     cuts,
     hash_pieces,
 )
-from deepnets.utils.atomic_files import FileError, describe_write_error, publish
+from deepnets.utils.atomic_files import move_into_place
+from deepnets.utils.errors import FileError, describe_write_error
 
 _CHUNK = 1 << 16  # rows compressed together
 
@@ -47,7 +48,7 @@ def new_file(path: Path, overwrite: bool = False) -> Iterator[h5py.File]:
                 if disk.error is not None:
                     raise disk.error
             os.fsync(disk.fileno())
-        publish(temporary, path, overwrite)
+        move_into_place(temporary, path, overwrite)
     except OSError as error:
         raise describe_write_error(error, path) from error
     finally:

@@ -17,7 +17,7 @@ from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.storage.column_reader import VOCABULARY, Column, ColumnFile, decode_vocabulary, encode_vocabulary, reopen
 from deepnets.storage.column_writer import write_columns
 from deepnets.symbolic.builder import GraphColumns
-from deepnets.utils.atomic_files import FileError
+from deepnets.utils.errors import FileError
 
 Ints = NDArray[np.int64]
 

@@ -20,7 +20,7 @@ from deepnets.storage.graph_file import GRAPH_COLUMNS, GraphFile
 from deepnets.symbolic.block_tables import NAMES
 from deepnets.symbolic.builder import GraphColumns
 from deepnets.symbolic.shapes import CellValues, NodeDimensions
-from deepnets.utils.atomic_files import FileError
+from deepnets.utils.errors import FileError
 
 Ints = NDArray[np.int64]
 

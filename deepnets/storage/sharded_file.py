@@ -15,16 +15,9 @@ from typing import Any
 import deepnets
 from deepnets.storage.column_reader import FORMAT_VERSION, ColumnFile, Columns, damaged_columns
 from deepnets.storage.column_writer import merge, write_columns
-from deepnets.utils.atomic_files import (
-    FileError,
-    Locked,
-    append_line,
-    describe_write_error,
-    exclusive,
-    publish,
-    refuse_existing,
-    replace_content,
-)
+from deepnets.utils.atomic_files import append_json_line, atomic_write, check_writable, move_into_place
+from deepnets.utils.errors import FileError, describe_write_error
+from deepnets.utils.file_lock import LockedError, file_lock
 
 Shard = tuple[int, int]
 """First network and the one behind the last."""
@@ -78,7 +71,7 @@ class PartialFile:
         if self.path.is_dir():
             raise FileError(f"cannot write {self.path}: it is a folder")
         if not self._is_named():
-            refuse_existing(overwrite, self.path)
+            check_writable(self.path, overwrite=overwrite)
 
     @contextmanager
     def opened(self, overwrite: bool) -> Iterator["PartialFile"]:
@@ -92,14 +85,14 @@ class PartialFile:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with exclusive(self.folder / "lock"):
+            with file_lock(self.folder / "lock"):
                 self._check_plan(overwrite)
                 self._read_manifest()
                 yield self
                 if self._is_named():
                     self._named.unlink()  # first: a kill must not leave a file that is made, but lacks shards
                     shutil.rmtree(self.folder)
-        except Locked:
+        except LockedError:
             raise FileError(f"another process is making {self.path}; wait for it or choose another place") from None
         except OSError as error:
             raise describe_write_error(error, self.path) from error
@@ -121,7 +114,7 @@ class PartialFile:
                 )
         for old in [*self.folder.glob("*.hdf5"), self.manifest]:
             old.unlink(missing_ok=True)
-        replace_content(recorded, json.dumps(wanted))
+        atomic_write(recorded, json.dumps(wanted))
 
     def _read_manifest(self) -> None:
         """Shards that the manifest lists and that can be opened; a line cut off by a kill is ignored."""
@@ -155,7 +148,7 @@ class PartialFile:
         path.unlink(missing_ok=True)  # written, but not listed, before a kill
         content = write_columns(path, self.plan.split, self.plan.seed, self.plan.toolkit_version, columns)
         entry = {"start": shard[0], "stop": shard[1], "content_sha256": content, "notes": notes}
-        append_line(self.manifest, entry)
+        append_json_line(self.manifest, entry)
         self.finished[shard] = notes
 
     def assemble(self) -> None:
@@ -184,8 +177,8 @@ class PartialFile:
         """
         self.assemble()
         if not self._is_named():
-            replace_content(self._named, json.dumps(self._identity(self._whole)))
-            publish(self._whole, self.path, overwrite)
+            atomic_write(self._named, json.dumps(self._identity(self._whole)))
+            move_into_place(self._whole, self.path, overwrite)
 
     def _is_named(self) -> bool:
         """Whether the file was made from this folder and plan, and not changed or replaced since."""

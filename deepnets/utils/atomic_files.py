@@ -1,40 +1,16 @@
-"""Files that a kill cannot leave half written, and folders that one process works on."""
+"""Files that are written completely or not at all."""
 
-import errno
-import fcntl
 import json
 import os
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
-class FileError(ValueError):
-    """A file that is not what it should be; the message is one sentence for the user."""
-
-
-class Locked(Exception):
-    """Another process holds the lock."""
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock of this file; workers do not inherit it.
-
-    Raises:
-        Locked: another process holds it.
-    """
-    with open(path, "w") as lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock not inherited by workers
-        except (BlockingIOError, PermissionError):
-            raise Locked from None
-        yield
-
-
-def refuse_existing(overwrite: bool, *paths: Path) -> None:
-    """Raise FileExistsError for the first path that exists, unless it is a file that may be overwritten."""
+def check_writable(*paths: Path, overwrite: bool) -> None:
+    """Raise FileExistsError for the first path that is a folder, or that exists and must not be overwritten."""
     for path in paths:
         if path.is_dir():
             raise FileExistsError(f"{path} is a folder; name a file")
@@ -42,23 +18,56 @@ def refuse_existing(overwrite: bool, *paths: Path) -> None:
             raise FileExistsError(f"{path} exists already; name another path or ask to overwrite it (--overwrite)")
 
 
-def replace_content(path: Path, content: str | bytes) -> None:
-    """Write a file under another name and rename it, so that it is never incomplete.
+@contextmanager
+def temporary_sibling(path: Path) -> Iterator[Path]:
+    """Name a temporary file beside a path, and delete it at the end unless it was moved."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def atomic_write(path: Path, content: str | bytes, *, durable: bool = False) -> None:
+    """Write a file, replacing an existing one; readers see the old content or the new one, nothing in between.
+
+    Args:
+        path: the file; its folder has to exist.
+        content: text (UTF-8) or bytes.
+        durable: wait until the content is on the disk, so that it survives a power failure.
 
     Raises:
-        OSError: it cannot be written; nothing is left behind.
+        OSError: the file cannot be written; the old one stays, and no temporary file does.
     """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    with temporary_sibling(path) as temporary:
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+        if durable:
+            _sync_folder(path.parent)
 
 
-def append_line(path: Path, content: dict[str, Any]) -> None:
-    """Add a line of JSON to a file for good."""
+def write_json(
+    path: Path, content: Any, *, sort_keys: bool = False, allow_nan: bool = True, durable: bool = False
+) -> None:
+    """Write a JSON file for people and programs, atomically: indented, with a newline at the end.
+
+    Args:
+        path: the file.
+        content: what `json.dumps` accepts.
+        sort_keys: order the keys of objects.
+        allow_nan: write infinite and undefined numbers, which are not JSON, instead of raising ValueError.
+        durable: as in `atomic_write`.
+    """
+    text = json.dumps(content, indent=1, sort_keys=sort_keys, allow_nan=allow_nan)
+    atomic_write(path, text + "\n", durable=durable)
+
+
+def append_json_line(path: Path, content: Mapping[str, Any]) -> None:
+    """Append one line of JSON to a file, durably."""
     with open(path, "a") as file:
         # The newline comes first too: a kill may have cut off the line before.
         file.write(f"\n{json.dumps(content)}\n")
@@ -66,8 +75,8 @@ def append_line(path: Path, content: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def publish(source: Path, path: Path, overwrite: bool = False) -> None:
-    """Give a complete file its name, on the same file system, durably.
+def move_into_place(source: Path, path: Path, overwrite: bool = False) -> None:
+    """Give a complete file its final name on the same file system, durably.
 
     Raises:
         FileExistsError: the path exists and `overwrite` is False.
@@ -82,19 +91,15 @@ def publish(source: Path, path: Path, overwrite: bool = False) -> None:
             if isinstance(error, FileExistsError) or path.exists():
                 raise FileExistsError(f"{path} exists already; nothing is overwritten unasked") from None
             os.rename(source, path)  # a file system without hard links
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    if os.name != "posix":  # Windows cannot open folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
-
-
-def describe_write_error(error: OSError, path: Path) -> Exception:
-    """The same failure as one sentence for the user."""
-    if isinstance(error, FileExistsError) and error.errno is None:  # raised by us
-        return error
-    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-        return FileError(f"the disk is full while writing {path}; what was finished is kept")
-    if isinstance(error, PermissionError) or error.errno in (errno.EACCES, errno.EROFS):
-        return FileError(f"cannot write {path}: the folder is not writable")
-    return FileError(f"cannot write {path}: {error.strerror or error}")
+        os.close(descriptor)

@@ -11,7 +11,7 @@ from itertools import islice
 from multiprocessing import get_all_start_methods, get_context
 from typing import Any, Literal, TypeVar
 
-from deepnets.utils.atomic_files import FileError
+from deepnets.utils.errors import FileError
 
 _CONNECT_SECONDS = 10
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepnets.utils.atomic_files import replace_content
+from deepnets.utils.atomic_files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,4 +31,4 @@ def save(figure: "Figure", path: str | os.PathLike[str]) -> None:
     check_suffix(path)
     content = io.BytesIO()
     figure.savefig(content, dpi=_DPI, format=Path(path).suffix.lower()[1:])
-    replace_content(Path(path), content.getvalue())
+    atomic_write(Path(path), content.getvalue())

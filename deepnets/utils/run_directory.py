@@ -1,86 +1,103 @@
-"""Folders of results: one process works on one at a time, and only on what it was begun with."""
+"""Directories of results: one process works on one at a time, and continues only what it was begun with."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepnets.utils.atomic_files import FileError, Locked, exclusive, replace_content
+from deepnets.utils.atomic_files import write_json
+from deepnets.utils.errors import FileError
+from deepnets.utils.file_lock import LockedError, file_lock
 
 _LOCK, _IDENTITY = "lock", "identity.json"
 
 
-@contextmanager
-def claimed(folder: Path, identity: dict[str, Any], noun: str) -> Iterator[None]:
-    """The folder, made if it is missing; no other process can work on it meanwhile.
+@dataclass(frozen=True)
+class RunDirectory:
+    """A directory of results, whose identity.json says what they are results of.
 
     Args:
-        folder: of the results.
-        identity: what they are, which identity.json tells those who go on with them.
-        noun: likewise, for people.
-
-    Raises:
-        FileError: it cannot be made, another process works on it, or it has something else.
+        path: the directory.
+        identity: what the results are of; has to be equal when a run is continued.
+        noun: what the directory holds, in error messages: "run", "study".
     """
-    refuse_other(folder, identity, noun)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with exclusive(folder / _LOCK):
-            path = folder / _IDENTITY
-            refuse_other(folder, identity, noun)  # what another process may have begun meanwhile
-            if not path.exists():
-                replace_content(path, json.dumps(identity, indent=1) + "\n")
-            try:
-                yield
-            except BaseException:
-                if {other.name for other in folder.iterdir()} <= {_LOCK, _IDENTITY}:
-                    path.unlink()  # nothing was done, so something else may begin here
-                raise
-    except Locked:
-        raise FileError(f"another process works on {folder}; wait for it or choose another --out") from None
+
+    path: Path
+    identity: Mapping[str, Any]
+    noun: str
+
+    def check(self) -> None:
+        """Check that the path is free, or a directory with this identity, of which a part may be given.
+
+        Raises:
+            FileError: the path is a file, or a directory with something else.
+        """
+        existing = next(path for path in (self.path, *self.path.parents) if path.exists() or path.is_symlink())
+        if not existing.is_dir():
+            raise FileError(f"{existing} is not a folder; choose another --out")
+        if existing != self.path:
+            return
+        names = {path.name for path in self.path.iterdir()}
+        if _IDENTITY in names:
+            read_identity(self.path / _IDENTITY, json.loads(json.dumps(self.identity)), self.noun)
+        elif foreign := {name for name in names if name != _LOCK and not _is_torn_identity(name)}:
+            raise FileError(
+                f"{self.path} has files that belong to no {self.noun}, such as {min(foreign)}; choose another --out"
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Create the directory if it is missing, and keep other processes from working on it meanwhile.
+
+        Raises:
+            FileError: it cannot be created, another process works on it, or it holds something else.
+        """
+        self.check()
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with file_lock(self.path / _LOCK):
+                self.check()  # another process may have begun something meanwhile
+                identity = self.path / _IDENTITY
+                if not identity.exists():
+                    write_json(identity, self.identity)
+                try:
+                    yield
+                except BaseException:
+                    if {path.name for path in self.path.iterdir()} <= {_LOCK, _IDENTITY}:
+                        identity.unlink()  # nothing was done, so something else may begin here
+                    raise
+        except LockedError:
+            raise FileError(f"another process works on {self.path}; wait for it or choose another --out") from None
 
 
-def refuse_other(folder: Path, identity: dict[str, Any], noun: str) -> None:
-    """Raise FileError if what is called so cannot become the folder of these results: it is none, or has others.
-
-    Args:
-        folder: of the results.
-        identity: what they are, or a part of it.
-        noun: likewise, for people.
-    """
-    there = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
-    if not there.is_dir():
-        raise FileError(f"{there} is no folder; choose another --out")
-    if there != folder:
-        return
-    found = {path.name for path in folder.iterdir()}
-    foreign = found - {_LOCK, f"{_IDENTITY}.partial"}  # which a kill at the begin leaves
-    if _IDENTITY in found:
-        check_identity(folder / _IDENTITY, json.loads(json.dumps(identity)), noun)
-    elif foreign:
-        raise FileError(f"{folder} has files that are of no {noun}, such as {min(foreign)}; choose another --out")
+def _is_torn_identity(name: str) -> bool:
+    """Tell whether a kill left this file while identity.json was written."""
+    return name == f"{_IDENTITY}.partial" or (name.startswith(f".{_IDENTITY}.") and name.endswith(".tmp"))
 
 
-def check_identity(path: Path, wanted: dict[str, Any], noun: str) -> dict[str, Any]:
-    """The content of a JSON file, which says what its folder was begun with.
+def read_identity(path: Path, expected: Mapping[str, Any], noun: str) -> dict[str, Any]:
+    """Return the content of a JSON file that says what its directory was begun with.
 
     Args:
         path: the file.
-        wanted: what it has to say.
-        noun: what is in the folder, for people.
+        expected: names and values that it must have.
+        noun: what the directory holds, in error messages.
 
     Raises:
         FileError: it is damaged, or says something else.
     """
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
-        changed = next((key for key in wanted if found.get(key) != wanted[key]), None)
+        recorded: dict[str, Any] = json.loads(path.read_text())
+        changed = next((key for key in expected if recorded.get(key) != expected[key]), None)
     except (ValueError, AttributeError):
-        raise FileError(f"{path} is damaged, so nobody knows what {noun} it is; choose another --out") from None
+        raise FileError(
+            f"{path} is damaged, so the {noun} that it belongs to is unknown; choose another --out"
+        ) from None
     if changed is not None:
         raise FileError(
-            f"{path.parent} has a {noun} with {changed} {found.get(changed)!r} instead of {wanted[changed]!r}; "
+            f"{path.parent} has a {noun} with {changed} {recorded.get(changed)!r} instead of {expected[changed]!r}; "
             "choose another --out"
         )
-    return found
+    return recorded

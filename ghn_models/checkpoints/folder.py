@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from deepnets.networks.skip_init import on_meta_without_init
-from deepnets.utils.atomic_files import replace_content
+from deepnets.utils.atomic_files import write_json
 from ghn_models.checkpoints.published import PUBLISHED
 from ghn_models.config import GHNConfig
 from ghn_models.hypernetwork import GHN
@@ -92,7 +92,7 @@ def save_folder(ghn: GHN, folder: Path, about: dict[str, Any], half: bool = Fals
     state = {name: value.detach().cpu().contiguous() for name, value in ghn.state_dict().items()}
     write({name: value.half() if half else value for name, value in state.items()}, folder / WEIGHTS)
     content = {"config": asdict(ghn.config), "weights_sha256": sha256(folder / WEIGHTS), **about}
-    replace_content(folder / CONFIG, json.dumps(content, indent=1) + "\n")
+    write_json(folder / CONFIG, content)
 
 
 def write(tensors: dict[str, Tensor], path: Path) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deepnets.sampling.sampler import sample_networks
-from deepnets.utils.atomic_files import replace_content
+from deepnets.utils.atomic_files import atomic_write
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.checkpoints.folder import CheckpointError
 from ghn_models.hypernetwork import GHN
@@ -259,7 +259,7 @@ class Trainer:
             "counts": self.counts,
             "bad_steps": self.bad_steps,
         }
-        replace_content(self.folder / LATEST, json.dumps(content) + "\n")
+        atomic_write(self.folder / LATEST, json.dumps(content) + "\n")
         for old in self.folder.glob("step_*"):
             if old.name not in (folder.name, best):
                 shutil.rmtree(old)
@@ -307,7 +307,7 @@ def _trim(log: Path, step: int) -> None:
             return False
 
     if log.exists():
-        replace_content(log, "".join(line + "\n" for line in log.read_text().splitlines() if stays(line)))
+        atomic_write(log, "".join(line + "\n" for line in log.read_text().splitlines() if stays(line)))
 
 
 def _tensorboard(folder: Path) -> Any:

@@ -20,7 +20,7 @@ from deepnets.datasets.generation import split_path
 from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.storage.network_file import NetworkFile
 from deepnets.symbolic.builder import count_parameters
-from deepnets.utils.atomic_files import replace_content
+from deepnets.utils.atomic_files import atomic_write
 
 KEY = ["split", "index"]
 FITTED, TESTED = "val", "test"
@@ -145,7 +145,7 @@ def measured_values(path: Path, num: int, image_size: int) -> pd.DataFrame:
         if count % _STORED_EVERY == 0 or count == len(missing):
             known = [job for job in jobs if job in rows]
             table = pd.DataFrame([rows[job] for job in known], pd.MultiIndex.from_tuples(known, names=KEY))
-            replace_content(path, table.to_csv(lineterminator="\n"))
+            atomic_write(path, table.to_csv(lineterminator="\n"))
     return pd.read_csv(path).set_index(KEY).loc[jobs]
 
 

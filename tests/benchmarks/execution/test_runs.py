@@ -30,7 +30,7 @@ from benchmarks.protocols.no_finetune import Settings
 from benchmarks.records import record as records
 from benchmarks.run import Run, plan_of
 from deepnets.utils import provenance
-from deepnets.utils.atomic_files import FileError
+from deepnets.utils.errors import FileError
 from ghn_models import create
 from ghn_models.checkpoints import folder as checkpoints
 from tests.support.quick_protocols import PLAN, folder, scored
@@ -280,8 +280,8 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
         ("--model randinit --dataset= --num 1", "there is no image data set ''"),
         ("--model randinit --device= --num 1", "there is no device ''"),
         ("--model randinit --repeats 1000", "repeats is 1000; it must be 100 or less"),
-        ("--model randinit --num 1 --out /dev/null", "/dev/null is no folder; choose another --out"),
-        ("--model randinit --num 1 --out /dev/null/run", "/dev/null is no folder; choose another --out"),
+        ("--model randinit --num 1 --out /dev/null", "/dev/null is not a folder; choose another --out"),
+        ("--model randinit --num 1 --out /dev/null/run", "/dev/null is not a folder; choose another --out"),
         (
             "--model randinit --protocol all --split torchvision74 --nas.truth no.csv",
             "nas.truth is 'no.csv'; accepted: published",
@@ -318,7 +318,7 @@ def test_of_several_runs_none_begins_if_the_folder_of_one_is_taken(
     arguments = f"--model randinit --protocol all --num 3 --split torchvision74 --out {tmp_path}"
     monkeypatch.setattr(sys, "argv", ["run", *arguments.split()])
     assert command.main() == 2
-    assert f"{taken} has files that are of no run, such as letter.txt" in capsys.readouterr().err
+    assert f"{taken} has files that belong to no run, such as letter.txt" in capsys.readouterr().err
     assert [path.name for path in tmp_path.rglob("*")] == ["transfer", "letter.txt"]
 
 
@@ -349,7 +349,7 @@ def test_a_damaged_folder_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert same_twice(compute(PLAN, folder(tmp_path), None, 1), whole)
     for content in ("", "[]", '{"a'):
         (tmp_path / "identity.json").write_text(content)
-        with pytest.raises(FileError, match="is damaged, so nobody knows what run it is"):
+        with pytest.raises(FileError, match="is damaged, so the run that it belongs to is unknown"):
             compute(PLAN, folder(tmp_path), None, 1)
 
 

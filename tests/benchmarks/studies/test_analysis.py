@@ -34,8 +34,8 @@ from benchmarks.studies.parts.graph_space import distances_from_resnet50, embedd
 from benchmarks.studies.parts.layer_statistics import Initialised, activation_variances, channel_correlations
 from deepnets import PRIMITIVES, ArchGraph, symbolic_graph
 from deepnets.sampling.sampler import sample_networks
-from deepnets.utils.atomic_files import FileError
-from deepnets.utils.run_directory import claimed
+from deepnets.utils.errors import FileError
+from deepnets.utils.run_directory import RunDirectory
 from ghn_models import GHN, create, load
 from ghn_models.inputs.prediction_targets import Kind, Target, targets
 
@@ -264,11 +264,11 @@ def test_orthogonal_weights_have_uncorrelated_channels(ghn: GHN) -> None:
 
 
 def test_a_folder_is_of_one_study(tmp_path: Path) -> None:
-    with claimed(tmp_path, {"image_size": 32}, "study"):
+    with RunDirectory(tmp_path, {"image_size": 32}, "study").locked():
         pass
     with (
         pytest.raises(FileError, match="has a study with image_size 32 instead of 224"),
-        claimed(tmp_path, {"image_size": 224}, "study"),
+        RunDirectory(tmp_path, {"image_size": 224}, "study").locked(),
     ):
         pass
 

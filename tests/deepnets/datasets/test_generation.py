@@ -22,7 +22,7 @@ from deepnets.storage import sharded_file as partial_file
 from deepnets.storage.column_reader import ColumnFile, damaged_columns
 from deepnets.storage.network_file import NetworkFile
 from deepnets.utils import executors
-from deepnets.utils.atomic_files import FileError
+from deepnets.utils.errors import FileError
 
 
 @pytest.fixture(autouse=True)
@@ -192,16 +192,16 @@ def test_a_run_with_other_settings_is_not_continued(tmp_path: Path, monkeypatch:
 
 def test_leftovers_are_tidied_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, partial = tmp_path / "x.hdf5", tmp_path / "x.hdf5.partial"
-    real = partial_file.publish
+    real = partial_file.move_into_place
 
     def last(*args: object) -> None:
         real(*args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(partial_file, "publish", last)  # stopped before tidying up
+    monkeypatch.setattr(partial_file, "move_into_place", last)  # stopped before tidying up
     with pytest.raises(KeyboardInterrupt):
         generate(path, "val", num=20, workers=1)
-    monkeypatch.setattr(partial_file, "publish", real)
+    monkeypatch.setattr(partial_file, "move_into_place", real)
     expected = path.read_bytes()
     with pytest.raises(FileExistsError):
         generate(path, "val", num=20, workers=1, compress=True)

@@ -20,7 +20,7 @@ from deepnets.published.importer import download_from_hub, export_files, import_
 from deepnets.storage import sharded_file as partial_file
 from deepnets.storage.column_reader import ColumnFile
 from deepnets.storage.network_file import NetworkFile
-from deepnets.utils.atomic_files import FileError
+from deepnets.utils.errors import FileError
 from tests.support.command import assert_refused, run
 from tests.support.paths import GOLDEN
 

@@ -18,7 +18,7 @@ from deepnets.datasets.generation import shard_columns
 from deepnets.storage.column_reader import VOCABULARY, ColumnFile, damaged_columns, encode_vocabulary
 from deepnets.storage.column_writer import merge, new_file, write_columns
 from deepnets.storage.network_file import NetworkFile
-from deepnets.utils.atomic_files import FileError
+from deepnets.utils.errors import FileError
 
 DTYPES = st.sampled_from([np.uint8, np.uint16, np.uint32, np.int64, np.float32])
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import ghn_models
 from deepnets.datasets.generation import generate, split_path
-from deepnets.utils.run_directory import claimed
+from deepnets.utils.run_directory import RunDirectory
 from ghn_models import GHN, CheckpointError, train
 from ghn_models.images.datasets import ImageTask, load_images, usual_image_size
 from ghn_models.training import step
@@ -308,7 +308,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert (tmp_path / "run" / "curves.png").exists()
     assert train.main() == 0  # there is nothing left to do
     assert ghn_models.load(tmp_path / "run" / "best").config == ghn.config
-    with claimed(tmp_path / "run", {}, "run"):
+    with RunDirectory(tmp_path / "run", {}, "run").locked():
         code = "from tests.ghn_models.training.test_trainer import *; RECIPES['laptop'] = TINY; sys.exit(train.main())"
         other = subprocess.run([sys.executable, "-c", code, *arguments[1:]], capture_output=True, text=True)
     assert other.returncode == 2
@@ -331,7 +331,7 @@ def test_folders_of_others_are_left_alone(
     monkeypatch.setattr(train, "ArchitecturePool", None)  # nothing is drawn before the folder is looked into
     monkeypatch.setattr(sys, "argv", ["train", "--model", "mlp", "--steps", "1", "--out", str(tmp_path)])
     assert train.main() == 2
-    assert "has files that are of no run, such as best; choose another --out" in capsys.readouterr().err
+    assert "has files that belong to no run, such as best; choose another --out" in capsys.readouterr().err
     assert content(tmp_path) == before
 
 

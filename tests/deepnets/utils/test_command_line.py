@@ -1,14 +1,18 @@
-"""How commands end."""
+"""--version, and how commands end."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from deepnets.utils.atomic_files import FileError
-from deepnets.utils.cli_errors import exit_code
+import deepnets
+from deepnets.cli import main
+from deepnets.utils.command_line import run_command, sigterm_interrupts
+from deepnets.utils.errors import FileError
 
 
 def fails(error: BaseException) -> Callable[[], int]:
@@ -32,16 +36,16 @@ def fails(error: BaseException) -> Callable[[], int]:
     ],
 )
 def test_what_ends_a_command(error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code(fails(error)) == code
+    assert run_command(fails(error)) == code
     out, err = capsys.readouterr()
     assert (out.strip(), err) == ("", said)
 
 
 def test_success_and_bugs() -> None:
-    assert exit_code(lambda: 0) == 0
-    assert exit_code(lambda: 1) == 1
+    assert run_command(lambda: 0) == 0
+    assert run_command(lambda: 1) == 1
     with pytest.raises(TypeError):  # a bug shows where it is
-        exit_code(fails(TypeError()))
+        run_command(fails(TypeError()))
 
 
 @pytest.mark.parametrize("module", ["deepnets.cli", "benchmarks.run"])
@@ -55,3 +59,27 @@ def test_help_that_nobody_reads(module: str) -> None:
         os.close(write)
     assert done.returncode == 141
     assert "Error" not in done.stderr
+
+
+@pytest.mark.parametrize("module", ["deepnets.cli", "ghn_models.train", "ghn_models.convert", "benchmarks.leaderboard"])
+def test_version(module: str) -> None:
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"deepnets {deepnets.__version__}\n", "")
+
+
+def test_a_terminated_command_is_interrupted_and_the_handler_is_restored(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    with sigterm_interrupts():
+        assert run_command(command, []) == 130
+    assert capsys.readouterr().err == "interrupted; what was finished is kept\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_command_can_run_in_any_thread() -> None:
+    """Only the main thread may change what signals do."""
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(main, ["--version"]).result() == 0

@@ -1,0 +1,85 @@
+"""Frame of every command: --version, exit codes, and one sentence instead of a traceback."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+import deepnets
+
+_BAD_INPUT = 2
+_INTERRUPTED = 130  # as shells count: 128 and the number of the signal
+_NO_READER = 141
+
+
+def run_command(command: Callable[[], int], arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    `--version` as the first argument prints the version of the toolkit and runs nothing. ValueError and OSError stand
+    for bad input and unusable files: one sentence on standard error, and 2. An interrupted command returns 130. If the
+    reader of the output has left, as in `... | head`, the command ends silently with 141.
+
+    Args:
+        command: parses its options, works, and returns its exit code; it may exit as parsers do.
+        arguments: the command line, by default that of this process.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    sentence, broken = "", False
+    try:
+        code = _print_version() if given[:1] == ["--version"] else command()
+    except SystemExit as stop:
+        is_number = stop.code is None or isinstance(stop.code, int)
+        code, sentence = (int(stop.code or 0), "") if is_number else (_BAD_INPUT, str(stop.code))
+    except KeyboardInterrupt:
+        code, sentence = _INTERRUPTED, "interrupted; what was finished is kept"
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error
+        code, sentence, broken = _BAD_INPUT, f"error: {reason}", isinstance(error, BrokenPipeError)
+    except ValueError as error:
+        code, sentence = _BAD_INPUT, f"error: {error}"
+    if _reader_left(broken):
+        return _NO_READER
+    if sentence:
+        print(sentence, file=sys.stderr)
+    return code
+
+
+def _print_version() -> int:
+    print(f"deepnets {deepnets.__version__}")
+    return 0
+
+
+def _reader_left(broken: bool) -> bool:
+    """Tell whether nobody reads the output; then the rest is dropped, or Python would complain when it exits.
+
+    Args:
+        broken: some pipe is broken; an empty line shows whether it is the one of the output.
+    """
+    try:
+        if broken:
+            print()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C meanwhile: workers end and temporary files go. In other threads nothing changes."""
+    if threading.current_thread() is not threading.main_thread():  # only it may set handlers
+        yield
+        return
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,56 @@
+"""Error sentences for the user."""
+
+import errno
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+_LONGEST = 200
+_MOST_CHOICES = 40
+
+
+class FileError(ValueError):
+    """A file that cannot be used; the message is one sentence for the user."""
+
+
+def one_line(error: object) -> str:
+    """Return an error's text as one line of at most 200 characters; its type if it has no text.
+
+    >>> one_line(ValueError("a\\n  b"))
+    'a b'
+    """
+    return " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+
+
+def unknown_choice(noun: str, name: object, choices: Iterable[str], more: str = "") -> str:
+    """Return the sentence for a name that does not exist: what it may have meant, and what is accepted.
+
+    Choices are listed unless there are more than 40 of them.
+
+    Args:
+        noun: what was asked for.
+        name: the unknown name.
+        choices: all names that exist.
+        more: what else is accepted, at the end of the sentence.
+
+    >>> unknown_choice("split", "tset", ["train", "test"])
+    "there is no split 'tset'; did you mean test? accepted: train, test"
+    """
+    known = list(choices)
+    close = get_close_matches(str(name), known, n=3)
+    listed = [*known] if len(known) <= _MOST_CHOICES else []
+    accepted = ", ".join([*listed, more] if more else listed)
+    hint = f"did you mean {' or '.join(close)}?" if close else ""
+    told = " ".join(filter(None, [hint, accepted and f"accepted: {accepted}"]))
+    return f"there is no {noun} {name!r}" + (f"; {told}" if told else "")
+
+
+def describe_write_error(error: OSError, path: Path) -> Exception:
+    """Return a failure to write as an exception whose message is one sentence for the user."""
+    if isinstance(error, FileExistsError) and error.errno is None:  # raised by us
+        return error
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        return FileError(f"the disk is full while writing {path}; what was finished is kept")
+    if isinstance(error, PermissionError) or error.errno in (errno.EACCES, errno.EROFS):
+        return FileError(f"cannot write {path}: the folder is not writable")
+    return FileError(f"cannot write {path}: {error.strerror or error}")
