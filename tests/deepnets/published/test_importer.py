@@ -85,7 +85,7 @@ def test_interrupted_imports_go_on(
         assert ColumnFile(path).header == ColumnFile(samples / "whole" / path.name).header
 
 
-@pytest.mark.parametrize(("step", "times", "named"), [("merge", 1, 0), ("publish", 0, 0), ("publish", 1, 1)])
+@pytest.mark.parametrize(("step", "times", "named"), [("merge", 1, 0), ("move_into_place", 0, 0), ("move_into_place", 1, 1)])
 def test_imports_that_stop_at_the_end_go_on(
     samples: Path, monkeypatch: pytest.MonkeyPatch, step: str, times: int, named: int
 ) -> None:
