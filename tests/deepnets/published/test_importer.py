@@ -85,7 +85,9 @@ def test_interrupted_imports_go_on(
         assert ColumnFile(path).header == ColumnFile(samples / "whole" / path.name).header
 
 
-@pytest.mark.parametrize(("step", "times", "named"), [("merge", 1, 0), ("move_into_place", 0, 0), ("move_into_place", 1, 1)])
+@pytest.mark.parametrize(
+    ("step", "times", "named"), [("merge", 1, 0), ("move_into_place", 0, 0), ("move_into_place", 1, 1)]
+)
 def test_imports_that_stop_at_the_end_go_on(
     samples: Path, monkeypatch: pytest.MonkeyPatch, step: str, times: int, named: int
 ) -> None:
@@ -216,7 +218,7 @@ def test_an_export_that_is_killed_leaves_no_graphs_without_metadata(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = generate(tmp_path / "x.hdf5", "val", num=3, workers=1)
-    monkeypatch.setattr(official, "publish", raising(KeyboardInterrupt))
+    monkeypatch.setattr(official, "move_into_place", raising(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         export_files([source], tmp_path / "y.hdf5")
     assert [path.name for path in tmp_path.iterdir()] == ["x.hdf5"]
