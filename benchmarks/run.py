@@ -37,15 +37,15 @@ import tyro
 from benchmarks.core.cli_options import unset
 from benchmarks.core.evaluation_networks import EVALUATION_SPLITS, check_group
 from benchmarks.core.protocol import Protocol
-from benchmarks.execution.jobs import Plan, context
+from benchmarks.execution.jobs import RunConfig, context
 from benchmarks.execution.scheduler import RunFolder, compute
-from benchmarks.initializers import MODELS
-from benchmarks.initializers._ghn import SUFFIX, Untrained, find_weights, is_ghn, parsed, predictor
-from benchmarks.protocols import PROTOCOLS, protocol
+from benchmarks.initializers.ghn import ORTH_SUFFIX, Untrained, find_weights, is_ghn, load_predictor, parse_name
+from benchmarks.initializers.model_help import MODEL_HELP
+from benchmarks.protocols.registry import PROTOCOLS, get_protocol
 from benchmarks.records import record
 from benchmarks.records.record import Record
 from benchmarks.reporting.tables import failures, summary
-from benchmarks.scoring.scorers import SCORERS
+from benchmarks.scoring.scorers import SCORER_HELP
 from benchmarks.studies import STUDIES
 from benchmarks.studies.report import Request
 from benchmarks.studies.report import make as make_study
@@ -135,7 +135,7 @@ def run(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, Reco
     return path, made
 
 
-def _folder(plan: Plan, out: Path | None) -> RunFolder:
+def _folder(plan: RunConfig, out: Path | None) -> RunFolder:
     """Where the results are stored: they come from one kind of machine and one version of the code."""
     content = record.identity(plan, context(plan))
     where = {"device": plan.device, "versions": provenance.versions(), "commit": provenance.code()}
@@ -151,7 +151,7 @@ def _is_written(path: Path, made: Record) -> bool:
     return bool(found.get("rows_sha256") == made["rows_sha256"])
 
 
-def _check(plan: Plan, out: Path | None) -> None:
+def _check(plan: RunConfig, out: Path | None) -> None:
     """Raise ValueError if images, weights or files are missing or do not suit each other, or the folder is taken."""
     _folder(plan, out).check()
     here = context(plan)
@@ -159,13 +159,13 @@ def _check(plan: Plan, out: Path | None) -> None:
         here.protocol.seen(here.task, plan.settings, plan.seed)
 
 
-def plan_of(options: Run, settings: Any) -> Plan:
+def plan_of(options: Run, settings: Any) -> RunConfig:
     """What is evaluated on what, with the defaults that depend on model and protocol.
 
     Raises:
         ValueError: an option that cannot be used.
     """
-    kind = protocol(options.protocol)
+    kind = get_protocol(options.protocol)
     groups = tuple(dict.fromkeys(g for name in options.split for g in (kind.groups if name == "all" else (name,))))
     if not groups:
         raise ValueError("--split has no names; it needs one or more")
@@ -182,10 +182,10 @@ def plan_of(options: Run, settings: Any) -> Plan:
     for name, value in (("seed", options.seed), ("orth_layer", options.orth_layer)):
         if not 0 <= value < 2**63:
             raise ValueError(f"{name} is {value}; it must be from 0 to 2^63 - 1")
-    if options.random_weights and not is_ghn(parsed(options.model)[0]):
+    if options.random_weights and not is_ghn(parse_name(options.model)[0]):
         raise ValueError(f"--random-weights is for GHNs, and {options.model} is none; accepted: as in --model ghn3_l")
     dataset = (kind.dataset or _trained_on(options)) if options.dataset is None else options.dataset
-    plan = Plan(
+    plan = RunConfig(
         protocol=options.protocol,
         settings=settings,
         model=options.model,
@@ -214,7 +214,7 @@ def _check_number(kind: Protocol, networks: dict[str, int]) -> None:
 
 def _trained_on(options: Run) -> str:
     """The data set that a GHN was trained on; digits for those that were not trained."""
-    base, _ = parsed(options.model)
+    base, _ = parse_name(options.model)
     if options.random_weights or not is_ghn(base):
         return "digits"
     return str(checkpoints.about(find_weights(base)).get("dataset", "digits"))
@@ -241,7 +241,7 @@ def study(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, st
     images = load_images(plan.dataset, plan.data_dir, plan.image_size) if "dataset" in kind.options else None
     classes = 10 if images is None else images.num_classes
     untrained = Untrained(classes, plan.image_size, plan.seed) if plan.random_weights else None
-    ghn = predictor(options.model, plan.device, untrained)
+    ghn = load_predictor(options.model, plan.device, untrained)
     request = Request(kind, settings, ghn, images, plan.seed, plan.image_size, plan.orth_layer, command)
     return make_study(request, options.out)
 
@@ -258,10 +258,12 @@ def _kinds() -> Iterator[tuple[str, Protocol | Study]]:
 def _runs(options: Any) -> Iterator[tuple[Run, Any]]:
     """Options and settings of each protocol that is to be run."""
     together = options.protocol == "all"
-    if options.orth_layer and not parsed(options.model)[1]:
-        raise ValueError(f"--orth-layer is for GHNs that are made orthogonal, as ghn3_t{SUFFIX}, not {options.model}")
+    if options.orth_layer and not parse_name(options.model)[1]:
+        raise ValueError(
+            f"--orth-layer is for GHNs that are made orthogonal, as ghn3_t{ORTH_SUFFIX}, not {options.model}"
+        )
     for name in _EVERY if together else (options.protocol,):
-        settings = getattr(options, name, None) or protocol(name).settings()
+        settings = getattr(options, name, None) or get_protocol(name).settings()
         out = options.out / name if options.out and together else options.out
         yield replace(options, protocol=name, out=out), settings
 
@@ -293,7 +295,7 @@ def main() -> int:
 
 
 def _main() -> int:
-    options = _parsed()
+    options = _parse_name()
     command = ["python", "-m", "benchmarks.run", *sys.argv[1:]]
     _check_settings(options)
     if options.protocol in STUDIES:
@@ -307,18 +309,18 @@ def _main() -> int:
         path, made = run(one, settings, command)
         rows = record.frame(record.read(path)[1])
         print(f"{summary(made)}\n{failures(rows)}record: {path}")
-        if not record.has_values(made["results"], protocol(one.protocol)):
-            print(record.missing(protocol(one.protocol)))
+        if not record.has_values(made["results"], get_protocol(one.protocol)):
+            print(record.missing(get_protocol(one.protocol)))
         elif made["status"] != "dev" and (rows["status"] == "ok").any():
             print(f"to put it on the leaderboard: python -m benchmarks.leaderboard submit {path.parent}")
     return 0
 
 
-def _parsed() -> Any:
+def _parse_name() -> Any:
     also = {name: f" (also {_flags(kind.options)})" if kind.options else "" for name, kind in STUDIES.items()}
     lists = {
-        "Models": MODELS,
-        "For --protocol nas also what gives networks scores": SCORERS,
+        "Models": MODEL_HELP,
+        "For --protocol nas also what gives networks scores": SCORER_HELP,
         "Protocols": "".join(f"{name:<12}  {kind.about}\n" for name, kind in PROTOCOLS.items()),
         f"Studies of a GHN, which accept {_flags(_OF_STUDIES)} and options of their own": "".join(
             f"{name:<12}  {kind.about}{also[name]}\n" for name, kind in STUDIES.items()

@@ -12,7 +12,7 @@ from ghn_models import batch_statistics
 
 
 @torch.no_grad()
-def accuracies(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+def topk_accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
     """Top-1 and top-5 accuracy of a network, 0 to 1; batch norm uses the statistics of each batch.
 
     Images with logits that are not finite are classified wrongly.

@@ -44,7 +44,7 @@ def repeated_channels_once(network: nn.Module) -> Iterator[nn.Module]:
             del layer.module.forward
 
 
-class Channels:
+class RepeatedChannels:
     """Maps of which some channels are equal; behaves like the tensor of all of them.
 
     Args:
@@ -62,9 +62,9 @@ class Channels:
             return _repeat(last, len(index)).permute(0, 3, 1, 2)
         return last.index_select(3, index).permute(0, 3, 1, 2)
 
-    def like(self, distinct: Tensor) -> "Channels":
+    def like(self, distinct: Tensor) -> "RepeatedChannels":
         """Other maps with the same channels equal."""
-        return Channels(distinct, self.index)
+        return RepeatedChannels(distinct, self.index)
 
     def pick(self, values: Tensor) -> Tensor | None:
         """One of the values of equal channels; None if these have different values.
@@ -99,19 +99,19 @@ class Channels:
         assert dim == (2, 3)
         return self.distinct.mean(dim)[:, self.index]
 
-    def __getitem__(self, slices: tuple[slice, ...]) -> "Channels":
+    def __getitem__(self, slices: tuple[slice, ...]) -> "RepeatedChannels":
         assert slices[:2] == (slice(None), slice(None))
         return self.like(self.distinct[slices])
 
-    def __add__(self, other: "Channels | Tensor") -> "Channels | Tensor":
-        if isinstance(other, Channels) and torch.equal(self.index, other.index):
+    def __add__(self, other: "RepeatedChannels | Tensor") -> "RepeatedChannels | Tensor":
+        if isinstance(other, RepeatedChannels) and torch.equal(self.index, other.index):
             return self.like(self.distinct + other.distinct)
         return self.full() + _whole(other)
 
-    def __radd__(self, other: Tensor | int) -> "Channels | Tensor":
+    def __radd__(self, other: Tensor | int) -> "RepeatedChannels | Tensor":
         return self if isinstance(other, int) and other == 0 else other + self.full()
 
-    def __mul__(self, gate: Tensor) -> "Channels | Tensor":
+    def __mul__(self, gate: Tensor) -> "RepeatedChannels | Tensor":
         """Times a number (B, C, 1, 1) for each image and channel."""
         picked = gate[:, self.first]  # (B, D, 1, 1)
         return self.like(self.distinct * picked) if torch.equal(picked[:, self.index], gate) else self.full() * gate
@@ -142,7 +142,7 @@ class Channels:
 
 def _whole(value: Any) -> Any:
     """The same with tensors of all channels."""
-    if isinstance(value, Channels):
+    if isinstance(value, RepeatedChannels):
         return value.full()
     if isinstance(value, list | tuple):
         return type(value)(map(_whole, value))
@@ -150,7 +150,13 @@ def _whole(value: Any) -> Any:
 
 
 def _batch_norm(
-    x: Channels, mean: Tensor | None, var: Tensor | None, weight: Tensor, bias: Tensor, *rest: Any, **options: Any
+    x: RepeatedChannels,
+    mean: Tensor | None,
+    var: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    *rest: Any,
+    **options: Any,
 ) -> Any:
     gamma, beta = x.pick(weight), x.pick(bias)
     if mean is not None or var is not None or gamma is None or beta is None:
@@ -158,15 +164,15 @@ def _batch_norm(
     return x.like(F.batch_norm(x.distinct, None, None, gamma, beta, *rest, **options))
 
 
-def _channels(x: Channels | Tensor) -> Channels:
-    return x if isinstance(x, Channels) else Channels(x, _range(x))
+def _channels(x: RepeatedChannels | Tensor) -> RepeatedChannels:
+    return x if isinstance(x, RepeatedChannels) else RepeatedChannels(x, _range(x))
 
 
-def _cat(parts: Sequence[Channels | Tensor]) -> Channels:
+def _cat(parts: Sequence[RepeatedChannels | Tensor]) -> RepeatedChannels:
     known = [_channels(part) for part in parts]
     sizes = [part.distinct.shape[1] for part in known]
     index = torch.cat([part.index + sum(sizes[:i]) for i, part in enumerate(known)])
-    return Channels(torch.cat([part.distinct for part in known], 1), index)
+    return RepeatedChannels(torch.cat([part.distinct for part in known], 1), index)
 
 
 def _range(x: Tensor) -> Tensor:
@@ -184,13 +190,13 @@ class _Convolution:
         """Whether some channels are equal."""
         return (self.outputs, self.inputs) != tuple(self.module.weight.shape[:2])
 
-    def __call__(self, x: "Channels | Tensor") -> "Channels | Tensor":
+    def __call__(self, x: "RepeatedChannels | Tensor") -> "RepeatedChannels | Tensor":
         module, outputs, inputs = self.module, self.outputs, self.inputs
         options = {"stride": module.stride, "padding": module.padding, "dilation": module.dilation}
         if module.groups > 1:
             return self._depthwise(x, options)
         weight = module.weight[:outputs]
-        if isinstance(x, Channels):  # equal inputs get the sum of their weights
+        if isinstance(x, RepeatedChannels):  # equal inputs get the sum of their weights
             maps = x.distinct
             weight = x.summed(weight)
         else:
@@ -198,20 +204,20 @@ class _Convolution:
         y = F.conv2d(maps, weight.contiguous(memory_format=torch.channels_last), None, **options)
         return self._repeated(y)
 
-    def _depthwise(self, x: "Channels | Tensor", options: dict[str, Any]) -> "Channels | Tensor":
+    def _depthwise(self, x: "RepeatedChannels | Tensor", options: dict[str, Any]) -> "RepeatedChannels | Tensor":
         module = self.module
-        if isinstance(x, Channels) and module.groups == len(module.weight) == len(x.index):
+        if isinstance(x, RepeatedChannels) and module.groups == len(module.weight) == len(x.index):
             weight = module.weight[x.first]
             if module.bias is None and torch.equal(weight[x.index], module.weight):
                 return x.like(F.conv2d(x.distinct, weight, None, **options, groups=len(weight)))
         return F.conv2d(_whole(x), module.weight, module.bias, **options, groups=module.groups)
 
-    def _repeated(self, y: Tensor) -> "Channels | Tensor":
+    def _repeated(self, y: Tensor) -> "RepeatedChannels | Tensor":
         """All output channels, of which `y` has the first, without bias."""
         channels, bias = self.module.out_channels, self.module.bias
         if y.shape[1] == channels:
             return y if bias is None else y + bias[:, None, None]
-        result = Channels(y, torch.arange(channels, device=y.device) % y.shape[1])
+        result = RepeatedChannels(y, torch.arange(channels, device=y.device) % y.shape[1])
         if bias is None:
             return result
         picked = result.pick(bias)
@@ -231,8 +237,8 @@ class _Linear:
         """Whether some channels are equal."""
         return (self.outputs, self.inputs) != tuple(self.module.weight.shape)
 
-    def __call__(self, x: Channels | Tensor) -> Channels | Tensor:
-        if isinstance(x, Channels):
+    def __call__(self, x: RepeatedChannels | Tensor) -> RepeatedChannels | Tensor:
+        if isinstance(x, RepeatedChannels):
             return self._pointwise(x)
         # For many tokens, much less has to be multiplied to be worth sums and copies (measured on a CPU core).
         if x.dim() > 2 and 8 * self.outputs * self.inputs > self.module.weight.numel():
@@ -241,11 +247,11 @@ class _Linear:
         y = F.linear(_folded(x, self.inputs, -1), weight, None if bias is None else bias[: self.outputs])
         return _repeat(y, self.module.out_features)
 
-    def _pointwise(self, x: Channels) -> Channels:
+    def _pointwise(self, x: RepeatedChannels) -> RepeatedChannels:
         """The layer applied to each pixel."""
         bias = self.module.bias
         y = _to_pixels(x, self.module.weight[: self.outputs], None if bias is None else bias[: self.outputs])
-        return Channels(y, torch.arange(self.module.out_features, device=y.device) % self.outputs)
+        return RepeatedChannels(y, torch.arange(self.module.out_features, device=y.device) % self.outputs)
 
 
 class _Attention:
@@ -266,12 +272,12 @@ class _Attention:
         """Its linear layers tell."""
         return False
 
-    def __call__(self, x: "Channels | Tensor") -> "Channels | Tensor":
+    def __call__(self, x: "RepeatedChannels | Tensor") -> "RepeatedChannels | Tensor":
         module, x = self.module, _channels(x)
         x = _channels(x + module.to_out(self._attend(_layer_norm(x, module.ln1))))
         return x + module.ff(_layer_norm(x, module.ln2))
 
-    def _attend(self, x: Channels) -> Channels:
+    def _attend(self, x: RepeatedChannels) -> RepeatedChannels:
         width = self.rows.shape[2]
         weight = F.pad(self.module.to_qkv.weight[self.rows], (0, 0, 0, -width % 4))  # (1 or 3, u, d', C)
         qkv = _to_pixels(x, weight.flatten(0, 2)).flatten(2).transpose(1, 2)  # (B, T, 3 u d')
@@ -279,19 +285,19 @@ class _Attention:
         query, key, value = parts.expand(3, -1, -1, -1, -1)
         attended = F.scaled_dot_product_attention(query, key, value, scale=width**-0.5)  # (B, u, T, d')
         maps = attended[..., :width].transpose(2, 3).flatten(1, 2).unflatten(2, x.shape[2:])  # (B, u d, H, W)
-        return Channels(maps.contiguous(memory_format=torch.channels_last), self.index)
+        return RepeatedChannels(maps.contiguous(memory_format=torch.channels_last), self.index)
 
 
-def _to_pixels(x: Channels, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _to_pixels(x: RepeatedChannels, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A linear layer at each pixel; as a convolution, which took less than half of the time on an AMD CPU."""
     weight = x.summed(weight)[..., None, None].contiguous(memory_format=torch.channels_last)  # (O, D, 1, 1)
     return F.conv2d(x.distinct.contiguous(memory_format=torch.channels_last), weight, bias)
 
 
-def _layer_norm(x: Channels, norm: nn.LayerNorm) -> Channels:
+def _layer_norm(x: RepeatedChannels, norm: nn.LayerNorm) -> RepeatedChannels:
     gamma, beta = x.pick(norm.weight), x.pick(norm.bias)
     if gamma is None or beta is None:
-        return _layer_norm(Channels(x.full(), torch.arange(len(x.index), device=x.index.device)), norm)
+        return _layer_norm(RepeatedChannels(x.full(), torch.arange(len(x.index), device=x.index.device)), norm)
     maps = x.distinct.permute(0, 2, 3, 1)  # (B, H, W, D)
     share = torch.bincount(x.index, minlength=maps.shape[-1]).to(maps) / len(x.index)  # (D,)
     centered = maps - (maps @ share)[..., None]

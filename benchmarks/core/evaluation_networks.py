@@ -20,7 +20,7 @@ from deepnets.networks.torchvision_variants import VARIANTS
 from deepnets.sampling.sampler import Networks, sample_networks
 from deepnets.sampling.splits import SPLITS
 
-GENERATOR = threading.RLock()
+GLOBAL_RNG_LOCK = threading.RLock()
 """Belongs to whoever builds a network with random numbers of the process; another thread may build the next one."""
 EVALUATION_SPLITS = ("test", "wide", "deep", "dense", "bnfree")
 PREDEFINED = ("resnet50", "vit")
@@ -30,7 +30,7 @@ _BLOCK = 100
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluationNetwork:
     """A network to evaluate.
 
     Args:
@@ -53,7 +53,9 @@ class Subject:
         """
         if "+" in self.name:
             names = self.name.split("+")
-            return Ensemble([Subject(name, 0, name).build(image_size, num_classes)[0] for name in names]), None
+            return Ensemble(
+                [EvaluationNetwork(name, 0, name).build(image_size, num_classes)[0] for name in names]
+            ), None
         architecture = self.architecture(image_size)
         if architecture is None:
             return torchvision_network(self.name, image_size, num_classes), None
@@ -81,13 +83,13 @@ def check_group(group: str) -> None:
         )
 
 
-def subject(group: str, index: int) -> Subject:
+def network_at(group: str, index: int) -> EvaluationNetwork:
     """One network of a group."""
     check_group(group)
-    return Subject(group, index, _names(group)[index])
+    return EvaluationNetwork(group, index, _names(group)[index])
 
 
-def subjects(group: str, num: int | None = None) -> list[Subject]:
+def networks_in(group: str, num: int | None = None) -> list[EvaluationNetwork]:
     """The networks of a group, or the first `num` of them if it has more.
 
     Raises:
@@ -96,7 +98,7 @@ def subjects(group: str, num: int | None = None) -> list[Subject]:
     check_group(group)
     if num is not None and not num >= 1:
         raise ValueError(f"num is {num}; it must be 1 or more")
-    return [Subject(group, index, name) for index, name in enumerate(_names(group)[:num])]
+    return [EvaluationNetwork(group, index, name) for index, name in enumerate(_names(group)[:num])]
 
 
 @lru_cache(8)

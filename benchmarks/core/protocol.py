@@ -8,7 +8,7 @@ from typing import Protocol as Interface
 import torch
 from torch import nn
 
-from benchmarks.core.evaluation_networks import EVALUATION_SPLITS, Subject
+from benchmarks.core.evaluation_networks import EVALUATION_SPLITS, EvaluationNetwork
 from benchmarks.core.summaries import ACCURACY, Summary
 from ghn_models.images.datasets import ImageTask, load_images, usual_image_size
 
@@ -50,7 +50,7 @@ class Case(Generic[TaskType]):
         task: data, as the protocol loads them.
         batch_size: of the protocol, or less if memory was short.
         seed: of everything random; depends on the run's seed, the network and the repetition.
-        subject: which network it is.
+        network: which network it is.
         scorer: what scores it, if the protocol is about scores.
         classifier_fits: the classifier was initialised for these classes, and belongs to the initialisation.
     """
@@ -59,7 +59,7 @@ class Case(Generic[TaskType]):
     task: TaskType
     batch_size: int
     seed: int
-    subject: Subject
+    network: EvaluationNetwork
     scorer: "Callable[[Case], float]"
     classifier_fits: bool = False
 
@@ -120,7 +120,7 @@ class Protocol:
     scores: bool = False
     recorded: Callable[[Any], Any] = lambda settings: settings
     check_groups: Callable[[Any, tuple[str, ...]], None] = lambda settings, groups: None
-    known: Callable[[Any, Subject], tuple[str, float] | None] = lambda settings, subject: None
+    known: Callable[[Any, EvaluationNetwork], tuple[str, float] | None] = lambda settings, network: None
     tolerance: float = 0.01
     load: Callable[[str, str | None, int], Task] = load_images
     dataset: str | None = None

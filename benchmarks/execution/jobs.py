@@ -13,12 +13,14 @@ import torch
 from torch import nn
 
 from benchmarks.core.ensemble import members
-from benchmarks.core.evaluation_networks import GENERATOR, Subject, subject, subjects
+from benchmarks.core.evaluation_networks import GLOBAL_RNG_LOCK, EvaluationNetwork, network_at, networks_in
 from benchmarks.core.protocol import Case, Protocol, Task
 from benchmarks.execution import memory
-from benchmarks.initializers import Initializer, Setting, Untrained, initializer
-from benchmarks.protocols import protocol
-from benchmarks.scoring.scorers import Scorer, by_accuracy, scorer
+from benchmarks.initializers.base import InitContext, Initializer
+from benchmarks.initializers.ghn import Untrained
+from benchmarks.initializers.registry import UnknownModelError, load_initializer
+from benchmarks.protocols.registry import get_protocol
+from benchmarks.scoring.scorers import Scorer, by_accuracy, is_scorer, load_scorer
 from deepnets.sampling.splits import SPLITS
 from ghn_models.images.datasets import ImageError, ImageTask
 from ghn_models.training.step import is_out_of_memory
@@ -38,7 +40,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunConfig:
     """What is evaluated on what, and how; equal plans give equal results.
 
     Args:
@@ -71,7 +73,7 @@ class Plan:
 
     def networks(self) -> dict[str, int]:
         """Number of networks by group."""
-        return {group: len(subjects(group, self.num)) for group in self.groups}
+        return {group: len(networks_in(group, self.num)) for group in self.groups}
 
     def jobs(self) -> list[Job]:
         """All lines of results, in their order."""
@@ -129,19 +131,16 @@ class Context:
 
 
 @lru_cache(1)
-def context(plan: Plan) -> Context:
+def context(plan: RunConfig) -> Context:
     """Images and model of a run.
 
     Raises:
         ValueError: an unknown name, images or weights that are not there, or a classifier for other classes.
     """
-    kind = protocol(plan.protocol)
+    kind = get_protocol(plan.protocol)
     task = kind.load(plan.dataset, plan.data_dir, plan.image_size).to(plan.device)
     untrained = Untrained(task.num_classes, plan.image_size, plan.seed) if plan.random_weights else None
-    init, scores = (scorer(plan.model) if kind.scores else None) or (
-        initializer(plan.model, plan.device, plan.orth_layer, untrained),
-        by_accuracy,
-    )
+    init, scores = (load_scorer(plan.model) if kind.scores else None) or (_initializer(plan, untrained), by_accuracy)
     if kind.needs_classifier and init.num_classes not in (None, task.num_classes):
         raise ValueError(
             f"{init.name} predicts classifiers of {init.num_classes} classes, and {task.name} has {task.num_classes}; "
@@ -152,17 +151,28 @@ def context(plan: Plan) -> Context:
     return Context(kind, task, init, scores)
 
 
+def _initializer(plan: RunConfig, untrained: Untrained | None) -> Initializer:
+    try:
+        return load_initializer(plan.model, plan.device, plan.orth_layer, untrained)
+    except UnknownModelError:
+        if is_scorer(plan.model):
+            raise ValueError(
+                f"{plan.model} gives networks scores and no parameters; it is for --protocol nas"
+            ) from None
+        raise
+
+
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """A network with its first parameters."""
 
-    subject: Subject
+    network: EvaluationNetwork
     model: nn.Module
     seed: int
     params: int
 
 
-def prepare(plan: Plan, job: Job, share: float = 1.0) -> Prepared:
+def prepare(plan: RunConfig, job: Job, share: float = 1.0) -> Prepared:
     """Build the network of a job and give it its parameters.
 
     Args:
@@ -170,13 +180,13 @@ def prepare(plan: Plan, job: Job, share: float = 1.0) -> Prepared:
         job: which network.
         share: see `Batches`.
     """
-    with GENERATOR:
+    with GLOBAL_RNG_LOCK:
         return _prepare(plan, job, share)
 
 
-def _prepare(plan: Plan, job: Job, share: float) -> Prepared:
+def _prepare(plan: RunConfig, job: Job, share: float) -> Prepared:
     here = context(plan)
-    network = subject(job.group, job.index)
+    network = network_at(job.group, job.index)
     words = [plan.seed, zlib.crc32(job.group.encode()), job.index, job.repeat]
     seed = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
     # Only the generator of the CPU: on a GPU the last network may still be in training.
@@ -191,12 +201,12 @@ def _prepare(plan: Plan, job: Job, share: float) -> Prepared:
         for name, member in zip(network.name.split("+"), members(model), strict=True):
             beta = here.protocol.beta(plan.settings)
             needed = here.protocol.needs_classifier
-            setting = Setting(name, graph, images, plan.image_size, generator, beta, initialize, share, needed)
+            setting = InitContext(name, graph, images, plan.image_size, generator, beta, initialize, share, needed)
             here.initializer.apply(member, setting)
     return Prepared(network, model.to(plan.device), seed % 2**31, params)
 
 
-def evaluate(plan: Plan, job: Job) -> Row:
+def evaluate(plan: RunConfig, job: Job) -> Row:
     """The results of a job. What a network cannot do is a result too: it failed, with the reason.
 
     A network that does not fit into memory is tried again with smaller batches.
@@ -216,7 +226,7 @@ def evaluate(plan: Plan, job: Job) -> Row:
 
 
 def attempt(
-    plan: Plan, job: Job, batches: Batches, prepared: "Prepared | Exception | None" = None
+    plan: RunConfig, job: Job, batches: Batches, prepared: "Prepared | Exception | None" = None
 ) -> tuple[Row, Stage | None]:
     """The results of a job with these batches, and what memory was short for, if it was.
 
@@ -234,7 +244,7 @@ def attempt(
         "group": job.group,
         "index": job.index,
         "repeat": job.repeat,
-        "name": subject(job.group, job.index).name,
+        "name": network_at(job.group, job.index).name,
         "batch_size": batches.size,
     }
     stage: Stage = "prepare"
@@ -246,7 +256,7 @@ def attempt(
             prepared = prepare(plan, job, batches.share)
         row["params"], stage = prepared.params, "evaluate"
         fits = here.initializer.makes_classifiers
-        case = Case(prepared.model, here.task, batches.size, prepared.seed, prepared.subject, here.scorer, fits)
+        case = Case(prepared.model, here.task, batches.size, prepared.seed, prepared.network, here.scorer, fits)
         remark = "" if batches.share == 1 else f"memory was short: initialised with {batches.share:.2g} of the batch"
         done: Row = {"status": "ok", "reason": remark, **here.protocol.evaluate(case, plan.settings)}
     except Exception as error:

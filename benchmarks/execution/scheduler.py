@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from benchmarks.core.evaluation_networks import GENERATOR
+from benchmarks.core.evaluation_networks import GLOBAL_RNG_LOCK
 from benchmarks.core.protocol import ROW_COLUMNS
 from benchmarks.execution import memory
-from benchmarks.execution.jobs import Batches, Job, Plan, Prepared, Row, Stage, attempt, context, evaluate, prepare
-from benchmarks.protocols import protocol
+from benchmarks.execution.jobs import Batches, Job, Prepared, Row, RunConfig, Stage, attempt, context, evaluate, prepare
+from benchmarks.protocols.registry import get_protocol
 from deepnets.utils.atomic_files import append_json_line
 from deepnets.utils.executors import available_cores, fresh_processes, workers
 from deepnets.utils.run_directory import RunDirectory
@@ -58,7 +58,7 @@ class RunFolder:
 
     def _read(self) -> dict[Job, Row]:
         """Lines by job; one that was cut off by a kill is none."""
-        kind = protocol(self.identity["protocol"]["name"])
+        kind = get_protocol(self.identity["protocol"]["name"])
         needed = {"ok": {"seconds", *kind.row_columns}, "failed": {"seconds", *ROW_COLUMNS}}
         rows = {}
         for line in self._rows.read_text(errors="replace").splitlines() if self._rows.exists() else []:
@@ -75,7 +75,7 @@ class RunFolder:
         append_json_line(self._rows, row)
 
 
-def compute(plan: Plan, folder: RunFolder, scheduler: str | None, processes: int | None) -> list[Row]:
+def compute(plan: RunConfig, folder: RunFolder, scheduler: str | None, processes: int | None) -> list[Row]:
     """All results of a run, in the order of its jobs; those that exist are not computed again.
 
     Args:
@@ -101,7 +101,9 @@ def compute(plan: Plan, folder: RunFolder, scheduler: str | None, processes: int
         return [rows[job] for job in jobs]
 
 
-def _results(plan: Plan, jobs: list[Job], scheduler: str | None, processes: int | None) -> Iterator[tuple[Job, Row]]:
+def _results(
+    plan: RunConfig, jobs: list[Job], scheduler: str | None, processes: int | None
+) -> Iterator[tuple[Job, Row]]:
     if scheduler is not None:
         with workers(scheduler, None, len(jobs)) as those:
             yield from those.compute(partial(_on_cluster, plan), jobs)
@@ -113,7 +115,7 @@ def _results(plan: Plan, jobs: list[Job], scheduler: str | None, processes: int 
         yield from _one_ahead(plan, jobs)
 
 
-def _in_processes(plan: Plan, jobs: list[Job], processes: int | None) -> Iterator[tuple[Job, Row]]:
+def _in_processes(plan: RunConfig, jobs: list[Job], processes: int | None) -> Iterator[tuple[Job, Row]]:
     """Local processes share the memory; networks that need more than a share come later, one at a time."""
     most = min(available_cores() if processes is None else processes, len(jobs))
     context(plan)  # which each worker has, too
@@ -122,7 +124,7 @@ def _in_processes(plan: Plan, jobs: list[Job], processes: int | None) -> Iterato
     yield from _alone(plan, jobs)  # where memory is short, the system gets back what is freed
 
 
-def _sharing(plan: Plan, jobs: list[Job], width: int) -> Generator[tuple[Job, Row], None, list[Job]]:
+def _sharing(plan: RunConfig, jobs: list[Job], width: int) -> Generator[tuple[Job, Row], None, list[Job]]:
     """Results of the networks that fit into a share of the memory; the jobs of the others, with all repetitions."""
     waiting, unfit = deque(jobs), list[Job]()
     with memory.reused_in_new_processes():
@@ -142,7 +144,7 @@ def _sharing(plan: Plan, jobs: list[Job], width: int) -> Generator[tuple[Job, Ro
     return unfit
 
 
-def _until_unfit(plan: Plan, waiting: deque[Job], width: int) -> Iterator[tuple[Job, Row | Unanswered]]:
+def _until_unfit(plan: RunConfig, waiting: deque[Job], width: int) -> Iterator[tuple[Job, Row | Unanswered]]:
     """Results of jobs, which leave the queue, until one has none for want of memory."""
     fit = True
 
@@ -157,7 +159,7 @@ def _until_unfit(plan: Plan, waiting: deque[Job], width: int) -> Iterator[tuple[
             yield job, row
 
 
-def _alone(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
+def _alone(plan: RunConfig, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
     """Results of one job at a time; those that do not fit into all of the memory are tried again with smaller batches.
 
     Each time in a new process: PyTorch does not free what a second derivative that failed had built.
@@ -176,13 +178,13 @@ def _alone(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
         trials = unfit
 
 
-def _on_cluster(plan: Plan, job: Job) -> Row:
+def _on_cluster(plan: RunConfig, job: Job) -> Row:
     """Workers of a cluster may have several threads, but random numbers belong to the process."""
-    with GENERATOR:
+    with GLOBAL_RNG_LOCK:
         return evaluate(plan, job)
 
 
-def _with_share(plan: Plan, share: float, job: Job) -> Row | Unanswered:
+def _with_share(plan: RunConfig, share: float, job: Job) -> Row | Unanswered:
     """The results of a job, if it needs no more than this share of the memory.
 
     What a network leaves in memory has holes, so a worker that reached its limit cannot be trusted with another one.
@@ -196,13 +198,13 @@ def _with_share(plan: Plan, share: float, job: Job) -> Row | Unanswered:
     return "unfit" if _reached_limit else row
 
 
-def _with_all_memory(plan: Plan, trial: tuple[Job, Batches]) -> tuple[Row, Stage | None]:
+def _with_all_memory(plan: RunConfig, trial: tuple[Job, Batches]) -> tuple[Row, Stage | None]:
     memory.limit()
     memory.return_what_is_freed()
     return attempt(plan, *trial)
 
 
-def _one_ahead(plan: Plan, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
+def _one_ahead(plan: RunConfig, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
     """A network is built and predicted by another thread while the one before it is evaluated.
 
     Where memory was short for that, the network is evaluated again with nothing else in memory.

@@ -17,7 +17,7 @@ def recordable(name: str) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Setting:
+class InitContext:
     """What is known of a network and of its task when it gets its parameters.
 
     Args:
@@ -57,7 +57,7 @@ class Setting:
         return int(torch.randint(2**62, (), generator=self.generator))
 
 
-Apply = Callable[[nn.Module, Setting], None]
+Apply = Callable[[nn.Module, InitContext], None]
 """Changes a network with PyTorch's initialisation in place; it may move it to the device of the images."""
 
 

@@ -12,9 +12,10 @@ from functools import partial
 
 import torch
 
-from benchmarks.core.evaluation_networks import subject
+from benchmarks.core.evaluation_networks import network_at
 from benchmarks.execution import memory
-from benchmarks.initializers import Setting, initializer
+from benchmarks.initializers.base import InitContext
+from benchmarks.initializers.registry import load_initializer
 from deepnets.utils.executors import fresh_processes
 from ghn_models.images.datasets import load_images
 
@@ -33,10 +34,10 @@ def measured(share: float, case: tuple[str, int]) -> tuple[float, float]:
     name, index = case
     seconds = []
     for steps in (1, *STEPS):  # the first one warms up
-        model, graph = subject("test", index).build(32, 10)
-        setting = Setting("", graph, load_images("digits"), 32, torch.Generator().manual_seed(0), batch_share=share)
+        model, graph = network_at("test", index).build(32, 10)
+        setting = InitContext("", graph, load_images("digits"), 32, torch.Generator().manual_seed(0), batch_share=share)
         start = time.perf_counter()
-        initializer(f"{name}.{steps}").apply(model, setting)
+        load_initializer(f"{name}.{steps}").apply(model, setting)
         seconds.append(time.perf_counter() - start)
     return (seconds[2] - seconds[1]) / (STEPS[1] - STEPS[0]), memory.peak() / 1e9
 

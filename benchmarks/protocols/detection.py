@@ -25,7 +25,7 @@ _ANCHORS, _RATIOS = (32, 64, 128, 256, 512), (0.5, 1.0, 2.0)  # sides in pixels,
 
 
 @dataclass(frozen=True)
-class Settings:
+class DetectionConfig:
     """Detection.
 
     Args:
@@ -45,7 +45,7 @@ class Settings:
         require("detection.image_side", self.image_side, lambda side: side >= 32, "32 or more")
 
 
-def evaluate(case: Case[PedestrianTask], settings: Settings) -> Result:
+def evaluate(case: Case[PedestrianTask], settings: DetectionConfig) -> Result:
     """Average precision at IoU 0.50 on 50 of the 170 photographs, after training on the others.
 
     Which ones depends on the seed, as in the papers. A network whose loss is not finite stops there and has 0.
@@ -57,7 +57,7 @@ def evaluate(case: Case[PedestrianTask], settings: Settings) -> Result:
     return {"steps": steps, "ap50": precision(detector, test_scenes) if finite else 0.0}
 
 
-def check_groups(settings: Settings, groups: tuple[str, ...]) -> None:
+def check_groups(settings: DetectionConfig, groups: tuple[str, ...]) -> None:
     """Raise ValueError if there is an ensemble, which has no maps of its own."""
     for group in groups:
         if "+" in group:
@@ -95,7 +95,7 @@ def faster_rcnn(network: nn.Module, image_side: int) -> nn.Module:
 
 
 def train(
-    detector: nn.Module, scenes: Sequence[Scene], batch_size: int, settings: Settings, seed: int
+    detector: nn.Module, scenes: Sequence[Scene], batch_size: int, settings: DetectionConfig, seed: int
 ) -> tuple[int, bool]:
     """Train a detector in place: SGD with momentum 0.9 and weight decay 5e-4, half of the images mirrored.
 
@@ -157,16 +157,16 @@ def precision(detector: nn.Module, scenes: Sequence[Scene]) -> float:
     )
 
 
-def _setting(settings: Settings) -> str:
+def _setting(settings: DetectionConfig) -> str:
     text = described(count(settings.epochs, "epoch"), settings, "epochs", "image_side")
-    return text + f", {settings.image_side} pixels" * (settings.image_side != Settings.image_side)
+    return text + f", {settings.image_side} pixels" * (settings.image_side != DetectionConfig.image_side)
 
 
 PROTOCOL = Protocol(
     name="detection",
     version=1,
     about="average precision (IoU 0.50) of pedestrian detectors whose backbone starts from the first parameters",
-    settings=Settings,
+    settings=DetectionConfig,
     setting=_setting,
     evaluate=evaluate,
     metrics=("ap50",),

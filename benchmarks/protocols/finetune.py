@@ -3,7 +3,7 @@
 from copy import deepcopy
 from dataclasses import dataclass
 
-from benchmarks.core.accuracy import accuracies
+from benchmarks.core.accuracy import topk_accuracy
 from benchmarks.core.ensemble import members
 from benchmarks.core.protocol import Case, Protocol, Result, count, described, not_negative, positive, require
 from benchmarks.core.sgd import fine_tune
@@ -12,7 +12,7 @@ _WEIGHT_DECAY = 3e-5
 
 
 @dataclass(frozen=True)
-class Settings:
+class FinetuneConfig:
     """Fine-tuning.
 
     Args:
@@ -32,7 +32,7 @@ class Settings:
         require("finetune.beta", self.beta, not_negative, "0 or more")
 
 
-def evaluate(case: Case, settings: Settings) -> Result:
+def evaluate(case: Case, settings: FinetuneConfig) -> Result:
     """Test accuracy with the learning rate that is best on the validation images.
 
     SGD with momentum 0.9, weight decay 3e-5 and batches of 128 images. Only the network that was chosen sees the test
@@ -52,10 +52,10 @@ def evaluate(case: Case, settings: Settings) -> Result:
             )
             for member in members(model)
         )
-        accuracy = accuracies(model, case.task.val.batches(evaluation_batch))[0] if finite else 0.0
+        accuracy = topk_accuracy(model, case.task.val.batches(evaluation_batch))[0] if finite else 0.0
         if accuracy > best[0]:
             best, chosen, trained = (accuracy, lr), model, finite
-    top1, top5 = accuracies(chosen, case.task.test.batches(evaluation_batch)) if trained else (0.0, 0.0)
+    top1, top5 = topk_accuracy(chosen, case.task.test.batches(evaluation_batch)) if trained else (0.0, 0.0)
     return {"lr": best[1], "val_top1": best[0], "top1": top1, "top5": top5}
 
 
@@ -63,7 +63,7 @@ PROTOCOL = Protocol(
     name="finetune",
     version=1,
     about="accuracy after a short training that starts from the first parameters",
-    settings=Settings,
+    settings=FinetuneConfig,
     setting=lambda settings: described(count(settings.epochs, "epoch"), settings, "epochs"),
     evaluate=evaluate,
     columns=("lr", "val_top1"),

@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks.core.accuracy import accuracies
+from benchmarks.core.accuracy import topk_accuracy
 from benchmarks.core.ensemble import members
-from benchmarks.core.evaluation_networks import GENERATOR, Subject, subjects
+from benchmarks.core.evaluation_networks import GLOBAL_RNG_LOCK, EvaluationNetwork, networks_in
 from benchmarks.core.protocol import Case, Protocol, Result, count, described, positive, require
 from benchmarks.core.sgd import fine_tune
 from benchmarks.core.summaries import CORRELATION
@@ -30,7 +30,7 @@ _WEIGHT_DECAY = 3e-5
 
 
 @dataclass(frozen=True)
-class Settings:
+class NasConfig:
     """What the truth is.
 
     Args:
@@ -45,13 +45,13 @@ class Settings:
     lr: float = 0.04
 
     def __post_init__(self) -> None:
-        if self.truth != _TRAINING and (self.epochs, self.lr) != (Settings.epochs, Settings.lr):
+        if self.truth != _TRAINING and (self.epochs, self.lr) != (NasConfig.epochs, NasConfig.lr):
             raise ValueError(f"nas.epochs and nas.lr are for --nas.truth {_TRAINING}, not {self.truth}")
         require("nas.epochs", self.epochs, positive, "above 0")
         require("nas.lr", self.lr, positive, "above 0")
 
 
-def evaluate(case: Case, settings: Settings) -> Result:
+def evaluate(case: Case, settings: NasConfig) -> Result:
     """Score of a network with the parameters that it was given, and its truth.
 
     Training is SGD with momentum 0.9, a cosine schedule, weight decay 3e-5 and batches of 128 images, from PyTorch's
@@ -61,20 +61,20 @@ def evaluate(case: Case, settings: Settings) -> Result:
     if settings.truth == _TRAINING:
         return {"score": score, "truth": _trained(case, settings)}
     known = _known(settings.truth)
-    key = (case.subject.group, case.subject.index)
+    key = (case.network.group, case.network.index)
     if key not in known.index:
         raise ValueError(f"{Path(settings.truth).name} has no truth for it")
     return {"score": score, "truth": float(known[key])}
 
 
-def _trained(case: Case, settings: Settings) -> float:
-    with GENERATOR:
+def _trained(case: Case, settings: NasConfig) -> float:
+    with GLOBAL_RNG_LOCK:
         torch.default_generator.manual_seed(case.seed)
-        model, _ = case.subject.build(case.task.train.size, case.task.num_classes)
+        model, _ = case.network.build(case.task.train.size, case.task.num_classes)
     model = model.to(next(case.model.parameters()).device)
     options = (min(_BATCH, case.batch_size), settings.lr, _WEIGHT_DECAY, case.seed, case.task.flip)
     finite = all(fine_tune(member, case.task.train, settings.epochs, *options, decay=True) for member in members(model))
-    return accuracies(model, case.task.test.batches(case.evaluation_batch))[0] if finite else 0.0
+    return topk_accuracy(model, case.task.test.batches(case.evaluation_batch))[0] if finite else 0.0
 
 
 @cache
@@ -84,12 +84,12 @@ def _known(truth: str) -> pd.Series:
         return column_of(Path(truth), ("truth", "top1"))
     table = load(_GROUP)
     trained = table[(table["method"] == "RANDINIT") & (table["protocol"] == "sota")].set_index("arch")["top1"]
-    return pd.Series({(_GROUP, s.index): trained[s.name] for s in subjects(_GROUP)})
+    return pd.Series({(_GROUP, s.index): trained[s.name] for s in networks_in(_GROUP)})
 
 
-def published_truth(settings: Settings, subject: Subject) -> tuple[str, float] | None:
+def published_truth(settings: NasConfig, network: EvaluationNetwork) -> tuple[str, float] | None:
     """The column truth of a network, if it is published."""
-    return ("truth", float(_known(_PUBLISHED)[subject.group, subject.index])) if settings.truth == _PUBLISHED else None
+    return ("truth", float(_known(_PUBLISHED)[network.group, network.index])) if settings.truth == _PUBLISHED else None
 
 
 def is_file_of_truth(truth: str) -> bool:
@@ -97,8 +97,8 @@ def is_file_of_truth(truth: str) -> bool:
     return truth not in ("", _TRAINING, _PUBLISHED)
 
 
-def check(settings: Settings) -> Settings:
-    """Settings for a record: a file is known by its name and hash, not by where it is.
+def check(settings: NasConfig) -> NasConfig:
+    """NasConfig for a record: a file is known by its name and hash, not by where it is.
 
     Raises:
         ValueError: the file cannot be used.
@@ -112,7 +112,7 @@ def check(settings: Settings) -> Settings:
     return replace(settings, truth=f"{recordable(path.name)[-80:]} {checkpoints.sha256(path)[:16]}")
 
 
-def check_groups(settings: Settings, groups: tuple[str, ...]) -> None:
+def check_groups(settings: NasConfig, groups: tuple[str, ...]) -> None:
     """Raise ValueError if there are networks without a published truth, and it is wanted."""
     others = [group for group in groups if group != _GROUP]
     if settings.truth == _PUBLISHED and others:
@@ -122,7 +122,7 @@ def check_groups(settings: Settings, groups: tuple[str, ...]) -> None:
         )
 
 
-def _setting(settings: Settings) -> str:
+def _setting(settings: NasConfig) -> str:
     if settings.truth == _PUBLISHED:
         return "ImageNet accuracy of torchvision's weights"
     if settings.truth != _TRAINING:
@@ -134,7 +134,7 @@ PROTOCOL = Protocol(
     name="nas",
     version=1,
     about="rank correlation (Kendall's tau) between a score and accuracy after training, for architecture search",
-    settings=Settings,
+    settings=NasConfig,
     setting=_setting,
     evaluate=evaluate,
     groups=(_GROUP,),

@@ -6,7 +6,7 @@ from itertools import product
 
 from torch import nn
 
-from benchmarks.core.accuracy import accuracies
+from benchmarks.core.accuracy import topk_accuracy
 from benchmarks.core.ensemble import members
 from benchmarks.core.protocol import Case, Protocol, Result, described, not_negative, positive, require
 from benchmarks.core.sgd import fine_tune, seed_device
@@ -16,7 +16,7 @@ _HELD_OUT = 5  # every fifth label is for choosing learning rate and weight deca
 
 
 @dataclass(frozen=True)
-class Settings:
+class TransferConfig:
     """Transfer.
 
     Args:
@@ -44,7 +44,7 @@ class Settings:
         require("transfer.beta", self.beta, not_negative, "0 or more")
 
 
-def evaluate(case: Case, settings: Settings) -> Result:
+def evaluate(case: Case, settings: TransferConfig) -> Result:
     """Test accuracy after training all of the network on few labels.
 
     The classifier is a new one, with PyTorch's initialisation, unless the initialisation makes classifiers for these
@@ -69,11 +69,11 @@ def evaluate(case: Case, settings: Settings) -> Result:
     for lr, weight_decay in product(settings.lrs, settings.weight_decays):
         model, finite = train(part, lr, weight_decay)
         tried.append(
-            (accuracies(model, held_out.batches(case.evaluation_batch))[0] if finite else 0.0, lr, weight_decay)
+            (topk_accuracy(model, held_out.batches(case.evaluation_batch))[0] if finite else 0.0, lr, weight_decay)
         )
     accuracy, lr, weight_decay = max(tried, key=lambda pair: pair[0])
     model, finite = train(labels, lr, weight_decay)
-    top1, top5 = accuracies(model, case.task.test.batches(case.evaluation_batch)) if finite else (0.0, 0.0)
+    top1, top5 = topk_accuracy(model, case.task.test.batches(case.evaluation_batch)) if finite else (0.0, 0.0)
     return {"lr": lr, "weight_decay": weight_decay, "val_top1": accuracy, "top1": top1, "top5": top5}
 
 
@@ -93,7 +93,7 @@ PROTOCOL = Protocol(
     name="transfer",
     version=1,
     about="accuracy after training on few labels of another data set, which starts from the first parameters",
-    settings=Settings,
+    settings=TransferConfig,
     setting=lambda settings: described(f"{settings.labels_per_class} labels per class", settings, "labels_per_class"),
     evaluate=evaluate,
     columns=("lr", "weight_decay", "val_top1"),

@@ -20,7 +20,7 @@ import pandas as pd
 
 from benchmarks.core.evaluation_networks import EVALUATION_SPLITS
 from benchmarks.core.protocol import Protocol
-from benchmarks.execution.jobs import Context, Job, Plan, Row, jobs_of
+from benchmarks.execution.jobs import Context, Job, Row, RunConfig, jobs_of
 from deepnets.utils import provenance
 from deepnets.utils.atomic_files import atomic_write, write_json
 
@@ -34,7 +34,7 @@ class RecordError(ValueError):
     """A record that cannot be used; the message is one sentence for the user."""
 
 
-def identity(plan: Plan, context: Context) -> dict[str, Any]:
+def identity(plan: RunConfig, context: Context) -> dict[str, Any]:
     """All that decides the results of a run."""
     return {
         "protocol": {
@@ -71,7 +71,7 @@ def run_id(record: Record) -> str:
     return "-".join((*names, digest[:8]))
 
 
-def make(plan: Plan, context: Context, rows: Sequence[Row], command: Sequence[str]) -> tuple[Record, bytes]:
+def make(plan: RunConfig, context: Context, rows: Sequence[Row], command: Sequence[str]) -> tuple[Record, bytes]:
     """The record of a finished run and its table of networks."""
     content = identity(plan, context)
     table = table_of(rows, context.protocol)

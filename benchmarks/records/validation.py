@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 from jsonschema import Draft202012Validator, validators
 
-from benchmarks.core.evaluation_networks import subject, subjects
+from benchmarks.core.evaluation_networks import network_at, networks_in
 from benchmarks.core.protocol import Protocol
-from benchmarks.initializers import method
-from benchmarks.initializers._ghn import SUFFIX
-from benchmarks.protocols import PROTOCOLS
+from benchmarks.initializers.ghn import ORTH_SUFFIX
+from benchmarks.initializers.registry import get_method
+from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records.record import Record, RecordError, aggregate, frame, has_values, missing, plan_jobs, run_id
 from benchmarks.scoring.zero_cost_proxies import PROXIES
 from deepnets.sampling.sampler import sample_networks
@@ -104,7 +104,7 @@ def _names(record: Record) -> Problems:
             yield f"its settings are none of {kind.name} ({error})"
     for group, count in record["networks"].items():
         try:
-            available = len(subjects(group))
+            available = len(networks_in(group))
         except ValueError as error:
             yield str(error)
             continue
@@ -135,12 +135,12 @@ def _hashes(record: Record, table: bytes, datasets: dict[str, Any]) -> Problems:
         yield f"its data have other sha256 than {data['name']} with {data['image_size']} pixels has"
     name = record["model"]["name"]
     proxy = PROTOCOLS[record["protocol"]["name"]].scores and name in PROXIES
-    random, has_weights = proxy or method(name) is not None, record["model"]["weights_sha256"] is not None
+    random, has_weights = proxy or get_method(name) is not None, record["model"]["weights_sha256"] is not None
     if random == has_weights:
         yield f"{name} {'has no' if random else 'needs a'} weights_sha256"
-    if record["model"]["orth_layer"] and not name.endswith(SUFFIX):
+    if record["model"]["orth_layer"] and not name.endswith(ORTH_SUFFIX):
         yield f"{name} has no layers that are made orthogonal, so orth_layer must be 0"
-    shipped = _shipped().get(record["model"]["name"].removesuffix(SUFFIX))
+    shipped = _shipped().get(record["model"]["name"].removesuffix(ORTH_SUFFIX))
     if shipped is not None and shipped != record["model"]["weights_sha256"]:
         yield f"its weights have another sha256 than the shipped {record['model']['name']}"
 
@@ -249,7 +249,7 @@ def _networks(record: Record, rows: pd.DataFrame) -> Problems:
     """Names of networks, and their numbers of parameters where they follow from the architecture alone."""
     data = record["dataset"]
     for group, part in rows.groupby("group", sort=False):
-        members = subjects(str(group))
+        members = networks_in(str(group))
         if any(name != members[index].name for name, index in zip(part["name"], part["index"], strict=True)):
             yield f"networks of {group} have other names"
         ok = part[part["status"] == "ok"]
@@ -268,7 +268,7 @@ def _known(record: Record, rows: pd.DataFrame) -> Problems:
     settings = kind.read_settings(record["protocol"]["settings"])
     ok = rows[rows["status"] == "ok"]
     for row in ok.to_dict("records"):
-        known = kind.known(settings, subject(row["group"], row["index"]))
+        known = kind.known(settings, network_at(row["group"], row["index"]))
         if known is not None and float(row[known[0]]) != known[1]:
             yield f"{known[0]} of {row['name']} is {row[known[0]]}, but it must be {known[1]}"
     if kind.scores and record["model"]["name"] == "params" and (ok["score"].astype(float) != ok["params"]).any():

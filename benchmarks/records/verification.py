@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.core.protocol import Protocol
-from benchmarks.execution.jobs import Job, Plan, Row, context, evaluate
-from benchmarks.initializers._ghn import SUFFIX
-from benchmarks.initializers._pretrained import PREFIX, TRAINED
-from benchmarks.protocols import PROTOCOLS
+from benchmarks.execution.jobs import Job, Row, RunConfig, context, evaluate
+from benchmarks.initializers.ghn import ORTH_SUFFIX
+from benchmarks.initializers.pretrained import PRETRAINED_PREFIX, PRETRAINED_RECORD_PREFIX
 from benchmarks.protocols.nas import is_file_of_truth
+from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records.record import Record, RecordError, frame, plan_jobs
-from benchmarks.scoring.scorers import SCORES, by_accuracy
+from benchmarks.scoring.scorers import SCORE_FILE_PREFIX, by_accuracy
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class Comparison:
         return max(map(abs, self.differences)) <= self.tolerance
 
 
-def plan_of_record(record: Record, inputs: LocalInputs) -> Plan:
+def plan_of_record(record: Record, inputs: LocalInputs) -> RunConfig:
     """Return the plan that measures a record again.
 
     Raises:
         RecordError: weights, truth or images are missing, or are not those of the record.
     """
     protocol = PROTOCOLS[record["protocol"]["name"]]
-    plan = Plan(
+    plan = RunConfig(
         protocol=protocol.name,
         settings=_settings(protocol, record, inputs.truth),
         model=_model(record["model"]["name"], inputs.weights),
@@ -88,9 +88,9 @@ def plan_of_record(record: Record, inputs: LocalInputs) -> Plan:
 
 def _model(name: str, weights: Path | None) -> str:
     if weights is not None:
-        prefix = PREFIX * name.startswith(TRAINED)
-        return f"{prefix}{weights}{SUFFIX * name.endswith(SUFFIX)}"
-    if name.startswith((TRAINED, SCORES)):
+        prefix = PRETRAINED_PREFIX * name.startswith(PRETRAINED_RECORD_PREFIX)
+        return f"{prefix}{weights}{ORTH_SUFFIX * name.endswith(ORTH_SUFFIX)}"
+    if name.startswith((PRETRAINED_RECORD_PREFIX, SCORE_FILE_PREFIX)):
         raise RecordError(f"{name} is a file that its owner has; give it as --weights")
     return name
 
@@ -134,7 +134,7 @@ def mean_difference(comparisons: Sequence[Comparison]) -> float:
     return float(np.abs(np.mean([comparison.differences for comparison in comparisons], axis=0)).max())
 
 
-def _compare(plan: Plan, job: Job, recorded: dict[str, Any]) -> Comparison:
+def _compare(plan: RunConfig, job: Job, recorded: dict[str, Any]) -> Comparison:
     """Evaluate a network again and compare.
 
     Scores of proxies can have any size, so they are compared relatively; so are values above 1.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.protocols import PROTOCOLS
+from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records.record import Record, frame
 from benchmarks.reporting.tables import Line, columns
 

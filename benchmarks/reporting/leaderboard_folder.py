@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.protocols import PROTOCOLS
+from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records.record import Record, RecordError, in_folder, read, table_path, write
 from benchmarks.records.validation import clashes, problems
 from benchmarks.reporting.html_page import page

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.protocols import PROTOCOLS
+from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records.record import Record, frame
 from deepnets.utils.figures import save
 

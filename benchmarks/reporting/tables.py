@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from benchmarks.core.evaluation_networks import EVALUATION_SPLITS, subjects
+from benchmarks.core.evaluation_networks import EVALUATION_SPLITS, networks_in
 from benchmarks.core.protocol import Protocol
 from benchmarks.core.summaries import TOP
-from benchmarks.protocols import PROTOCOLS
+from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.published_results.paper_tables import SINGLE, published_rows
 from benchmarks.records.record import Record
 
@@ -94,7 +94,7 @@ def lines_of(record: Record) -> list[Line]:
 
 
 def _is_complete(record: Record, group: str) -> bool:
-    return bool(record["networks"].get(group) == len(subjects(group)))
+    return bool(record["networks"].get(group) == len(networks_in(group)))
 
 
 def _setting(record: Record) -> str:

@@ -12,43 +12,49 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.core.accuracy import accuracies
+from benchmarks.core.accuracy import topk_accuracy
 from benchmarks.core.protocol import Case
-from benchmarks.initializers import Initializer, initializer
-from benchmarks.initializers.base import recordable
+from benchmarks.initializers.base import Initializer, recordable
+from benchmarks.initializers.registry import load_initializer
 from benchmarks.scoring.zero_cost_proxies import PROXIES, score
 from ghn_models.checkpoints import folder as checkpoints
 
-SCORES = "file-"
+SCORE_FILE_PREFIX = "file-"
 """How files of scores begin in records."""
-SCORERS = f"""\
+SCORER_HELP = f"""\
 {", ".join(PROXIES)}    zero-cost proxies
 FILE.csv         scores of your own, with columns group, index and score
 """
 """What --model accepts besides, for the nas protocol."""
 Scorer = Callable[[Case], float]
+_CSV = (".csv", ".csv.gz")
+
+
+def is_scorer(name: str) -> bool:
+    """Return whether this is the name of a proxy or of a file of scores."""
+    return name in PROXIES or name.endswith(_CSV)
 
 
 def by_accuracy(case: Case) -> float:
     """Accuracy on validation images with the parameters that the network has."""
-    return accuracies(case.model, case.task.val.batches(case.evaluation_batch))[0]
+    return topk_accuracy(case.model, case.task.val.batches(case.evaluation_batch))[0]
 
 
-def scorer(name: str) -> tuple[Initializer, Scorer] | None:
+def load_scorer(name: str) -> tuple[Initializer, Scorer] | None:
     """What a proxy or a file of scores does, which initialises networks as PyTorch does; None for other models.
 
     Raises:
         ValueError: a file that cannot be used.
     """
     if name in PROXIES:
-        return replace(initializer("randinit"), name=name), _proxy(name)
-    if not name.endswith((".csv", ".csv.gz")):
+        return replace(load_initializer("randinit"), name=name), _proxy(name)
+    if not name.endswith(_CSV):
         return None
     path = Path(name)
     values = column_of(path, ("score",))
     sha256 = checkpoints.sha256(path)
-    called = f"{SCORES}{recordable(path.name.removesuffix('.gz').removesuffix('.csv'))[-60:]}-{sha256[:6]}"
-    return replace(initializer("randinit"), name=called, weights_sha256=sha256), _looked_up(values)
+    called = f"{SCORE_FILE_PREFIX}{recordable(path.name.removesuffix('.gz').removesuffix('.csv'))[-60:]}-{sha256[:6]}"
+    return replace(load_initializer("randinit"), name=called, weights_sha256=sha256), _looked_up(values)
 
 
 def _proxy(name: str) -> Scorer:
@@ -61,7 +67,7 @@ def _proxy(name: str) -> Scorer:
 
 def _looked_up(values: pd.Series) -> Scorer:
     def of(case: Case) -> float:
-        key = (case.subject.group, case.subject.index)
+        key = (case.network.group, case.network.index)
         if key not in values.index:
             raise ValueError("the file has no value for it")
         return float(values[key])

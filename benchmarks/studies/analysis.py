@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.core.cli_options import unset
-from benchmarks.core.evaluation_networks import EVALUATION_SPLITS, PREDEFINED, check_group, subjects
+from benchmarks.core.evaluation_networks import EVALUATION_SPLITS, PREDEFINED, check_group, networks_in
 from benchmarks.studies.parts import figures
 from benchmarks.studies.parts.diversity_sparsity import (
     cosine_distances,
@@ -68,7 +68,7 @@ class Settings:
             raise ValueError(f"analysis.beta is {self.beta}; it must be a finite number above 0")
         for name in self.networks:
             check_group(name)
-            if len(subjects(name)) > 1:
+            if len(networks_in(name)) > 1:
                 raise ValueError(f"analysis.networks has {name}, which is several networks; name single ones")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.initializers._ghn import Predictor
+from benchmarks.initializers.ghn import Predictor
 from benchmarks.studies.study import Case, Findings, Study, Tables
 from deepnets.utils import provenance
 from deepnets.utils.atomic_files import atomic_write, write_json

@@ -5,17 +5,17 @@ from functools import cache
 
 import numpy as np
 
-from benchmarks.execution.jobs import Plan, Row, context
-from benchmarks.protocols import PROTOCOLS
-from benchmarks.protocols.no_finetune import Settings
+from benchmarks.execution.jobs import Row, RunConfig, context
+from benchmarks.protocols.no_finetune import NoFinetuneConfig
+from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records import record
 from benchmarks.records.record import Record
 from deepnets.sampling.sampler import sample_networks
 
-PLAN = Plan("no_finetune", Settings(), "randinit", "digits", ("test", "bnfree"), num=6)
+PLAN = RunConfig("no_finetune", NoFinetuneConfig(), "randinit", "digits", ("test", "bnfree"), num=6)
 
 
-def rows_of(plan: Plan, seed: int = 0) -> list[Row]:
+def rows_of(plan: RunConfig, seed: int = 0) -> list[Row]:
     """Lines of results with made-up accuracies; one network failed."""
     rng = np.random.default_rng(seed)
     kind = PROTOCOLS[plan.protocol]
@@ -38,5 +38,5 @@ def _params(split: str, index: int) -> int:
     return replace(network.table[0], channels=int(network.channels(32)[0])).num_params(32, 10)
 
 
-def made(plan: Plan = PLAN, seed: int = 0) -> tuple[Record, bytes]:
+def made(plan: RunConfig = PLAN, seed: int = 0) -> tuple[Record, bytes]:
     return record.make(plan, context(plan), rows_of(plan, seed), ["python", "-m", "benchmarks.run"])

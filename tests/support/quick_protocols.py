@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.core.protocol import Case, Protocol
-from benchmarks.execution.jobs import Plan, context
+from benchmarks.execution.jobs import RunConfig, context
 from benchmarks.execution.scheduler import RunFolder
-from benchmarks.protocols import PROTOCOLS
-from benchmarks.protocols.no_finetune import Settings
+from benchmarks.protocols.no_finetune import NoFinetuneConfig
+from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records import record as records
 
-PLAN = Plan("no_finetune", Settings(), "randinit", "digits", ("test", "bnfree"), num=2, seed=3)
+PLAN = RunConfig("no_finetune", NoFinetuneConfig(), "randinit", "digits", ("test", "bnfree"), num=2, seed=3)
 
 
-def folder(path: Path, plan: Plan = PLAN) -> RunFolder:
+def folder(path: Path, plan: RunConfig = PLAN) -> RunFolder:
     return RunFolder(path, records.identity(plan, context(plan)))
 
 

@@ -3,12 +3,13 @@
 import torch
 from torch import nn
 
-from benchmarks.initializers import Setting, initializer
+from benchmarks.initializers.base import InitContext
+from benchmarks.initializers.registry import load_initializer
 from ghn_models.images.datasets import ImageTask
 
 
-def setting(images: ImageTask, seed: int = 0, size: int = 8, name: str = "net") -> Setting:
-    return Setting(name, None, images, size, torch.Generator().manual_seed(seed))
+def init_context(images: ImageTask, seed: int = 0, size: int = 8, name: str = "net") -> InitContext:
+    return InitContext(name, None, images, size, torch.Generator().manual_seed(seed))
 
 
 def chain(norm: bool = False, layers: int = 4) -> nn.Module:
@@ -20,6 +21,6 @@ def chain(norm: bool = False, layers: int = 4) -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *blocks, nn.Flatten(), nn.Linear(512, 10))
 
 
-def applied(name: str, model: nn.Module, given: Setting) -> nn.Module:
-    initializer(name).apply(model, given)
+def applied(name: str, model: nn.Module, given: InitContext) -> nn.Module:
+    load_initializer(name).apply(model, given)
     return model

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from benchmarks.core.evaluation_networks import subject, torchvision_network
+from benchmarks.core.evaluation_networks import network_at, torchvision_network
 from benchmarks.published_results.paper_tables import paper_tables
 from benchmarks.studies.parts.embeddings import graph_embeddings
 from benchmarks.studies.parts.graph_set_distances import frechet_distance, hungarian_costs
@@ -59,7 +59,7 @@ def distances_from_resnet50(ghn: GHN, image_size: int) -> pd.DataFrame:
     """Distances of three networks from ResNet-50 (Table 10): of their embeddings, and the cost of the assignment."""
     graphs = {"resnet50": _traced("resnet50", ghn, image_size), "resnet34": _traced("resnet34", ghn, image_size)}
     graphs["resnet50_no_skip"] = trace(_without_skips(ghn, image_size), image_size)
-    vit = subject("vit", 0).build(image_size, ghn.config.num_classes)[1]
+    vit = network_at("vit", 0).build(image_size, ghn.config.num_classes)[1]
     assert vit is not None
     graphs["vit"] = vit
     embeddings = graph_embeddings(ghn, list(graphs.values()))

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from benchmarks.core.evaluation_networks import subject
-from benchmarks.initializers._ghn import SUFFIX, predicting
-from benchmarks.initializers._random import randinit
-from benchmarks.initializers.base import Apply, Setting
+from benchmarks.core.evaluation_networks import network_at
+from benchmarks.initializers.base import Apply, InitContext
+from benchmarks.initializers.ghn import ORTH_SUFFIX, predict_with
+from benchmarks.initializers.random_init import randinit
 from ghn_models import GHN, batch_statistics
 
 
@@ -34,21 +34,21 @@ class Initialised:
     @property
     def kinds(self) -> dict[str, Apply]:
         """What gives a network its parameters, by name."""
-        orth = f"{self.name}{SUFFIX}"
+        orth = f"{self.name}{ORTH_SUFFIX}"
         return {
             "randinit": randinit,
-            self.name: predicting(self.ghn, None),
-            orth: predicting(self.ghn, self.orth_layer),
+            self.name: predict_with(self.ghn, None),
+            orth: predict_with(self.ghn, self.orth_layer),
         }
 
     def network(self, network: str, kind: str) -> nn.Module:
         """A network by name; equal for equal arguments."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            model = subject(network, 0).build(self.image_size, self.ghn.config.num_classes)[0]
+            model = network_at(network, 0).build(self.image_size, self.ghn.config.num_classes)[0]
         generator = torch.Generator().manual_seed(self.seed)
-        beta = self.beta if kind.endswith(SUFFIX) else 0.0
-        self.kinds[kind](model, Setting(network, None, None, self.image_size, generator, beta))
+        beta = self.beta if kind.endswith(ORTH_SUFFIX) else 0.0
+        self.kinds[kind](model, InitContext(network, None, None, self.image_size, generator, beta))
         return model
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from benchmarks.core.evaluation_networks import subject
+from benchmarks.core.evaluation_networks import network_at
 from benchmarks.published_results import per_network as published
 from benchmarks.scoring.scorers import read_csv
 from benchmarks.studies.parts.embeddings import columns_graphs
@@ -154,7 +154,7 @@ def _measure(split: str, index: int, image_size: int) -> dict[str, float]:
     from torch.utils.flop_counter import FlopCounterMode  # imports a compiler
 
     with on_meta_without_init():
-        model, _ = subject(split, index).build(image_size, 10)
+        model, _ = network_at(split, index).build(image_size, 10)
         with FlopCounterMode(display=False) as counter:
             model.eval()(torch.empty(1, 3, image_size, image_size))
     model = model.to_empty(device="cpu").eval()

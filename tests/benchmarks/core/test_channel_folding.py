@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from benchmarks.core.channel_folding import Channels, repeated_channels_once
+from benchmarks.core.channel_folding import RepeatedChannels, repeated_channels_once
 from deepnets import symbolic_graph
 from deepnets.networks.network import Network
 from deepnets.sampling.sampler import sample_networks
@@ -85,12 +85,12 @@ def test_random_weights_are_left_alone() -> None:
 
 def test_channels_are_like_the_tensor_of_all() -> None:
     torch.manual_seed(0)
-    x = Channels(torch.randn(2, 5, 4, 4), torch.tensor([0, 1, 2, 3, 4, 0, 1, 2]))
-    y = Channels(torch.randn(2, 3, 4, 4), torch.tensor([2, 1, 0, 2, 2, 1, 0, 0]))
+    x = RepeatedChannels(torch.randn(2, 5, 4, 4), torch.tensor([0, 1, 2, 3, 4, 0, 1, 2]))
+    y = RepeatedChannels(torch.randn(2, 3, 4, 4), torch.tensor([2, 1, 0, 2, 2, 1, 0, 0]))
     z = torch.randn(2, 8, 4, 4)
 
-    def whole(value: "Channels | Tensor") -> Tensor:
-        return value.full() if isinstance(value, Channels) else value
+    def whole(value: "RepeatedChannels | Tensor") -> Tensor:
+        return value.full() if isinstance(value, RepeatedChannels) else value
 
     assert x.shape == x.full().shape
     assert torch.equal(x.full()[:, 5:], x.full()[:, :3])
@@ -107,7 +107,7 @@ def test_channels_are_like_the_tensor_of_all() -> None:
     gate = torch.randn(2, 8, 1, 1)
     assert torch.equal(whole(x * gate), x.full() * gate)
     gate[:, 5:] = gate[:, :3]
-    assert isinstance(x * gate, Channels)
+    assert isinstance(x * gate, RepeatedChannels)
     assert torch.equal(whole(x * gate), x.full() * gate)
     for values in (torch.tensor([1.0, 2, 3, 4, 5, 1, 2, 3]), torch.arange(8.0)):
         norm = nn.BatchNorm2d(8, track_running_stats=False)

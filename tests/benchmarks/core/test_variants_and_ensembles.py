@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from benchmarks.core.ensemble import Ensemble, members
-from benchmarks.core.evaluation_networks import Subject, subjects, torchvision_network
+from benchmarks.core.evaluation_networks import EvaluationNetwork, networks_in, torchvision_network
 from benchmarks.core.protocol import Case
-from benchmarks.execution.jobs import Job, Plan, evaluate
+from benchmarks.execution.jobs import Job, RunConfig, evaluate
 from benchmarks.protocols import finetune, transfer
 from benchmarks.scoring.scorers import by_accuracy
 from deepnets import trace
@@ -20,7 +20,7 @@ from ghn_models.images.datasets import load_images
 
 _FILL = """
 import sys, time, warnings, torch, ghn_models
-from benchmarks import memory
+from benchmarks.execution import memory
 from deepnets.networks.torchvision_variants import VARIANTS
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
@@ -39,7 +39,7 @@ assert all(torch.isfinite(p).all() for p in model.parameters())
 print(peak - before, peak, 4 * sum(p.numel() for p in model.parameters()), seconds)
 """
 
-SUBJECT = Subject("test", 0, "test/0")
+SUBJECT = EvaluationNetwork("test", 0, "test/0")
 
 
 @pytest.mark.slow
@@ -95,7 +95,7 @@ def test_pooled_tokens_have_no_order() -> None:
 
 @pytest.mark.parametrize("name", ["vit_b_16_gap", "resnet50_bnfree"])
 def test_variants_read_small_images(name: str) -> None:
-    network, graph = subjects(name)[0].build(32, 10)
+    network, graph = networks_in(name)[0].build(32, 10)
     assert graph is None
     assert len(trace(network, 32)) > 50
     first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
@@ -121,28 +121,30 @@ def test_an_ensemble_averages_logits() -> None:
 def test_members_of_an_ensemble_are_trained_alone() -> None:
     """With one learning rate, the members end as they do on their own, and their logits are averaged."""
     digits = load_images("digits")
-    settings = finetune.Settings(epochs=0.3, lrs=(0.05,))
+    settings = finetune.FinetuneConfig(epochs=0.3, lrs=(0.05,))
     together = Ensemble([small(0), small(1)])
     trained: list[nn.Module] = []
     with pytest.MonkeyPatch.context() as patch:
-        real = finetune.accuracies
-        patch.setattr(finetune, "accuracies", lambda model, batches: (trained.append(model), real(model, batches))[1])
+        real = finetune.topk_accuracy
+        patch.setattr(
+            finetune, "topk_accuracy", lambda model, batches: (trained.append(model), real(model, batches))[1]
+        )
         for model in (together, small(0), small(1)):
             finetune.evaluate(Case(model, digits, 128, 5, SUBJECT, by_accuracy), settings)
     ensemble, first, second = trained[::2]
     for member, alone in zip(members(ensemble), (first, second), strict=True):
         assert all(map(torch.equal, member.parameters(), alone.parameters()))
-    few = transfer.Settings(labels_per_class=5, epochs=1, lrs=(0.1,), weight_decays=(1e-4,))
+    few = transfer.TransferConfig(labels_per_class=5, epochs=1, lrs=(0.1,), weight_decays=(1e-4,))
     assert 0 <= transfer.evaluate(Case(together, digits, 16, 0, SUBJECT, by_accuracy), few)["top1"] <= 1
 
 
 def test_ensembles_are_named_by_their_members() -> None:
     name = "squeezenet1_1+resnet18"
-    plan = Plan("no_finetune", None, "he", "digits", (name,))
+    plan = RunConfig("no_finetune", None, "he", "digits", (name,))
     assert plan.jobs() == [Job(name, 0, 0)]
     row = evaluate(plan, Job(name, 0, 0))
     assert (row["status"], row["reason"], row["name"]) == ("ok", "", name)
     counts = [sum(p.numel() for p in torchvision_network(n, 32, 10).parameters()) for n in name.split("+")]
     assert row["params"] == sum(counts)
     with pytest.raises(ValueError, match=r"there are no networks 'resnet18\+test'"):
-        subjects("resnet18+test")
+        networks_in("resnet18+test")

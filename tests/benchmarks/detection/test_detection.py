@@ -17,7 +17,7 @@ from torch import nn
 from torchvision.ops import box_iou
 
 from benchmarks import run as command
-from benchmarks.core.evaluation_networks import Subject, check_group, subject
+from benchmarks.core.evaluation_networks import EvaluationNetwork, check_group, network_at
 from benchmarks.core.protocol import Case
 from benchmarks.detection import penn_fudan as pedestrians
 from benchmarks.detection.average_precision import average_precision
@@ -25,7 +25,7 @@ from benchmarks.detection.backbones import Backbone
 from benchmarks.detection.penn_fudan import PedestrianTask, boxes_of, load_pedestrians
 from benchmarks.detection.synthetic_pedestrians import Synthetic, draw
 from benchmarks.detection.synthetic_pedestrians import main as draw_command
-from benchmarks.execution.jobs import Job, Plan, context, evaluate
+from benchmarks.execution.jobs import Job, RunConfig, context, evaluate
 from benchmarks.leaderboard import Submit
 from benchmarks.protocols import detection
 from benchmarks.published_results.paper_tables import published_rows
@@ -36,7 +36,7 @@ from ghn_models.images.splits import ImageError
 
 pytest.importorskip("pycocotools")
 
-SUBJECT = Subject("test", 0, "test/0")
+SUBJECT = EvaluationNetwork("test", 0, "test/0")
 
 
 @pytest.fixture(scope="module")
@@ -261,10 +261,10 @@ def test_other_bad_input(
     with pytest.raises(ImageError, match="no pedestrians 'cifar10'; accepted: pennfudan, synthetic_pedestrians"):
         load_pedestrians("cifar10", drawn, 224)
     with pytest.raises(ValueError, match=r"resnet18\+resnet34 is an ensemble, which cannot be a backbone"):
-        command.plan_of(command.Run("randinit", "detection", split=("resnet18+resnet34",)), detection.Settings())
+        command.plan_of(command.Run("randinit", "detection", split=("resnet18+resnet34",)), detection.DetectionConfig())
     for wrong in ({"epochs": 0}, {"lr": float("nan")}, {"image_side": 8}):
         with pytest.raises(ValueError, match=rf"^detection.{next(iter(wrong))} is .+; accepted: "):
-            detection.Settings(**wrong)
+            detection.DetectionConfig(**wrong)
     monkeypatch.setattr(sys, "argv", ["synthetic", str(drawn)])
     assert draw_command() == 2
     assert "exists; give a new folder" in capsys.readouterr().err
@@ -302,7 +302,7 @@ def test_backbones_are_networks_without_their_head(
 ) -> None:
     """The head of the network, on the mean of the maps, gives its logits."""
     torch.manual_seed(0)
-    network = subject(group, 0).build(image_size, 2)[0].eval()
+    network = network_at(group, 0).build(image_size, 2)[0].eval()
     classify = getattr(network, head)
     size = 224 if group == "vit" else 64
     images = torch.rand(1, 3, size, size)
@@ -316,12 +316,14 @@ def test_backbones_are_networks_without_their_head(
 
 
 def test_the_classifier_of_squeezenet_is_no_part_of_the_backbone() -> None:
-    assert Backbone(subject("squeezenet1_1", 0).build(224, 2)[0]).out_channels == 512
+    assert Backbone(network_at("squeezenet1_1", 0).build(224, 2)[0]).out_channels == 512
 
 
 def test_networks_that_cannot_be_backbones_fail_with_a_reason(drawn: Path) -> None:
     context.cache_clear()
-    plan = Plan("detection", detection.Settings(1, 0.01, 64), "randinit", "pennfudan", ("vit_b_16",), str(drawn), 224)
+    plan = RunConfig(
+        "detection", detection.DetectionConfig(1, 0.01, 64), "randinit", "pennfudan", ("vit_b_16",), str(drawn), 224
+    )
     for name in ("vit_b_16", "vit_b_16_gap"):
         row = evaluate(replace(plan, groups=(name,)), Job(name, 0, 0))
         assert row["status"] == "failed"
@@ -360,14 +362,14 @@ def test_average_precision_rises_on_the_images_of_training(task: PedestrianTask)
     torch.manual_seed(0)
     detector = detection.faster_rcnn(small_network(), 64)
     before = detection.precision(detector, scenes)
-    steps, finite = detection.train(detector, scenes, 2, detection.Settings(40, 0.05, 64), seed=0)
+    steps, finite = detection.train(detector, scenes, 2, detection.DetectionConfig(40, 0.05, 64), seed=0)
     assert (steps, finite) == (80, True)
     assert detection.precision(detector, scenes) > before + 0.1
 
 
 def test_training_that_diverges_has_no_precision(task: PedestrianTask) -> None:
     result = detection.evaluate(
-        Case(small_network(), task, 2, 0, SUBJECT, by_accuracy), detection.Settings(2, 1e30, 64)
+        Case(small_network(), task, 2, 0, SUBJECT, by_accuracy), detection.DetectionConfig(2, 1e30, 64)
     )
     assert result["ap50"] == 0
     assert float(result["steps"]) < 2 * 6
@@ -391,7 +393,7 @@ def test_average_precision_rises_on_other_images(tmp_path: Path) -> None:
     torch.manual_seed(0)
     before = detection.precision(detection.faster_rcnn(small_network(48), 64), task.split(0)[1])
     result = detection.evaluate(
-        Case(small_network(48), task, 2, 0, SUBJECT, by_accuracy), detection.Settings(12, 0.05, 64)
+        Case(small_network(48), task, 2, 0, SUBJECT, by_accuracy), detection.DetectionConfig(12, 0.05, 64)
     )
     assert float(result["ap50"]) > before + 0.3
 
@@ -416,7 +418,9 @@ def test_from_the_command_to_the_leaderboard(
     assert (record["dataset"]["image_size"], record["dataset"]["classes"]) == (224, 2)
     assert record["results"]["test"]["failed"] == 0
     context.cache_clear()
-    plan = Plan("detection", detection.Settings(1, 0.005, 64), "randinit", "pennfudan", ("test",), str(few), 224)
+    plan = RunConfig(
+        "detection", detection.DetectionConfig(1, 0.005, 64), "randinit", "pennfudan", ("test",), str(few), 224
+    )
     row = evaluate(plan, Job("test", 0, 2))
     assert row["ap50"] == frame(table)["ap50"][2]
     root = tmp_path / "leaderboards"

@@ -20,7 +20,7 @@ def test_memory_that_is_not_there_is_refused() -> None:
     """An error, after which the batch is halved, instead of a process that the system kills."""
     code = """
 import os, torch
-from benchmarks import memory
+from benchmarks.execution import memory
 from ghn_models.training.step import is_out_of_memory
 
 machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -47,13 +47,13 @@ def test_the_peak_is_that_of_this_process_alone() -> None:
     """Not that of the one that started it, which the system passes on."""
     code = """
 import subprocess, sys
-from benchmarks import memory
+from benchmarks.execution import memory
 
 much = b"1" * 10**9
 print(memory.peak() > 10**9)
 del much
 print(memory.peak() > 10**9)
-print(subprocess.run([sys.executable, "-c", "from benchmarks import memory; print(memory.peak() < 10**9)"],
+print(subprocess.run([sys.executable, "-c", "from benchmarks.execution import memory; print(memory.peak() < 10**9)"],
     check=True, capture_output=True, text=True).stdout.strip())
 """
     assert printed(code) == "True\nTrue\nTrue\n"
@@ -62,7 +62,7 @@ print(subprocess.run([sys.executable, "-c", "from benchmarks import memory; prin
 def test_processes_that_hold_much_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large GHN takes all of the share of one of many workers, which could evaluate nothing then."""
     code = """
-from benchmarks import memory
+from benchmarks.execution import memory
 
 memory._installed = lambda: 10**10
 print(memory.processes(8))
@@ -81,7 +81,7 @@ def test_returned_memory_leaves_no_holes() -> None:
     """Tensors of 2 MB between which a small one stays would hold the heap where it is."""
     code = """
 import torch
-from benchmarks import memory
+from benchmarks.execution import memory
 
 def size():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData"))

@@ -18,15 +18,16 @@ import torch
 from torch import nn
 
 from benchmarks import run as command
-from benchmarks.core.evaluation_networks import Subject, subject
+from benchmarks.core.evaluation_networks import EvaluationNetwork, network_at
 from benchmarks.execution import jobs as runs
 from benchmarks.execution import scheduler as execution
 from benchmarks.execution.jobs import Job, Row, context
 from benchmarks.execution.scheduler import RunFolder, compute
-from benchmarks.initializers import METHODS, Setting, Untrained
-from benchmarks.initializers._ghn import predictor
-from benchmarks.protocols import PROTOCOLS
-from benchmarks.protocols.no_finetune import Settings
+from benchmarks.initializers.base import InitContext
+from benchmarks.initializers.ghn import Untrained, load_predictor
+from benchmarks.initializers.registry import METHODS
+from benchmarks.protocols.no_finetune import NoFinetuneConfig
+from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records import record as records
 from benchmarks.run import Run, plan_of
 from deepnets.utils import provenance
@@ -69,7 +70,7 @@ def test_initialisation_is_skipped_only_where_it_is_replaced(model: str, monkeyp
     monkeypatch.setattr(torch, "empty", lambda *args, **options: empty(*args, **options).fill_(float("nan")))
     for job in [Job(split, i, 0) for split in ("test", "wide", "deep", "dense", "bnfree") for i in (2, 36)]:
         made = runs.prepare(plan, job).model.state_dict()
-        whole, graph = subject(job.group, job.index).build(32, 10)
+        whole, graph = network_at(job.group, job.index).build(32, 10)
         ghn(whole, 32, graph)
         for name, value in whole.state_dict().items():
             assert made[name].isfinite().all()
@@ -121,7 +122,7 @@ def test_one_network_ahead_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_learning_sees_few_labels_where_few_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Setting] = []
+    seen: list[InitContext] = []
     trained: list[int] = []
     kind = PROTOCOLS["transfer"]
     context.cache_clear()
@@ -140,14 +141,16 @@ def test_learning_sees_few_labels_where_few_are_given(monkeypatch: pytest.Monkey
 
 def test_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scored(lambda case: {"top1": 0.5, "top5": 1.0}, monkeypatch)
-    build = Subject.build
+    build = EvaluationNetwork.build
 
-    def fragile(self: Subject, image_size: int, num_classes: int, initialize: bool = True) -> tuple[nn.Module, Any]:
+    def fragile(
+        self: EvaluationNetwork, image_size: int, num_classes: int, initialize: bool = True
+    ) -> tuple[nn.Module, Any]:
         if self.name == "test/1":
             raise RuntimeError("no such\nlayer")
         return build(self, image_size, num_classes, initialize)
 
-    monkeypatch.setattr(Subject, "build", fragile)
+    monkeypatch.setattr(EvaluationNetwork, "build", fragile)
     for rows in (
         compute(PLAN, folder(tmp_path / "a"), None, 1),
         [row for _, row in execution._one_ahead(PLAN, PLAN.jobs())],
@@ -191,22 +194,22 @@ def test_results_of_changed_code_are_not_mixed(monkeypatch: pytest.MonkeyPatch) 
 def test_record_holds_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     options = Run("randinit", split=("test",), num=1, repeats=2, workers=1)
-    path, made = command.run(options, Settings(), ["python", "-m", "benchmarks.run", "--model", "randinit"])
+    path, made = command.run(options, NoFinetuneConfig(), ["python", "-m", "benchmarks.run", "--model", "randinit"])
     assert path.parent.name == made["run_id"] == path.stem
-    assert made["dataset"]["sha256"] == context(plan_of(options, Settings())).task.hashes()
+    assert made["dataset"]["sha256"] == context(plan_of(options, NoFinetuneConfig())).task.hashes()
     assert (made["networks"], made["repeats"], made["status"]) == ({"test": 1}, 2, "self_reported")
     assert records.read(path)[0] == made
     rows = pd.read_csv(path.with_suffix(".csv.gz"))
     assert made["results"]["test"]["top1"]["mean"] == pytest.approx(rows["top1"].mean())
     assert made["results"]["test"]["top1"]["std"] == pytest.approx(rows["top1"].std(ddof=0))
-    again = command.run(replace(options, out=Path("again"), plot=True), Settings(), ["x"])[1]
+    again = command.run(replace(options, out=Path("again"), plot=True), NoFinetuneConfig(), ["x"])[1]
     changing = ("date", "seconds", "command", "commit")
     assert {k: v for k, v in again.items() if k not in changing} == {k: v for k, v in made.items() if k not in changing}
     assert (Path("again") / f"{made['run_id']}.png").stat().st_size > 10_000
 
 
 def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
-    plan = plan_of(Run(str(ghn_folder)), Settings())
+    plan = plan_of(Run(str(ghn_folder)), NoFinetuneConfig())
     assert (plan.dataset, plan.image_size, plan.groups) == ("digits", 32, ("test", "wide", "deep", "dense", "bnfree"))
     named = replace(PLAN, model=str(ghn_folder))
     sha256 = checkpoints.about(ghn_folder)["weights_sha256"]
@@ -336,7 +339,7 @@ def test_a_run_without_a_result_says_why_and_is_not_for_leaderboards(
 
 def test_names_of_checkpoints_are_recordable(tmp_path: Path) -> None:
     checkpoints.save_folder(create("mlp", 10, 32), tmp_path / "my", {"model": "my/ghn", "dataset": ["x"]})
-    assert re.fullmatch(r"my_ghn\.__x__-[0-9a-f]{6}", predictor(str(tmp_path / "my")).name)
+    assert re.fullmatch(r"my_ghn\.__x__-[0-9a-f]{6}", load_predictor(str(tmp_path / "my")).name)
 
 
 def test_a_damaged_folder_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,11 +373,11 @@ def test_a_record_that_lost_its_table_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = Run("randinit", split=("test",), num=1, workers=1, out=tmp_path)
-    path, made = command.run(options, Settings(), ["run"])
+    path, made = command.run(options, NoFinetuneConfig(), ["run"])
     table = path.with_suffix(".csv.gz")
     for damage in (table.unlink, lambda: table.write_bytes(b""), lambda: path.write_text("")):
         damage()
-        command.run(options, Settings(), ["run"])
+        command.run(options, NoFinetuneConfig(), ["run"])
         assert records.read(path)[0]["rows_sha256"] == made["rows_sha256"]
 
 

@@ -16,14 +16,15 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.core.evaluation_networks import Subject
+from benchmarks.core.evaluation_networks import EvaluationNetwork
 from benchmarks.core.protocol import Case
 from benchmarks.execution import jobs as runs
 from benchmarks.execution import memory
 from benchmarks.execution import scheduler as execution
-from benchmarks.execution.jobs import Batches, Job, Plan, Row, context
+from benchmarks.execution.jobs import Batches, Job, Row, RunConfig, context
 from benchmarks.execution.scheduler import compute
-from benchmarks.initializers import METHODS, Setting
+from benchmarks.initializers.base import InitContext
+from benchmarks.initializers.registry import METHODS
 from deepnets.utils.executors import Workers
 from tests.support.quick_protocols import PLAN, folder, scored
 
@@ -32,9 +33,11 @@ pytestmark = pytest.mark.usefixtures("in_this_process")
 
 def test_memory_that_the_next_network_takes_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     alive: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-    build = Subject.build
+    build = EvaluationNetwork.build
 
-    def counted(self: Subject, image_size: int, num_classes: int, initialize: bool = True) -> tuple[nn.Module, Any]:
+    def counted(
+        self: EvaluationNetwork, image_size: int, num_classes: int, initialize: bool = True
+    ) -> tuple[nn.Module, Any]:
         model, graph = build(self, image_size, num_classes, initialize)
         alive.add(model)
         return model, graph
@@ -46,7 +49,7 @@ def test_memory_that_the_next_network_takes_is_not_missing(monkeypatch: pytest.M
             raise torch.OutOfMemoryError
         return {"top1": 0.5, "top5": 0.5}
 
-    monkeypatch.setattr(Subject, "build", counted)
+    monkeypatch.setattr(EvaluationNetwork, "build", counted)
     scored(full, monkeypatch)
     assert [row["batch_size"] for _, row in execution._one_ahead(PLAN, PLAN.jobs())] == [64] * 4
 
@@ -58,7 +61,7 @@ def test_the_last_network_has_all_of_the_memory(sizes: list[int], monkeypatch: p
     assert context(PLAN).protocol.batch_sizes == sizes
     prepare, failed = runs.prepare, []
 
-    def hungry(plan: Plan, job: Job) -> runs.Prepared:
+    def hungry(plan: RunConfig, job: Job) -> runs.Prepared:
         if job == plan.jobs()[-1] and not failed:
             failed.append(job)
             raise torch.OutOfMemoryError
@@ -120,7 +123,7 @@ def test_short_memory_halves_the_batches_of_initialisers(
     shares: list[float] = []
     plan = replace(PLAN, model=model)
 
-    def hungry(needed: float, network: nn.Module, setting: Setting) -> None:
+    def hungry(needed: float, network: nn.Module, setting: InitContext) -> None:
         shares.append(setting.batch_share)
         if setting.batch_share > needed:
             raise torch.OutOfMemoryError
@@ -147,7 +150,7 @@ def test_short_memory_halves_the_batches_of_initialisers(
 def test_initialisers_that_learn_nothing_are_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[float] = []
 
-    def hungry(model: nn.Module, setting: Setting) -> None:
+    def hungry(model: nn.Module, setting: InitContext) -> None:
         tried.append(setting.batch_share)
         raise torch.OutOfMemoryError
 
@@ -162,8 +165,8 @@ def test_what_needs_more_than_its_share_of_memory_is_evaluated_alone(
     sizes: list[tuple[str, int]] = []
 
     def hungry(case: Case) -> dict[str, float]:
-        sizes.append((case.subject.name, case.batch_size))
-        if case.subject.name == "test/0" and case.batch_size > 32:
+        sizes.append((case.network.name, case.batch_size))
+        if case.network.name == "test/0" and case.batch_size > 32:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return {"top1": 0.1, "top5": 0.5}
 
@@ -189,7 +192,7 @@ def test_only_networks_that_need_too_much_are_evaluated_alone(monkeypatch: pytes
     too_little = {"test/0": ("half", "whole"), "bnfree/1": ("half",)}
 
     def hungry(case: Case) -> dict[str, float]:
-        name = case.subject.name
+        name = case.network.name
         tried.append((name, have))
         if have in too_little.get(name, ()):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")

@@ -11,15 +11,16 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.convnext import CNBlockConfig
 
-from benchmarks.core.accuracy import accuracies
-from benchmarks.core.evaluation_networks import Subject
+from benchmarks.core.accuracy import topk_accuracy
+from benchmarks.core.evaluation_networks import EvaluationNetwork
 from benchmarks.core.sgd import fine_tune, optimizer, set_lr
-from benchmarks.initializers import Setting, initializer
-from benchmarks.initializers._fixup import residual_branches
+from benchmarks.initializers.base import InitContext
+from benchmarks.initializers.fixup import residual_branches
+from benchmarks.initializers.registry import load_initializer
 from deepnets import trace
 from deepnets.networks.torchvision_variants import resnet50_bnfree
 from ghn_models.images.datasets import ImageTask, load_images
-from tests.support.small_networks import applied, chain, setting
+from tests.support.small_networks import applied, chain, init_context
 
 
 class Residual(nn.Module):
@@ -42,7 +43,7 @@ class Residual(nn.Module):
 
 def test_fixup_follows_its_rules(digits: ImageTask) -> None:
     """ResNet-50: 16 branches of 3 layers, so weights within them shrink by 16^(-1/4) = 1/2."""
-    model = applied("fixup", resnet50_bnfree(10), setting(digits, size=32))
+    model = applied("fixup", resnet50_bnfree(10), init_context(digits, size=32))
     for name, module in model.named_modules():
         if not isinstance(module, nn.Conv2d):
             continue
@@ -77,8 +78,8 @@ def test_fixup_keeps_the_signal_of_networks_without_batch_norm() -> None:
         sizes = {}
         for name in ("randinit", "fixup"):
             torch.manual_seed(0)
-            model, graph = Subject("bnfree", index, "").build(32, 10)
-            initializer(name).apply(model, Setting("", graph, digits, 32, torch.Generator().manual_seed(0)))
+            model, graph = EvaluationNetwork("bnfree", index, "").build(32, 10)
+            load_initializer(name).apply(model, InitContext("", graph, digits, 32, torch.Generator().manual_seed(0)))
             last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
             seen: list[float] = []
             last.register_forward_pre_hook(lambda module, inputs, seen=seen: seen.append(inputs[0].std().item()))
@@ -93,7 +94,7 @@ def test_fixup_trains_50_layers(digits: ImageTask) -> None:
     """Section 4.2: at a learning rate of 0.1, which He's initialisation, the usual one of ResNets, does not survive."""
     losses: dict[str, list[float]] = {"fixup": [], "he": []}
     for name, values in losses.items():
-        model = applied(name, Residual(24), setting(digits))
+        model = applied(name, Residual(24), init_context(digits))
         sgd = optimizer(model, 0.1, weight_decay=0.0)
         for epoch in range(3):
             for x, y in digits.train.shuffled(64, 0, epoch):
@@ -109,7 +110,7 @@ def test_fixup_trains_50_layers(digits: ImageTask) -> None:
 
 
 def test_scalars_of_fixup_are_trained_and_copied(digits: ImageTask) -> None:
-    model = applied("fixup", Residual(2), setting(digits))
+    model = applied("fixup", Residual(2), init_context(digits))
     twin = copy.deepcopy(model)
     fine_tune(twin, digits.train, 1, 64, 0.05, 0.0, seed=0, flip=False)
     moved = [name for (name, a), b in zip(model.named_parameters(), twin.parameters(), strict=True) if not a.equal(b)]
@@ -150,7 +151,7 @@ def test_gradients_reach_layers_within(build: Callable[[], nn.Module], inner: st
     """From the third step on, though SqueezeNet has ReLU behind its classifier, and ConvNeXt scales of 1e-6."""
     digits = load_images("digits")
     torch.manual_seed(0)
-    model = applied("fixup", build(), setting(digits, size=32))
+    model = applied("fixup", build(), init_context(digits, size=32))
     x, y = next(digits.train.batches(16))
     for _ in range(3):
         model.zero_grad()
@@ -167,8 +168,8 @@ def test_gradients_reach_layers_within(build: Callable[[], nn.Module], inner: st
 def test_evaluation_sees_the_scalars() -> None:
     """Zeros are equal channels, but those that scalars make different must not be computed once."""
     digits = load_images("digits")
-    model, graph = Subject("bnfree", 2, "").build(32, 10)
-    initializer("fixup").apply(model, Setting("", graph, digits, 32, torch.Generator().manual_seed(0)))
+    model, graph = EvaluationNetwork("bnfree", 2, "").build(32, 10)
+    load_initializer("fixup").apply(model, InitContext("", graph, digits, 32, torch.Generator().manual_seed(0)))
     torch.manual_seed(1)
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -177,30 +178,30 @@ def test_evaluation_sees_the_scalars() -> None:
     x, y = next(digits.test.batches(8))
     with torch.no_grad():
         expected = (copy.deepcopy(model).eval()(x).argmax(1) == y).float().mean().item()
-    assert accuracies(model, [(x, y)])[0] == expected
+    assert topk_accuracy(model, [(x, y)])[0] == expected
 
 
 def test_fixup_refuses_batch_norm(digits: ImageTask) -> None:
     with pytest.raises(ValueError, match="FixUp is for networks without batch norm, and this one has 4"):
-        applied("fixup", chain(norm=True), setting(digits))
+        applied("fixup", chain(norm=True), init_context(digits))
 
 
 @pytest.mark.parametrize("name", ["vit_b_16", "swin_t"])
 def test_fixup_refuses_attention_in_one_function(name: str, digits: ImageTask) -> None:
-    model, graph = Subject(name, 0, name).build(32, 10)
+    model, graph = EvaluationNetwork(name, 0, name).build(32, 10)
     with pytest.raises(ValueError, match="attention of this network is a single function"):
-        initializer("fixup").apply(model, Setting(name, graph, digits, 32, torch.Generator()))
+        load_initializer("fixup").apply(model, InitContext(name, graph, digits, 32, torch.Generator()))
 
 
 @pytest.mark.slow
 def test_fixup_trains_resnet50_without_batch_norm() -> None:
     """That of torchvision, in 144 steps. At 0.1, the paper's learning rate, it is lost after 115 steps of this kind."""
     digits = load_images("digits", None, 16)
-    model = applied("fixup", resnet50_bnfree(10), setting(digits, size=16))
+    model = applied("fixup", resnet50_bnfree(10), init_context(digits, size=16))
     sgd = optimizer(model, 0.03, weight_decay=0.0)
     for epoch in range(8):
         for x, y in digits.train.shuffled(64, 0, epoch):
             sgd.zero_grad()
             F.cross_entropy(model(x), y).backward()
             sgd.step()
-    assert accuracies(model, digits.test.batches())[0] > 0.5
+    assert topk_accuracy(model, digits.test.batches())[0] > 0.5

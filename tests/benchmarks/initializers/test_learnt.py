@@ -18,19 +18,21 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from benchmarks.core.evaluation_networks import Subject
+from benchmarks.core.evaluation_networks import EvaluationNetwork
 from benchmarks.core.sgd import epochs_of
-from benchmarks.initializers import METHODS, MODELS, Setting, initializer, method, objectives
-from benchmarks.initializers import _ghn as ghn
-from benchmarks.initializers._metainit import gradient_quotient, noise
+from benchmarks.initializers import ghn, gradinit, metainit, objectives
+from benchmarks.initializers.base import InitContext
+from benchmarks.initializers.metainit import gradient_quotient, noise
+from benchmarks.initializers.model_help import MODEL_HELP
 from benchmarks.initializers.objectives import differentiable
+from benchmarks.initializers.registry import METHODS, get_method, load_initializer
 from benchmarks.performance.initializer_speed import INITIALIZERS, measured
 from benchmarks.records import validation as checks
-from benchmarks.scoring.scorers import SCORERS
+from benchmarks.scoring.scorers import SCORER_HELP
 from benchmarks.scoring.zero_cost_proxies import PROXIES
 from deepnets.datasets.traced_splits import TORCHVISION74
 from ghn_models.images.datasets import ImageTask, load_images
-from tests.support.small_networks import applied, chain, setting
+from tests.support.small_networks import applied, chain, init_context
 
 # He
 
@@ -41,7 +43,7 @@ def test_he_keeps_the_signal_of_30_layers(digits: ImageTask) -> None:
     layers = [layer for _ in range(30) for layer in (nn.Linear(512, 512), nn.ReLU())]
     model, x = nn.Sequential(*layers), torch.randn(64, 512)
     assert model(x).square().mean() < 1e-3
-    applied("he", model, setting(digits))
+    applied("he", model, init_context(digits))
     assert 0.3 < model(x).square().mean() / x.square().mean() < 3
     assert all(not layer.bias.any() for layer in layers[::2])
     deviation = torch.cat([layer.weight.flatten() for layer in layers[::2]]).std().item()
@@ -50,7 +52,7 @@ def test_he_keeps_the_signal_of_30_layers(digits: ImageTask) -> None:
 
 def test_he_reaches_all_weights_of_attention(digits: ImageTask) -> None:
     """Queries, keys and values have one weight together, which belongs to no linear layer."""
-    model = applied("he", nn.TransformerEncoderLayer(256, 4, 1024), setting(digits))
+    model = applied("he", nn.TransformerEncoderLayer(256, 4, 1024), init_context(digits))
     for name, p in model.named_parameters():
         if p.dim() == 2:
             assert p.std().item() == pytest.approx((2 / p.shape[1]) ** 0.5, rel=2e-2), name
@@ -63,7 +65,7 @@ def test_gradinit_lowers_its_objective(digits: ImageTask) -> None:
     """The loss after one step of SGD, on images that it did not see; weights keep their direction."""
     model = chain()
     before = copy.deepcopy(model)
-    applied("gradinit.200", model, setting(digits))
+    applied("gradinit.200", model, init_context(digits))
 
     def after_a_step(network: nn.Module) -> float:
         network = copy.deepcopy(network)
@@ -97,7 +99,7 @@ def test_gradinit_shrinks_gradients_that_are_too_large(digits: ImageTask) -> Non
 
     before = size(model)
     assert before > 10
-    assert size(applied("gradinit.60", model, setting(digits))) < before / 2
+    assert size(applied("gradinit.60", model, init_context(digits))) < before / 2
 
 
 @pytest.mark.parametrize(("scale", "above"), [(1.0, False), (2.2, True)])
@@ -111,7 +113,7 @@ def test_a_step_of_gradinit_is_that_of_the_paper(scale: float, above: bool, digi
         for p in model.parameters():
             p.mul_(scale)
     before = copy.deepcopy(model)
-    halves = epochs_of(digits.train, 64, setting(digits).seed(), digits.flip)
+    halves = epochs_of(digits.train, 64, init_context(digits).seed(), digits.flip)
     (x, y), second, third = next(halves), next(halves), next(halves)
 
     def loss(weights: dict[str, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
@@ -125,7 +127,7 @@ def test_a_step_of_gradinit_is_that_of_the_paper(scale: float, above: bool, digi
     assert (1 < size < 3) if above else size < 1
     moved = {name: w - 0.1 * (v / size).detach() for (name, w), v in zip(weights.items(), g, strict=True)}
     derivatives = torch.autograd.grad(size if above else loss(moved, third), list(factors.values()), allow_unused=True)
-    applied("gradinit.1", model, setting(digits))
+    applied("gradinit.1", model, init_context(digits))
     for (name, p), d in zip(model.named_parameters(), derivatives, strict=True):
         if d is not None and abs(d) > 1e-6:
             torch.testing.assert_close(p, (1 - 0.1 * d.sign()) * before.get_parameter(name))
@@ -133,7 +135,7 @@ def test_a_step_of_gradinit_is_that_of_the_paper(scale: float, above: bool, digi
 
 def test_factors_of_gradinit_are_bounded() -> None:
     """Their gradients are clipped at 1, weights keep 1% and more of their size, biases may become 0."""
-    step = sys.modules["benchmarks.initializers._gradinit"]._step
+    step = gradinit._step
     factors = {name: torch.ones((), requires_grad=True) for name in ("a.weight", "b.weight", "b.bias", "c.bias")}
     value = torch.stack([k * f for k, f in zip((-5, 0.3, 0.2, 3), factors.values(), strict=True)]).sum()
     step(torch.optim.SGD(factors.values(), lr=0.5), factors, value)
@@ -147,7 +149,7 @@ def test_gradinit_lets_go_of_a_gradient_before_it_looks_at_a_step(
     digits: ImageTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a gradient needs to be differentiated is most of the memory, and a step does not differentiate it."""
-    module = sys.modules["benchmarks.initializers._gradinit"]
+    module = gradinit
     made: list[weakref.ref[Tensor]] = []
     alive: list[int] = []
 
@@ -163,7 +165,7 @@ def test_gradinit_lets_go_of_a_gradient_before_it_looks_at_a_step(
     monkeypatch.setattr(module, "_GAMMA", math.inf)
     monkeypatch.setattr(module, "gradients", gradients)
     monkeypatch.setattr(module, "loss", loss)
-    applied("gradinit.3", chain(), setting(digits))
+    applied("gradinit.3", chain(), init_context(digits))
     assert made
     assert alive == [0] * 6
 
@@ -173,10 +175,10 @@ def test_learning_takes_smaller_batches_where_memory_is_short(name: str, images:
     sizes: list[int] = []
     model = chain()
     model[0].register_forward_pre_hook(lambda layer, given: sizes.append(len(given[0])))
-    applied(name, model, setting(digits))
+    applied(name, model, init_context(digits))
     whole = sizes.copy()
     sizes.clear()
-    applied(name, model, replace(setting(digits), batch_share=1 / 4))
+    applied(name, model, replace(init_context(digits), batch_share=1 / 4))
     assert set(whole) == {images}
     assert set(sizes) == {images // 4}
 
@@ -188,7 +190,7 @@ def test_parameters_that_are_not_finite_are_no_result(
     for module in ("gradinit", "metainit"):
         monkeypatch.setattr(sys.modules[f"benchmarks.initializers.{module}"], "_SMALLEST", math.inf)
     with pytest.raises(ValueError, match="learning ended with parameters that are not finite"):
-        applied(name, chain(), setting(digits))
+        applied(name, chain(), init_context(digits))
 
 
 # MetaInit
@@ -198,7 +200,7 @@ def test_gradient_quotient_is_that_of_finite_differences(digits: ImageTask) -> N
     """g - H g is, up to second order, the gradient after a step along it."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 6), nn.Tanh(), nn.Linear(6, 10)).double()
-    x, y = noise(setting(digits))
+    x, y = noise(init_context(digits))
     x = x.double()
 
     def gradient(network: nn.Module) -> list[Tensor]:
@@ -228,10 +230,10 @@ def test_metainit_lowers_its_gradient_quotient(digits: ImageTask, norm: bool) ->
             for p in model.parameters():
                 p.mul_(2)
     before = copy.deepcopy(model)
-    applied("metainit.40", model, setting(digits))
+    applied("metainit.40", model, init_context(digits))
     with differentiable(model), differentiable(before):
         values = [
-            sum(gradient_quotient(network, *noise(setting(digits, seed))).item() for seed in range(5))
+            sum(gradient_quotient(network, *noise(init_context(digits, seed))).item() for seed in range(5))
             for network in (before, model)
         ]
     assert values[1] < 0.9 * values[0]
@@ -245,11 +247,11 @@ def test_metainit_lowers_its_gradient_quotient(digits: ImageTask, norm: bool) ->
 def test_steps_of_metainit_are_those_of_the_paper(digits: ImageTask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Algorithm 1: norms change by 0.1 against the sign of their derivative, then by 0.9 of the last change more."""
     lengths = {1: [0.1], 2: [0.1, 0.19], 3: [0.1, 0.19, 0.271]}
-    monkeypatch.setattr(sys.modules["benchmarks.initializers._metainit"], "gradient_quotient", _sum_of_squares)
+    monkeypatch.setattr(metainit, "gradient_quotient", _sum_of_squares)
     for steps, changes in lengths.items():
         model = chain()
         norms = {name: p.norm().item() for name, p in model.named_parameters() if p.dim() >= 2}
-        applied(f"metainit.{steps}", model, setting(digits))
+        applied(f"metainit.{steps}", model, init_context(digits))
         for name, norm in norms.items():
             assert model.get_parameter(name).norm().item() == pytest.approx(norm - sum(changes), rel=1e-4)
 
@@ -263,7 +265,7 @@ def test_metainit_refuses_weights_without_a_norm(digits: ImageTask) -> None:
     """Torchvision's Vision Transformers have a classifier of zeros, through which no gradient passes."""
     model = torchvision.models.VisionTransformer(8, 4, 1, 2, 8, 16)
     with pytest.raises(ValueError, match=r"all weights of heads\.head are 0"):
-        applied("metainit.1", model, setting(digits))
+        applied("metainit.1", model, init_context(digits))
 
 
 # Orthogonal weights
@@ -277,8 +279,8 @@ def test_noise_is_as_the_protocol_says_or_that_of_the_model(
     found = []
     monkeypatch.setattr(ghn, "add_noise", lambda model, beta, layer, generator: found.append(beta))
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 10))
-    setting = Setting("", None, None, 32, torch.Generator(), beta)
-    ghn.predicting(Mock(kept={}), orth_layer)(model, setting)
+    setting = InitContext("", None, None, 32, torch.Generator(), beta)
+    ghn.predict_with(Mock(kept={}), orth_layer)(model, setting)
     assert sum(found) == (0.0 if beta is None and orth_layer is None else strength)
 
 
@@ -290,7 +292,7 @@ def test_ghn_orth_makes_channels_differ() -> None:
     for name in ("ghn3_t", "ghn3_t_orth"):
         torch.manual_seed(0)
         model = torchvision.models.resnet18(num_classes=10)
-        initializer(name).apply(model, Setting("", None, digits, 32, torch.Generator().manual_seed(0), 3e-5))
+        load_initializer(name).apply(model, InitContext("", None, digits, 32, torch.Generator().manual_seed(0), 3e-5))
         convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
         spreads[name] = torch.stack([correlation_spread(layer.weight) for layer in convolutions])
     assert (spreads["ghn3_t_orth"] < spreads["ghn3_t"]).float().mean() > 0.9
@@ -327,45 +329,45 @@ def test_pretrained_weights(
     other = torchvision.models.resnet18(num_classes=7)
     save(source, tmp_path / f"squeezenet1_1{kind}")
     save(other, tmp_path / f"resnet18-0a1b2c3d{kind}")
-    init = initializer(f"pretrained:{tmp_path}")
+    init = load_initializer(f"pretrained:{tmp_path}")
     assert re.fullmatch(r"pretrained-[0-9a-f]{6}", init.name)
     assert init.weights_sha256 is not None
     monkeypatch.chdir(tmp_path)
-    assert initializer("pretrained:.").name == init.name
+    assert load_initializer("pretrained:.").name == init.name
     same = torchvision.models.squeezenet1_1(num_classes=7)
-    init.apply(same, setting(digits, name="squeezenet1_1"))
+    init.apply(same, init_context(digits, name="squeezenet1_1"))
     assert all(map(torch.equal, same.state_dict().values(), source.state_dict().values()))
     tuned = torchvision.models.resnet18(num_classes=10)
     head = tuned.fc.weight.detach().clone()
-    init.apply(tuned, setting(digits, name="resnet18"))
+    init.apply(tuned, init_context(digits, name="resnet18"))
     assert torch.equal(tuned.fc.weight, head)
     assert torch.equal(tuned.conv1.weight, other.conv1.weight)
     assert torch.equal(tuned.bn1.running_mean, other.bn1.running_mean)
-    alone = initializer(f"pretrained:{tmp_path / f'resnet18-0a1b2c3d{kind}'}")
+    alone = load_initializer(f"pretrained:{tmp_path / f'resnet18-0a1b2c3d{kind}'}")
     assert alone.weights_sha256 != init.weights_sha256
     with pytest.raises(ValueError, match="does not fit vgg11: it has no features"):
-        alone.apply(torchvision.models.vgg11(num_classes=7), setting(digits, name="vgg11"))
+        alone.apply(torchvision.models.vgg11(num_classes=7), init_context(digits, name="vgg11"))
     with pytest.raises(ValueError, match=r"there are 0 files with weights of vgg11; there must be one, vgg11.pth"):
-        init.apply(same, setting(digits, name="vgg11"))
-    small = Subject("resnet18", 0, "resnet18").build(32, 10)[0]
+        init.apply(same, init_context(digits, name="vgg11"))
+    small = EvaluationNetwork("resnet18", 0, "resnet18").build(32, 10)[0]
     with pytest.raises(ValueError, match=r"conv1.weight is \(64, 3, 7, 7\) there and .* need --image-size 224"):
-        alone.apply(small, setting(digits, name="resnet18"))
+        alone.apply(small, init_context(digits, name="resnet18"))
 
 
 def test_pretrained_weights_for_other_classes(digits: ImageTask, tmp_path: Path) -> None:
     source = torchvision.models.googlenet(num_classes=7, init_weights=False)
     save_tensors(source, tmp_path / "googlenet.safetensors")
-    init = initializer(f"pretrained:{tmp_path}")
+    init = load_initializer(f"pretrained:{tmp_path}")
     model = torchvision.models.googlenet(num_classes=10, init_weights=False)
     heads = [model.fc, model.aux1.fc2, model.aux2.fc2]
     before = [copy.deepcopy(head.weight) for head in heads]
-    init.apply(model, setting(digits, name="googlenet"))
+    init.apply(model, init_context(digits, name="googlenet"))
     assert all(torch.equal(head.weight, old) for head, old in zip(heads, before, strict=True))
     assert torch.equal(model.aux1.fc1.weight, source.aux1.fc1.weight)
     assert model.transform_input
     with pytest.raises(ValueError, match="it is for 7 classes, and there are 10"):
-        init.apply(model, replace(setting(digits, name="googlenet"), needs_classifier=True))
-    init.apply(source, replace(setting(digits, name="googlenet"), needs_classifier=True))
+        init.apply(model, replace(init_context(digits, name="googlenet"), needs_classifier=True))
+    init.apply(source, replace(init_context(digits, name="googlenet"), needs_classifier=True))
 
 
 def test_weights_of_a_deeper_network_do_not_fit(digits: ImageTask, tmp_path: Path) -> None:
@@ -374,7 +376,7 @@ def test_weights_of_a_deeper_network_do_not_fit(digits: ImageTask, tmp_path: Pat
     model = torchvision.models.resnet18(num_classes=7)
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(ValueError, match=r"it has layer1.2.\w+.\w+, and the network does not"):
-        applied(f"pretrained:{tmp_path / 'deeper.safetensors'}", model, setting(digits))
+        applied(f"pretrained:{tmp_path / 'deeper.safetensors'}", model, init_context(digits))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -387,7 +389,9 @@ def test_names_in_the_files_of_densenets(digits: ImageTask, tmp_path: Path) -> N
     assert "features.denseblock1.denselayer1.norm.1.weight" in state
     save_file(state, tmp_path / "densenet121.safetensors")
     model = applied(
-        f"pretrained:{tmp_path}", torchvision.models.densenet121(num_classes=7), setting(digits, name="densenet121")
+        f"pretrained:{tmp_path}",
+        torchvision.models.densenet121(num_classes=7),
+        init_context(digits, name="densenet121"),
     )
     assert all(map(torch.equal, model.state_dict().values(), source.state_dict().values()))
 
@@ -406,7 +410,7 @@ def test_names_in_the_files_of_vision_transformers(digits: ImageTask, tmp_path: 
         state = {name.replace(new, old): value for name, value in state.items()}
     assert "encoder.layers.encoder_layer_1.mlp.linear_2.bias" in state
     save_file(state, tmp_path / "vit.safetensors")
-    applied(f"pretrained:{tmp_path / 'vit.safetensors'}", same, setting(digits, name="vit"))
+    applied(f"pretrained:{tmp_path / 'vit.safetensors'}", same, init_context(digits, name="vit"))
     assert all(map(torch.equal, same.state_dict().values(), source.state_dict().values()))
 
 
@@ -414,14 +418,14 @@ def test_files_as_torchvision_downloads_them() -> None:
     """Not all begin with the name of the network: alexnet-owt-7be5be79.pth."""
     urls = {name: next(iter(torchvision.models.get_model_weights(name))).url for name in TORCHVISION74}
     files = {name: Path(url.rpartition("/")[2]) for name, url in urls.items()}
-    module = sys.modules["benchmarks.initializers._pretrained"]
+    module = sys.modules["benchmarks.initializers.pretrained"]
     for name, file in files.items():
         assert module._file_of([*files.values()], name) == file
 
 
 def test_files_that_are_no_weights(digits: ImageTask, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="neither a file of weights"):
-        initializer(f"pretrained:{tmp_path}")
+        load_initializer(f"pretrained:{tmp_path}")
     model = chain()
     torch.save(model, tmp_path / "whole.pth")  # a pickle that asks for classes
     torch.save({"epoch": 3, "model": model.state_dict()}, tmp_path / "training.pth")
@@ -432,16 +436,16 @@ def test_files_that_are_no_weights(digits: ImageTask, tmp_path: Path) -> None:
         *(("damaged.pth", "no weights that can be read"), ("damaged.safetensors", "no weights that can be read")),
     ):
         with pytest.raises(ValueError, match=message):
-            applied(f"pretrained:{tmp_path / name}", model, setting(digits))
+            applied(f"pretrained:{tmp_path / name}", model, init_context(digits))
 
 
 # All of them
 
 
 def test_the_help_names_all_models() -> None:
-    names = [line.split("  ")[0] for line in MODELS.splitlines()]
+    names = [line.split("  ")[0] for line in MODEL_HELP.splitlines()]
     assert {*METHODS} <= {*names}
-    assert [*PROXIES] == SCORERS.splitlines()[0].split("    ")[0].split(", ")
+    assert [*PROXIES] == SCORER_HELP.splitlines()[0].split("    ")[0].split(", ")
 
 
 def test_names() -> None:
@@ -449,8 +453,8 @@ def test_names() -> None:
     pattern = schema["properties"]["model"]["properties"]["name"]["pattern"]
     for name in (*METHODS, "gradinit.10", "metainit.500"):
         assert re.match(pattern, name)
-        assert method(name) is not None
-        assert initializer(name).name == name
+        assert get_method(name) is not None
+        assert load_initializer(name).name == name
     for name in (
         "gradinit.0",
         "gradinit.-1",
@@ -461,9 +465,9 @@ def test_names() -> None:
         "gradinit.٣",
         "ghn3_t",
     ):
-        assert method(name) is None
+        assert get_method(name) is None
     with pytest.raises(ValueError, match=r"there is no model .gradinit\.0.; accepted: randinit, he, orth"):
-        initializer("gradinit.0")
+        load_initializer("gradinit.0")
 
 
 @pytest.mark.parametrize("name", ["he", "orth", "fixup", "gradinit.3", "metainit.3"])
@@ -472,7 +476,7 @@ def test_results_depend_on_the_given_random_numbers_alone(digits: ImageTask, nam
     for other, seed in ((0, 0), (1, 0), (0, 1)):
         model = chain()
         torch.manual_seed(other)  # of the process
-        models.append(applied(name, model, setting(digits, seed)))
+        models.append(applied(name, model, init_context(digits, seed)))
     values = [torch.cat([p.detach().flatten() for p in model.parameters()]) for model in models]
     assert torch.equal(values[0], values[1])
     assert torch.equal(values[0], values[2]) == (name == "orth")
@@ -483,7 +487,7 @@ def test_learning_leaves_the_state_of_the_network(digits: ImageTask) -> None:
     for name in ("gradinit.2", "metainit.2"):
         model = chain(norm=True)
         statistics = copy.deepcopy(dict(model.named_buffers()))
-        applied(name, model, setting(digits))
+        applied(name, model, init_context(digits))
         assert all(module.training for module in model.modules())
         assert all(torch.equal(value, statistics[name]) for name, value in model.named_buffers())
         assert all(p.grad is None and p.requires_grad for p in model.parameters())

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from scipy.stats import kendalltau
 
-from benchmarks.core.evaluation_networks import subjects
+from benchmarks.core.evaluation_networks import networks_in
 from benchmarks.execution import scheduler as execution
-from benchmarks.execution.jobs import Plan, context, evaluate
+from benchmarks.execution.jobs import RunConfig, context, evaluate
 from benchmarks.execution.scheduler import RunFolder, compute
-from benchmarks.protocols import PROTOCOLS, nas
+from benchmarks.protocols import nas
+from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.published_results.paper_tables import published_rows
 from benchmarks.published_results.per_network import accuracy, load, values
 from benchmarks.records import record
@@ -26,7 +27,7 @@ from ghn_models.checkpoints import folder as checkpoints
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 NUM = 8
-PLAN = Plan("nas", nas.Settings(), "params", "digits", ("test", "bnfree"), num=NUM)
+PLAN = RunConfig("nas", nas.NasConfig(), "params", "digits", ("test", "bnfree"), num=NUM)
 
 
 def params(split: str) -> list[int]:
@@ -43,14 +44,14 @@ def truth(tmp_path: Path) -> Path:
     return path
 
 
-def measured(plan: Plan, folder: Path) -> tuple[dict[str, Any], bytes]:
+def measured(plan: RunConfig, folder: Path) -> tuple[dict[str, Any], bytes]:
     context.cache_clear()
     rows = compute(plan, RunFolder(folder, record.identity(plan, context(plan))), None, 1)
     return record.make(plan, context(plan), rows, ["python", "-m", "benchmarks.run"])
 
 
 def test_a_proxy_against_a_file_of_truth(tmp_path: Path, truth: Path) -> None:
-    plan = replace(PLAN, settings=nas.Settings(truth=str(truth)))
+    plan = replace(PLAN, settings=nas.NasConfig(truth=str(truth)))
     made, table = measured(plan, tmp_path / "run")
     known = pd.read_csv(truth).set_index(["group", "index"])["truth"]
     expected = {g: kendalltau(params(g)[: len(known[g])], known[g]).statistic for g in ("test", "bnfree")}
@@ -72,15 +73,17 @@ def test_published_truth_is_that_of_the_network_of_this_name() -> None:
     known = nas._known("published")
     table = load("torchvision74")
     trained = table[(table["method"] == "RANDINIT") & (table["protocol"] == "sota")].set_index("arch")["top1"]
-    assert {s.name: known["torchvision74", s.index] for s in subjects("torchvision74")} == trained.to_dict()
-    assert known["torchvision74", [s.name for s in subjects("torchvision74")].index("resnet50")] == pytest.approx(76.13)
+    assert {s.name: known["torchvision74", s.index] for s in networks_in("torchvision74")} == trained.to_dict()
+    assert known["torchvision74", [s.name for s in networks_in("torchvision74")].index("resnet50")] == pytest.approx(
+        76.13
+    )
 
 
 def test_a_file_of_scores(tmp_path: Path, truth: Path) -> None:
     scores = tmp_path / "guess.csv.gz"
     pd.read_csv(truth).rename(columns={"truth": "score"}).to_csv(scores, index=False)
     made, table = measured(
-        replace(PLAN, model=str(scores), settings=nas.Settings(truth=str(truth)), groups=("test",)), tmp_path / "run"
+        replace(PLAN, model=str(scores), settings=nas.NasConfig(truth=str(truth)), groups=("test",)), tmp_path / "run"
     )
     assert made["results"]["test"]["tau"]["tau"] == pytest.approx(1)
     assert made["model"]["name"] == f"file-guess-{checkpoints.sha256(scores)[:6]}"
@@ -92,7 +95,7 @@ def test_a_file_of_scores(tmp_path: Path, truth: Path) -> None:
 def test_truth_is_accuracy_after_training() -> None:
     """Of the same network, whatever scores it."""
     job = replace(PLAN, groups=("test",)).jobs()[4]
-    settings = nas.Settings("training", epochs=0.1)
+    settings = nas.NasConfig("training", epochs=0.1)
     rows = [evaluate(replace(PLAN, model=model, settings=settings), job) for model in ("params", "randinit")]
     assert [row["status"] for row in rows] == ["ok", "ok"]
     assert rows[0]["truth"] == rows[1]["truth"]
@@ -101,18 +104,18 @@ def test_truth_is_accuracy_after_training() -> None:
 
 
 def test_truth_does_not_depend_on_the_thread_that_builds_the_next_network() -> None:
-    plan = replace(PLAN, settings=nas.Settings("training", epochs=0.1), groups=("test",), num=3)
+    plan = replace(PLAN, settings=nas.NasConfig("training", epochs=0.1), groups=("test",), num=3)
     jobs = plan.jobs()[1:]  # without dropout, which draws from the CPU's generator here, but on a GPU from its own
     ahead = [row["truth"] for _, row in execution._one_ahead(plan, jobs)]
     assert ahead == [evaluate(plan, job)["truth"] for job in jobs]
 
 
 def test_published_truth_and_counted_parameters_cannot_be_made_up() -> None:
-    plan = Plan("nas", nas.Settings(), "params", "digits", ("torchvision74",), num=3)
+    plan = RunConfig("nas", nas.NasConfig(), "params", "digits", ("torchvision74",), num=3)
     rows = [
-        {"group": job.group, "index": job.index, "repeat": 0, "name": subjects(job.group)[job.index].name,
+        {"group": job.group, "index": job.index, "repeat": 0, "name": networks_in(job.group)[job.index].name,
          "params": 7 + job.index, "batch_size": 128, "status": "ok", "reason": "", "score": 7.0 + job.index,
-         "seconds": 1.0, "truth": nas.published_truth(plan.settings, subjects(job.group)[job.index])[1]}
+         "seconds": 1.0, "truth": nas.published_truth(plan.settings, networks_in(job.group)[job.index])[1]}
         for job in plan.jobs()
     ]  # fmt: skip
     assert checks.problems(*record.make(plan, context(plan), rows, ["run"]), {}) == []
@@ -144,7 +147,7 @@ def test_damaged_tables_are_one_sentence(damage: Callable[[bytes], bytes], tmp_p
 def test_groups_that_failed_as_a_whole_have_no_correlation(tmp_path: Path, truth: Path) -> None:
     path = tmp_path / "scores.csv"
     path.write_text("group,index,score\ntest,0,0.5\ntest,1,0.6\n")
-    made, table = measured(replace(PLAN, model=str(path), settings=nas.Settings(truth=str(truth))), tmp_path / "run")
+    made, table = measured(replace(PLAN, model=str(path), settings=nas.NasConfig(truth=str(truth))), tmp_path / "run")
     assert made["results"]["bnfree"]["failed"] == NUM
     assert made["results"]["bnfree"]["tau"] == {"n": 0, "tau": None, "low": None, "high": None}
     assert made["results"]["all"]["tau"]["n"] == 2
@@ -162,7 +165,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, columns: str, message: str) -
     path = tmp_path / "bad.csv"
     path.write_bytes(columns.encode("latin-1"))
     with pytest.raises(ValueError, match=message):
-        record.identity(replace(PLAN, settings=nas.Settings(truth=str(path))), context(PLAN))
+        record.identity(replace(PLAN, settings=nas.NasConfig(truth=str(path))), context(PLAN))
     with pytest.raises(ValueError, match=r"cannot be read|needed: group, index, score|has the columns"):
         context(replace(PLAN, model=str(path)))
     with pytest.raises(ValueError, match="cannot be read"):
@@ -171,7 +174,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, columns: str, message: str) -
 
 def test_proxies_are_for_nas_only() -> None:
     with pytest.raises(ValueError, match="synflow gives networks scores and no parameters"):
-        context(Plan("no_finetune", PROTOCOLS["no_finetune"].settings(), "synflow", "digits", ("test",)))
+        context(RunConfig("no_finetune", PROTOCOLS["no_finetune"].settings(), "synflow", "digits", ("test",)))
 
 
 def test_published_rows_follow_from_published_results() -> None:

@@ -10,12 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.core import sgd
-from benchmarks.core.accuracy import accuracies
-from benchmarks.core.evaluation_networks import Subject, check_group, subjects, torchvision_network
+from benchmarks.core.accuracy import topk_accuracy
+from benchmarks.core.evaluation_networks import EvaluationNetwork, check_group, networks_in, torchvision_network
 from benchmarks.core.protocol import Case
-from benchmarks.initializers import Setting, Untrained, initializer
-from benchmarks.initializers._ghn import predicting
-from benchmarks.protocols import PROTOCOLS, finetune, transfer
+from benchmarks.initializers.base import InitContext
+from benchmarks.initializers.ghn import Untrained, predict_with
+from benchmarks.initializers.registry import load_initializer
+from benchmarks.protocols import finetune, transfer
+from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.scoring.scorers import by_accuracy
 from deepnets import ArchGraph
 from deepnets.sampling.splits import SPLITS
@@ -29,7 +31,7 @@ def digits() -> ImageTask:
 
 
 def case_of(model: nn.Module, task: ImageTask, batch_size: int, seed: int) -> Case:
-    return Case(model, task, batch_size, seed, Subject("test", 0, "test/0"), by_accuracy)
+    return Case(model, task, batch_size, seed, EvaluationNetwork("test", 0, "test/0"), by_accuracy)
 
 
 def small_network(seed: int = 0, norm: bool = True) -> nn.Module:
@@ -50,7 +52,7 @@ def test_accuracies_use_the_statistics_of_each_batch(digits: ImageTask) -> None:
         right1 += int((order[:, 0] == labels).sum())
         right5 += int((order[:, :5] == labels[:, None]).any(1).sum())
     state = copy.deepcopy(model.state_dict())
-    assert accuracies(model, digits.test.batches(64)) == (right1 / len(digits.test), right5 / len(digits.test))
+    assert topk_accuracy(model, digits.test.batches(64)) == (right1 / len(digits.test), right5 / len(digits.test))
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in state.items())
 
 
@@ -59,9 +61,9 @@ def test_a_single_image_at_the_end_joins_the_batch_before_it() -> None:
     model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12), nn.Linear(12, 10))
     images, labels = torch.randn(9, 3, 2, 2), torch.arange(9)
     with pytest.raises(ValueError, match="more than 1 value per channel"):
-        accuracies(model, [(images[:1], labels[:1])])
+        topk_accuracy(model, [(images[:1], labels[:1])])
     parts = zip(images.split(4), labels.split(4), strict=True)
-    assert accuracies(model, parts) == accuracies(model, [(images[:4], labels[:4]), (images[4:], labels[4:])])
+    assert topk_accuracy(model, parts) == topk_accuracy(model, [(images[:4], labels[:4]), (images[4:], labels[4:])])
 
 
 def test_logits_that_are_not_finite_are_wrong() -> None:
@@ -72,7 +74,7 @@ def test_logits_that_are_not_finite_are_wrong() -> None:
             return logits
 
     batch = (torch.zeros(4, 3, 8, 8), torch.arange(4))
-    assert accuracies(Broken(), [batch]) == (0.5, 0.5)
+    assert topk_accuracy(Broken(), [batch]) == (0.5, 0.5)
 
 
 def test_fine_tuning_learns_and_repeats_itself(digits: ImageTask) -> None:
@@ -80,7 +82,10 @@ def test_fine_tuning_learns_and_repeats_itself(digits: ImageTask) -> None:
     for model in models:
         assert sgd.fine_tune(model, digits.train, 3, 64, 0.05, 0.0, seed=1, flip=False)
     assert torch.equal(models[0][0].weight, models[1][0].weight)
-    assert accuracies(models[0], digits.test.batches())[0] > 2 * accuracies(small_network(), digits.test.batches())[0]
+    assert (
+        topk_accuracy(models[0], digits.test.batches())[0]
+        > 2 * topk_accuracy(small_network(), digits.test.batches())[0]
+    )
     assert not sgd.fine_tune(small_network(norm=False), digits.train, 1, 64, 1e6, 0.0, seed=1, flip=False)
 
 
@@ -112,10 +117,10 @@ def test_finetune_tests_the_choice_of_validation_once(digits: ImageTask, monkeyp
         return scores[model.lr], 1.0
 
     monkeypatch.setattr(finetune, "fine_tune", training)
-    monkeypatch.setattr(finetune, "accuracies", measured)
+    monkeypatch.setattr(finetune, "topk_accuracy", measured)
     monkeypatch.setattr(type(digits.val), "batches", lambda self, size: (len(self), size, self is digits.test))
     case = case_of(small_network(), digits, 128, 3)
-    result = finetune.evaluate(case, finetune.Settings(epochs=2, lrs=(0.1, 0.02, 0.5)))
+    result = finetune.evaluate(case, finetune.FinetuneConfig(epochs=2, lrs=(0.1, 0.02, 0.5)))
     assert result == {"lr": 0.02, "val_top1": 0.8, "top1": 0.8, "top5": 1.0}
     assert trained == [(0.1, 2, 128), (0.02, 2, 128), (0.5, 2, 128)]
     assert asked == [(0.1, (300, 64, False)), (0.02, (300, 64, False)), (0.02, (300, 64, True))]  # 0.5 diverged
@@ -123,18 +128,18 @@ def test_finetune_tests_the_choice_of_validation_once(digits: ImageTask, monkeyp
 
 def test_training_that_diverges_has_no_accuracy(digits: ImageTask) -> None:
     for kind, settings in (
-        (finetune, finetune.Settings(epochs=0.5, lrs=(1e30, 1e25))),
-        (transfer, transfer.Settings(labels_per_class=10, epochs=2, lrs=(1e30,), weight_decays=(0.0,))),
+        (finetune, finetune.FinetuneConfig(epochs=0.5, lrs=(1e30, 1e25))),
+        (transfer, transfer.TransferConfig(labels_per_class=10, epochs=2, lrs=(1e30,), weight_decays=(0.0,))),
     ):
         result = kind.evaluate(case_of(small_network(), digits, 16, 0), settings)
         assert (result["val_top1"], result["top1"], result["top5"]) == (0, 0, 0)
 
 
 def test_finetune_and_transfer_learn(digits: ImageTask) -> None:
-    before = accuracies(small_network(), digits.test.batches())[0]
-    settings = finetune.Settings(epochs=1, lrs=(0.1, 0.01))
+    before = topk_accuracy(small_network(), digits.test.batches())[0]
+    settings = finetune.FinetuneConfig(epochs=1, lrs=(0.1, 0.01))
     assert finetune.evaluate(case_of(small_network(), digits, 128, 0), settings)["top1"] > before + 0.2
-    few = transfer.Settings(labels_per_class=10, epochs=5, lrs=(0.1,), weight_decays=(1e-4,))
+    few = transfer.TransferConfig(labels_per_class=10, epochs=5, lrs=(0.1,), weight_decays=(1e-4,))
     model = small_network()
     classifier = model[-1].weight.detach().clone()
     result = transfer.evaluate(case_of(model, digits, 16, 0), few)
@@ -147,12 +152,12 @@ def test_labels_for_choosing_are_not_trained_on(digits: ImageTask, monkeypatch: 
     seen = []
     monkeypatch.setattr(transfer, "fine_tune", lambda model, images, *rest, **options: seen.append(images) or True)
     chosen = []
-    real = transfer.accuracies
+    real = transfer.topk_accuracy
     monkeypatch.setattr(
-        transfer, "accuracies", lambda model, batches: chosen.append(list(batches)) or real(model, chosen[-1])
+        transfer, "topk_accuracy", lambda model, batches: chosen.append(list(batches)) or real(model, chosen[-1])
     )
     case = case_of(small_network(), digits, 16, 5)
-    transfer.evaluate(case, transfer.Settings(labels_per_class=10, lrs=(0.1, 0.01), weight_decays=(0.0,)))
+    transfer.evaluate(case, transfer.TransferConfig(labels_per_class=10, lrs=(0.1, 0.01), weight_decays=(0.0,)))
     part, _, everything = seen
 
     def rows(images: Tensor) -> set[bytes]:
@@ -170,22 +175,22 @@ def test_labels_for_choosing_are_not_trained_on(digits: ImageTask, monkeypatch: 
 def test_settings_are_checked() -> None:
     for wrong in ({"epochs": 0}, {"lrs": ()}, {"lrs": (0.1, -1)}, {"beta": -1}, {"epochs": float("nan")}):
         with pytest.raises(ValueError, match=rf"^finetune.{next(iter(wrong))} is .+; accepted: "):
-            finetune.Settings(**wrong)
+            finetune.FinetuneConfig(**wrong)
     for wrong in ({"labels_per_class": 1}, {"epochs": 0}, {"lrs": ()}, {"weight_decays": (-1,)}):
         with pytest.raises(ValueError, match=rf"^transfer.{next(iter(wrong))} is .+; accepted: "):
-            transfer.Settings(**wrong)
+            transfer.TransferConfig(**wrong)
 
 
 @pytest.mark.parametrize("fits", [True, False])
 def test_transfer_keeps_classifiers_that_were_made_for_it(fits: bool, digits: ImageTask) -> None:
-    settings = transfer.Settings(epochs=1, lrs=(1e-9,), weight_decays=(0.0,))
+    settings = transfer.TransferConfig(epochs=1, lrs=(1e-9,), weight_decays=(0.0,))
     case = replace(case_of(small_network(), digits, 96, 0), classifier_fits=fits)
     with torch.no_grad():
         case.model[-1].weight.zero_()
     transfer.evaluate(case, settings)
     assert case.model[-1].weight.any() != fits
-    assert initializer("gradinit.5").makes_classifiers
-    assert not initializer("randinit").makes_classifiers
+    assert load_initializer("gradinit.5").makes_classifiers
+    assert not load_initializer("randinit").makes_classifiers
 
 
 def test_every_protocol_names_what_it_returns(digits: ImageTask) -> None:
@@ -227,20 +232,20 @@ def test_networks_of_other_sizes_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize("group", [*SPLITS, "torchvision74", "predefined", "darts", "vit", "swin_t"])
 def test_groups(group: str) -> None:
-    few = subjects(group, 1)
+    few = networks_in(group, 1)
     assert len(few) == 1
     assert few[0].index == 0
     if group not in ("train", "search"):
-        everything = subjects(group)
-        assert [subject.index for subject in everything] == list(range(len(everything)))
-        assert len({subject.name for subject in everything}) == len(everything)
+        everything = networks_in(group)
+        assert [network.index for network in everything] == list(range(len(everything)))
+        assert len({network.name for network in everything}) == len(everything)
 
 
 def test_subjects_have_their_evaluation_width() -> None:
     channels = {}
     for size in (32, 224):
-        network, graph = subjects("wide")[7].build(size, 10)
-        architecture = subjects("wide")[7].architecture(size)
+        network, graph = networks_in("wide")[7].build(size, 10)
+        architecture = networks_in("wide")[7].architecture(size)
         assert architecture is not None
         assert graph is not None
         assert sum(p.numel() for p in network.parameters()) == architecture.num_params(size, 10)
@@ -250,23 +255,25 @@ def test_subjects_have_their_evaluation_width() -> None:
 
 def test_unknown_groups() -> None:
     with pytest.raises(ValueError, match="there are no networks 'tests'"):
-        subjects("tests")
+        networks_in("tests")
     with pytest.raises(ValueError, match="num is 0"):
-        subjects("test", 0)
+        networks_in("test", 0)
 
 
 # Initialisations
 
 
-def setting(digits: ImageTask, graph: ArchGraph | None = None, beta: float | None = None, seed: int = 0) -> Setting:
-    return Setting("test/3", graph, digits, 32, torch.Generator().manual_seed(seed), beta)
+def init_context(
+    digits: ImageTask, graph: ArchGraph | None = None, beta: float | None = None, seed: int = 0
+) -> InitContext:
+    return InitContext("test/3", graph, digits, 32, torch.Generator().manual_seed(seed), beta)
 
 
 def network_of(name: str, seed: int = 0, **options: object) -> nn.Module:
-    init = initializer(name, untrained=None if name in ("randinit", "orth") else Untrained(10, 32, 0), **options)
+    init = load_initializer(name, untrained=None if name in ("randinit", "orth") else Untrained(10, 32, 0), **options)
     torch.manual_seed(seed)
-    model, graph = Subject("test", 3, "test/3").build(32, 10)
-    init.apply(model, setting(load_images("digits"), graph, seed=seed))
+    model, graph = EvaluationNetwork("test", 3, "test/3").build(32, 10)
+    init.apply(model, init_context(load_images("digits"), graph, seed=seed))
     return model
 
 
@@ -299,24 +306,24 @@ def test_orthogonal_initialisations() -> None:
 def test_orthogonal_weights_begin_with_noise() -> None:
     """Without it the frame of equal channels follows from the rounding of their weights."""
     ghn = Untrained(10, 32, 0).create("ghn3_t").eval()
-    plain, graph = Subject("test", 3, "test/3").build(32, 10)
+    plain, graph = EvaluationNetwork("test", 3, "test/3").build(32, 10)
     ghn(plain, 32, graph)
-    made, _ = Subject("test", 3, "test/3").build(32, 10)
-    predicting(ghn, 0)(made, setting(load_images("digits"), graph))
-    generator = setting(load_images("digits"), graph).generator
+    made, _ = EvaluationNetwork("test", 3, "test/3").build(32, 10)
+    predict_with(ghn, 0)(made, init_context(load_images("digits"), graph))
+    generator = init_context(load_images("digits"), graph).generator
     expected = orthogonalize(add_noise(plain, 3e-5, 0, generator))
     assert all(map(torch.equal, weights(made), weights(expected)))
 
 
 def test_noise_is_added_to_predicted_weights_only(digits: ImageTask) -> None:
-    init = initializer("ghn3_t", untrained=Untrained(10, 32, 0))
+    init = load_initializer("ghn3_t", untrained=Untrained(10, 32, 0))
     models = []
     for beta in (0.0, 1e-3):
-        model, graph = Subject("test", 3, "test/3").build(32, 10)
-        init.apply(model, setting(digits, graph, beta))
+        model, graph = EvaluationNetwork("test", 3, "test/3").build(32, 10)
+        init.apply(model, init_context(digits, graph, beta))
         models.append(model)
     moved = np.array([(a - b).abs().max().item() for a, b in zip(*map(weights, models), strict=True)])
     assert 0 < moved.max() < 0.1
     random = [network_of("randinit") for _ in range(2)]
-    initializer("randinit").apply(random[0], setting(digits, beta=1e-3))
+    load_initializer("randinit").apply(random[0], init_context(digits, beta=1e-3))
     assert all(map(torch.equal, weights(random[0]), weights(random[1])))

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from benchmarks.execution.jobs import Plan, context
+from benchmarks.execution.jobs import RunConfig, context
 from benchmarks.leaderboard import Submit
 from benchmarks.protocols import finetune
 from benchmarks.records import record
@@ -200,7 +200,7 @@ def test_wrong_records_are_found(change: Any, message: str, board: Path, tmp_pat
     ],
 )
 def test_other_columns_are_checked_too(column: str, value: object, message: str) -> None:
-    plan = Plan("finetune", finetune.Settings(), "randinit", "digits", ("test",), num=1)
+    plan = RunConfig("finetune", finetune.FinetuneConfig(), "randinit", "digits", ("test",), num=1)
     rows = [{**rows_of(plan)[0], column: value}]
     found = checks.problems(*record.make(plan, context(plan), rows, ["run"]), {})
     assert found == [f"line 2 of its table: {message}"]
@@ -214,7 +214,7 @@ def test_changes_without_new_hashes_are_found(board: Path) -> None:
 
 @pytest.mark.parametrize("change", [{"epochs": "1"}, {"lrs": [0.4, "x"]}, {"lrs": 0.4}, {"epochs": True}])
 def test_settings_are_of_their_kind(change: dict[str, Any]) -> None:
-    plan = Plan("finetune", finetune.Settings(), "randinit", "digits", ("test",), num=1)
+    plan = RunConfig("finetune", finetune.FinetuneConfig(), "randinit", "digits", ("test",), num=1)
     record_, table = record.make(plan, context(plan), rows_of(plan), ["run"])
     record_["protocol"]["settings"] |= change
     record_["run_id"] = record.run_id(record_)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.protocols import PROTOCOLS
+from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.reporting.html_page import page
 from benchmarks.reporting.tables import leaderboard
 from tests.support.made_up_records import made

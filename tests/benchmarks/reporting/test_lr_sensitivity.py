@@ -11,19 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.execution.jobs import Plan, context
-from benchmarks.protocols import PROTOCOLS, finetune
+from benchmarks.execution.jobs import RunConfig, context
+from benchmarks.protocols import finetune
+from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records import record
 from benchmarks.reporting import lr_sensitivity
 from benchmarks.reporting.lr_sensitivity import TOLERANCES, by_learning_rate, sensitivity
 from deepnets.sampling.sampler import sample_networks
 from deepnets.symbolic.builder import count_parameters
 
-PLAN = Plan("finetune", finetune.Settings(lrs=(0.1,)), "randinit", "digits", ("test",), num=3)
+PLAN = RunConfig("finetune", finetune.FinetuneConfig(lrs=(0.1,)), "randinit", "digits", ("test",), num=3)
 
 
 def write_run(path: Path, lr: float, values: list[float], **changes: Any) -> Path:
-    plan = replace(PLAN, settings=finetune.Settings(lrs=(lr,)), **changes)
+    plan = replace(PLAN, settings=finetune.FinetuneConfig(lrs=(lr,)), **changes)
     sampled = {group: sample_networks(group, 0, 3) for group in plan.groups}
     params = {
         group: count_parameters(networks.architectures(32), 32, 10).tolist() for group, networks in sampled.items()
@@ -103,5 +104,5 @@ def test_networks_are_compared_with_themselves(tmp_path: Path) -> None:
 
 def test_other_learning_rates_are_another_setting() -> None:
     setting = PROTOCOLS["finetune"].setting
-    assert setting(finetune.Settings()) == "1 epoch"
-    assert setting(finetune.Settings(epochs=10, lrs=(0.1,))) == "10 epochs, lrs 0.1"
+    assert setting(finetune.FinetuneConfig()) == "1 epoch"
+    assert setting(finetune.FinetuneConfig(epochs=10, lrs=(0.1,))) == "10 epochs, lrs 0.1"

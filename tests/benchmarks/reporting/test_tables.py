@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from benchmarks.core.evaluation_networks import EVALUATION_SPLITS
-from benchmarks.execution.jobs import Plan, context
-from benchmarks.protocols import PROTOCOLS, finetune
+from benchmarks.execution.jobs import RunConfig, context
+from benchmarks.protocols import finetune
+from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.published_results.paper_tables import paper_tables, published_rows
 from benchmarks.records import record
 from benchmarks.reporting.tables import lines_of, summary, to_csv, to_markdown
@@ -39,7 +40,7 @@ def test_tables_say_what_records_say() -> None:
 
 
 def test_summaries_say_how_networks_were_trained_and_nothing_of_ten_if_there_are_fewer() -> None:
-    plan = Plan("finetune", finetune.Settings(epochs=0.5), "he", "digits", ("test",), num=4)
+    plan = RunConfig("finetune", finetune.FinetuneConfig(epochs=0.5), "he", "digits", ("test",), num=4)
     rows = [
         {"group": job.group, "index": job.index, "repeat": 0, "name": "", "params": 1, "batch_size": 128,
          "status": "ok", "reason": "", "lr": 0.1, "val_top1": 0.1, "top1": 0.2, "top5": 0.6, "seconds": 1.0}
@@ -83,7 +84,7 @@ def test_a_network_that_fails_twice_is_one_that_failed() -> None:
 
 def test_settings_that_are_not_usual_are_told() -> None:
     def setting(**changes: Any) -> str:
-        plan = Plan("finetune", finetune.Settings(**changes), "randinit", "digits", ("test",), num=1)
+        plan = RunConfig("finetune", finetune.FinetuneConfig(**changes), "randinit", "digits", ("test",), num=1)
         return lines_of(record.make(plan, context(plan), rows_of(plan), ["run"])[0])[0].setting
 
     assert setting() == "1 epoch"
@@ -92,7 +93,7 @@ def test_settings_that_are_not_usual_are_told() -> None:
 
 
 def test_repetitions_are_averaged() -> None:
-    plan = Plan("finetune", finetune.Settings(), "randinit", "digits", ("test",), num=1, repeats=3)
+    plan = RunConfig("finetune", finetune.FinetuneConfig(), "randinit", "digits", ("test",), num=1, repeats=3)
     rows = rows_of(plan)
     result = record.make(plan, context(plan), rows, ["run"])[0]["results"]["test"]["top1"]
     values = np.array([row["top1"] for row in rows])

@@ -227,7 +227,7 @@ def test_a_refused_run_keeps_what_another_began(tmp_path: Path, monkeypatch: pyt
 def test_garbage_in_the_partial_folder(tmp_path: Path, line: str) -> None:
     partial = tmp_path / "x.hdf5.partial"
     partial.mkdir()
-    plan = partial_file.Plan("val", 20, 0, False, 100)
+    plan = partial_file.RunConfig("val", 20, 0, False, 100)
     (partial / "plan.json").write_text(json.dumps(asdict(plan)))
     (partial / "manifest.jsonl").write_bytes(line.encode("latin-1"))
     generate(tmp_path / "x.hdf5", "val", num=20, workers=1)
@@ -248,8 +248,8 @@ def kill_myself(*args: object) -> None:
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from deepnets.storage.sharded_file import PartialFile, Plan; from pathlib import Path\n"
-        "with PartialFile(Path(sys.argv[1]), Plan('val', 10, 0, False, 100)).opened(False):\n"
+        "import sys, time; from deepnets.storage.sharded_file import PartialFile, RunConfig; from pathlib import Path\n"
+        "with PartialFile(Path(sys.argv[1]), RunConfig('val', 10, 0, False, 100)).opened(False):\n"
         "    print('locked', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "x.hdf5")]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import ghn_models
-from benchmarks.core.accuracy import accuracies
+from benchmarks.core.accuracy import topk_accuracy
 from deepnets import symbolic_graph
 from deepnets.sampling.sampler import sample_networks
 from ghn_models.checkpoints import folder as checkpoints
@@ -44,5 +44,5 @@ def test_networks_with_predicted_parameters_recognise_digits(folder: Path) -> No
     for i in range(8):
         architecture = replace(networks.table[i], channels=32)
         model = ghn(architecture.build(10, 32), 32, symbolic_graph(architecture, 32, 10))
-        right.append(accuracies(model, test.batches())[0])
+        right.append(topk_accuracy(model, test.batches())[0])
     assert sum(right) / len(right) > 0.75

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.core.sgd import epochs_of
-from benchmarks.initializers.base import Setting
+from benchmarks.initializers.base import InitContext
 from benchmarks.initializers.objectives import check_finite, differentiable, gradients, loss, norm
 
 STEPS = 390
@@ -18,7 +18,7 @@ _CLIP = 1.0  # gradient of a factor
 _HALF = 64  # images in half a batch
 
 
-def gradinit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
+def gradinit(model: nn.Module, context: InitContext, steps: int = STEPS) -> None:
     """Multiply each parameter with a learnt factor (Zhu et al., 2021, Algorithm 1, for SGD).
 
     The factors minimize the loss after one step along the normalized gradient, on a batch of which half is that of the
@@ -27,18 +27,18 @@ def gradinit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
 
     Args:
         model: the network with a random initialisation; moved to the device of the images.
-        setting: its task.
+        context: its task.
         steps: of learning.
 
     Raises:
         ValueError: gradients or factors are not finite.
     """
-    task = setting.images()
+    task = context.images()
     model.to(task.train.labels.device)
     factors = {name: torch.ones((), device=p.device, requires_grad=True) for name, p in model.named_parameters()}
     lr = min(_LARGEST_LR, _LR * max(1, STEPS / steps))
     objective, constraint = (torch.optim.Adam(factors.values(), lr=lr) for _ in range(2))
-    halves = epochs_of(task.train, round(_HALF * setting.batch_share), setting.seed(), task.flip)
+    halves = epochs_of(task.train, round(_HALF * context.batch_share), context.seed(), task.flip)
     with differentiable(model):
         parameters = {name: p.detach() for name, p in model.named_parameters()}
         for _ in range(steps):

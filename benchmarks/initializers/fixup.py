@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from benchmarks.initializers.base import Setting
+from benchmarks.initializers.base import InitContext
 from deepnets import ArchGraph, trace
 from deepnets.graphs.primitives import PRIMITIVE_INDEX
 from ghn_models.inputs.prediction_targets import classifier
@@ -19,7 +19,7 @@ _SUM, _INPUT = PRIMITIVE_INDEX["sum"], PRIMITIVE_INDEX["input"]
 _LAYER_SCALE = "layer_scale"  # in torchvision's ConvNeXts
 
 
-def fixup(model: nn.Module, setting: Setting) -> None:
+def fixup(model: nn.Module, context: InitContext) -> None:
     """FixUp for any network without batch norm (Zhang et al., 2019, section 3).
 
     All layers are initialised as by He et al., with variance 2 / max(fan_in, fan_out): the authors take fan_out, which
@@ -44,9 +44,9 @@ def fixup(model: nn.Module, setting: Setting) -> None:
         raise ValueError(f"FixUp is for networks without batch norm, and this one has {len(norms)} such layers")
     if _has_single_function_attention(model):
         raise ValueError("FixUp's scalars belong to layers, and attention of this network is a single function")
-    graph = trace(model, setting.image_size) if setting.graph is None else setting.graph
+    graph = trace(model, context.image_size) if context.graph is None else context.graph
     branches = residual_branches(graph)
-    _he(model, setting.generator)
+    _he(model, context.generator)
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name in _last_layer(graph):

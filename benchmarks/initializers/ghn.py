@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.initializers.base import Apply, Initializer, Setting, recordable
+from benchmarks.initializers.base import Apply, InitContext, Initializer, recordable
 from ghn_models import GHN, CheckpointError, add_noise, create, list_models, load, orthogonalize
 from ghn_models.checkpoints import folder as checkpoints
 
-SUFFIX = "_orth"
+ORTH_SUFFIX = "_orth"
 _ORTH_BETA = 3e-5  # noise of GHN-orth, without which equal channels have no orthogonal frame of their own
 
 
-def predicted(name: str, device: str, orth_layer: int, untrained: "Untrained | None") -> Initializer:
+def ghn_initializer(name: str, device: str, orth_layer: int, untrained: "Untrained | None") -> Initializer:
     """A GHN, or one whose predicted weights are made orthogonal: GHN-orth (Knyazev, 2022, section 3).
 
     Args:
@@ -28,11 +28,11 @@ def predicted(name: str, device: str, orth_layer: int, untrained: "Untrained | N
     Raises:
         ValueError: weights that are not at hand.
     """
-    base, orthogonal = parsed(name)
-    found = predictor(base, device, untrained)
-    apply = predicting(found.ghn, orth_layer if orthogonal else None)
+    base, orthogonal = parse_name(name)
+    found = load_predictor(base, device, untrained)
+    apply = predict_with(found.ghn, orth_layer if orthogonal else None)
     classes = found.ghn.config.num_classes
-    return Initializer(found.name + SUFFIX * orthogonal, apply, found.weights_sha256, classes)
+    return Initializer(found.name + ORTH_SUFFIX * orthogonal, apply, found.weights_sha256, classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Predictor:
     weights_sha256: str | None
 
 
-def predictor(name: str, device: str = "cpu", untrained: "Untrained | None" = None) -> Predictor:
+def load_predictor(name: str, device: str = "cpu", untrained: "Untrained | None" = None) -> Predictor:
     """The GHN of this name.
 
     Args:
@@ -88,10 +88,10 @@ def is_ghn(name: str) -> bool:
     return (Path(name) / checkpoints.CONFIG).is_file() or name in (*list_models(), *list_models(weights=True))
 
 
-def parsed(name: str) -> tuple[str, bool]:
+def parse_name(name: str) -> tuple[str, bool]:
     """NAME of NAME_orth, and whether it is to be made orthogonal; the folder of a checkpoint may be called so, too."""
-    orthogonal = name.endswith(SUFFIX) and not is_ghn(name)
-    return (name.removesuffix(SUFFIX) if orthogonal else name), orthogonal
+    orthogonal = name.endswith(ORTH_SUFFIX) and not is_ghn(name)
+    return (name.removesuffix(ORTH_SUFFIX) if orthogonal else name), orthogonal
 
 
 def find_weights(name: str) -> Path:
@@ -121,21 +121,21 @@ def _called(about: dict[str, Any], sha256: str) -> str:
     return f"{'.'.join(words)}-{sha256[:6]}"
 
 
-def predicting(ghn: GHN, orth_layer: int | None) -> Apply:
+def predict_with(ghn: GHN, orth_layer: int | None) -> Apply:
     """Predicts parameters, adds noise, and makes weights from a layer on orthogonal unless it is None.
 
     Orthogonal weights begin with noise also where the protocol adds none: a QR decomposition of equal channels follows
     from rounding alone.
     """
 
-    def apply(model: nn.Module, setting: Setting) -> None:
-        ghn(model, setting.image_size, setting.graph)
-        if not setting.initialized:
+    def apply(model: nn.Module, context: InitContext) -> None:
+        ghn(model, context.image_size, context.graph)
+        if not context.initialized:
             _initialize(model, ghn.kept)
         usual = 0.0 if orth_layer is None else _ORTH_BETA
-        beta = usual if setting.beta is None else setting.beta
+        beta = usual if context.beta is None else context.beta
         if beta:
-            add_noise(model, beta, orth_layer or 0, setting.generator)
+            add_noise(model, beta, orth_layer or 0, context.generator)
         if orth_layer is not None:
             orthogonalize(model, orth_layer)
 

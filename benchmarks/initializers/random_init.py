@@ -4,16 +4,16 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from benchmarks.initializers.base import Setting
+from benchmarks.initializers.base import InitContext
 from ghn_models import orthogonalize
 
 
-def randinit(model: nn.Module, setting: Setting) -> None:
+def randinit(model: nn.Module, context: InitContext) -> None:
     """RandInit: what PyTorch and the network itself do when it is built."""
 
 
 @torch.no_grad()
-def he(model: nn.Module, setting: Setting) -> None:
+def he(model: nn.Module, context: InitContext) -> None:
     """He: normal weights with variance 2 / fan_in, and no biases (He et al., 2015, Eq. 10), in all layers.
 
     A chain of such layers and ReLUs neither amplifies nor damps what it is given. The defaults of PyTorch's layers have
@@ -26,11 +26,11 @@ def he(model: nn.Module, setting: Setting) -> None:
             weight, bias = module.in_proj_weight, module.in_proj_bias  # of queries, keys and values
         else:
             continue
-        nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=setting.generator)
+        nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=context.generator)
         if bias is not None:
             bias.zero_()
 
 
-def orth(model: nn.Module, setting: Setting) -> None:
+def orth(model: nn.Module, context: InitContext) -> None:
     """Orth: orthogonal weights of convolutions and linear layers but the classifier (Saxe et al., 2014)."""
     orthogonalize(model)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from benchmarks.initializers.base import Setting
+from benchmarks.initializers.base import InitContext
 from benchmarks.initializers.objectives import check_finite, differentiable, gradients, loss, norm
 
 STEPS = 500
@@ -17,7 +17,7 @@ _SMALLEST = 1e-3  # norm: one that would be negative turned the weight around
 _BATCH = 16  # ours, as each step takes a CPU 27 convolutions for one; the paper takes the batch size of training
 
 
-def metainit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
+def metainit(model: nn.Module, context: InitContext, steps: int = STEPS) -> None:
     """Learn the norm of each weight by minimizing the gradient quotient (Dauphin and Schoenholz, 2019, Algorithm 1).
 
     Descent follows the sign of the derivative with momentum 0.9. Inputs are noise and labels are drawn, so nothing is
@@ -27,7 +27,7 @@ def metainit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
 
     Args:
         model: the network with a random initialisation; moved to the device of the images.
-        setting: its task.
+        context: its task.
         steps: of learning.
 
     Raises:
@@ -37,12 +37,12 @@ def metainit(model: nn.Module, setting: Setting, steps: int = STEPS) -> None:
     for name, module in model.named_modules():
         if isinstance(module, _ConvNd | nn.Linear) and not module.weight.any():
             raise ValueError(f"MetaInit learns norms of weights, and all weights of {name} are 0, which have none")
-    device = setting.images().train.labels.device
+    device = context.images().train.labels.device
     weights = {name: p for name, p in model.to(device).named_parameters() if p.dim() >= 2}
     speeds = dict.fromkeys(weights, 0.0)
     with differentiable(model):
         for _ in range(steps):
-            images, labels = noise(setting)
+            images, labels = noise(context)
             quotient = gradient_quotient(model, images.to(device), labels.to(device))
             derivatives = torch.autograd.grad(
                 quotient, list(weights.values()), allow_unused=True, materialize_grads=True
@@ -65,11 +65,11 @@ def gradient_quotient(model: nn.Module, images: Tensor, labels: Tensor) -> Tenso
     return torch.stack(terms).sum() / sum(p.numel() for p in parameters.values())
 
 
-def noise(setting: Setting) -> tuple[Tensor, Tensor]:
+def noise(context: InitContext) -> tuple[Tensor, Tensor]:
     """Images of normal random numbers (B, 3, H, H) and uniform random labels (B,)."""
-    count = max(2, round(_BATCH * setting.batch_share))  # batch norm needs two
-    images = torch.randn(count, 3, setting.image_size, setting.image_size, generator=setting.generator)
-    return images, torch.randint(setting.images().num_classes, (count,), generator=setting.generator)
+    count = max(2, round(_BATCH * context.batch_share))  # batch norm needs two
+    images = torch.randn(count, 3, context.image_size, context.image_size, generator=context.generator)
+    return images, torch.randint(context.images().num_classes, (count,), generator=context.generator)
 
 
 def _sign(x: Tensor) -> Tensor:

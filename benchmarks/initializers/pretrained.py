@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from benchmarks.initializers.base import Initializer, Setting
+from benchmarks.initializers.base import InitContext, Initializer
 from ghn_models.checkpoints import folder as checkpoints
 
-PREFIX = "pretrained:"
-TRAINED = "pretrained-"
+PRETRAINED_PREFIX = "pretrained:"
+PRETRAINED_RECORD_PREFIX = "pretrained-"
 """How models from files begin in options, and in records, which know them by their hash."""
 _KINDS = (".safetensors", ".pth", ".pt")
 _COUNT = "num_batches_tracked"
@@ -25,7 +25,7 @@ _RENAMED = (  # since torchvision made its files
 )
 
 
-def pretrained(source: Path) -> Initializer:
+def pretrained_initializer(source: Path) -> Initializer:
     """Weights of a state dictionary, in the names of the network; batch norm statistics come along.
 
     Classifiers for other classes, auxiliary ones too, keep their initialisation, as fine-tuning needs it; without
@@ -46,11 +46,11 @@ def pretrained(source: Path) -> Initializer:
         _read(file)  # so that what is damaged is said at once
     sha256 = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
-    def apply(model: nn.Module, setting: Setting) -> None:
-        file = source if source.is_file() else _file_of(files, setting.name)
-        _fill(model, _read(file), setting.needs_classifier, f"{file.name} does not fit {setting.name}")
+    def apply(model: nn.Module, context: InitContext) -> None:
+        file = source if source.is_file() else _file_of(files, context.name)
+        _fill(model, _read(file), context.needs_classifier, f"{file.name} does not fit {context.name}")
 
-    return Initializer(f"{TRAINED}{sha256[:6]}", apply, sha256)
+    return Initializer(f"{PRETRAINED_RECORD_PREFIX}{sha256[:6]}", apply, sha256)
 
 
 def _file_of(files: list[Path], name: str) -> Path:

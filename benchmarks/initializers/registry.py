@@ -1,0 +1,65 @@
+"""All initializers by name; a new one needs a file in this package, a line here and one in `model_help`."""
+
+from functools import partial
+from pathlib import Path
+
+from benchmarks.initializers.base import Apply, Initializer
+from benchmarks.initializers.fixup import fixup
+from benchmarks.initializers.ghn import ORTH_SUFFIX, Untrained, ghn_initializer, is_ghn, parse_name
+from benchmarks.initializers.gradinit import gradinit
+from benchmarks.initializers.metainit import metainit
+from benchmarks.initializers.pretrained import PRETRAINED_PREFIX, pretrained_initializer
+from benchmarks.initializers.random_init import he, orth, randinit
+from ghn_models import list_models
+
+METHODS: dict[str, Apply] = {f.__name__: f for f in (randinit, he, orth, fixup, gradinit, metainit)}
+"""Initializers that read no weights."""
+_LEARNED = {f.__name__: f for f in (gradinit, metainit)}
+_SMALLEST_SHARES = {"gradinit": 1 / 16, "metainit": 1 / 8}  # 4 and 2 images
+_MAKE_CLASSIFIERS = {f.__name__ for f in (he, fixup)} | _LEARNED.keys()
+_MAX_STEPS = 10**6
+
+
+class UnknownModelError(ValueError):
+    """No initializer has this name; the message lists those that exist."""
+
+
+def get_method(name: str) -> Apply | None:
+    """Return the initializer NAME or NAME.STEPS that reads no weights; None if there is none of this name."""
+    base, _, steps = name.partition(".")
+    if base in _LEARNED and steps.isdecimal() and steps == str(int(steps)) and 1 <= int(steps) <= _MAX_STEPS:
+        return partial(_LEARNED[base], steps=int(steps))
+    return METHODS.get(name)
+
+
+def load_initializer(
+    name: str, device: str = "cpu", orth_layer: int = 0, untrained: Untrained | None = None
+) -> Initializer:
+    """Return the initializer of this name, with its weights if it has any.
+
+    Args:
+        name: see `model_help.MODEL_HELP`.
+        device: of the GHN.
+        orth_layer: first layer that NAME_orth makes orthogonal.
+        untrained: make a GHN with random weights instead of loading one.
+
+    Raises:
+        UnknownModelError: no initializer has this name.
+        ValueError: weights are missing or damaged.
+    """
+    method, base = get_method(name), name.partition(".")[0]
+    if method is not None:
+        share = _SMALLEST_SHARES.get(base, 1.0)
+        return Initializer(name, method, smallest_share=share, makes_classifiers=base in _MAKE_CLASSIFIERS)
+    if name == PRETRAINED_PREFIX:
+        raise ValueError(f"{PRETRAINED_PREFIX} names no file; accepted: as in {PRETRAINED_PREFIX}resnet50.pth")
+    if name.startswith(PRETRAINED_PREFIX):
+        return pretrained_initializer(Path(name.removeprefix(PRETRAINED_PREFIX)))
+    weights, _ = parse_name(name)
+    if is_ghn(weights) or (weights and Path(weights).is_dir()):
+        return ghn_initializer(name, device, orth_layer, untrained)
+    raise UnknownModelError(
+        f"there is no model {name!r}; accepted: {', '.join(METHODS)}, NAME.STEPS of {' and '.join(_LEARNED)}, "
+        f"{PRETRAINED_PREFIX}PATH, weights of a GHN ({', '.join(list_models(weights=True)[:4])}, ...) or the folder of "
+        f"a checkpoint, and NAME{ORTH_SUFFIX} of a GHN"
+    )
