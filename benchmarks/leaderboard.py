@@ -101,7 +101,7 @@ class Verify:
             raise ValueError(f"seed is {self.seed}; it must be 0 or more")
         check_device(self.device)
         board = LeaderboardFolder(self.root)
-        record, table = board.read_record(self.run_id)
+        record, table = board.checked_record(self.run_id)
         inputs = LocalInputs(self.weights, self.truth, self.data_dir, self.device)
         seed = secrets.randbits(32) if self.seed is None else self.seed
         results = []

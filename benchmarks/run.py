@@ -42,8 +42,16 @@ from benchmarks.execution.scheduler import RunFolder, compute
 from benchmarks.initializers.ghn import ORTH_SUFFIX, Untrained, find_weights, is_ghn, load_predictor, parse_name
 from benchmarks.initializers.model_help import MODEL_HELP
 from benchmarks.protocols.registry import PROTOCOLS, get_protocol
-from benchmarks.records import record
-from benchmarks.records.record import Record
+from benchmarks.records.record import (
+    Record,
+    RecordError,
+    explain_missing_values,
+    make_record,
+    read_rows,
+    run_id,
+    run_identity,
+)
+from benchmarks.records.record_files import read_record, write_record
 from benchmarks.reporting.tables import failures, summary
 from benchmarks.scoring.scorers import SCORER_HELP
 from benchmarks.studies import STUDIES
@@ -124,10 +132,10 @@ def run(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, Reco
     plan = plan_of(options, settings)
     folder = _folder(plan, options.out)
     rows = compute(plan, folder, options.scheduler, options.workers)
-    made, table = record.make(plan, context(plan), rows, command)
+    made, table = make_record(plan, context(plan), rows, command)
     path = folder.path / f"{made['run_id']}.json"
     if not _is_written(path, made):
-        record.write(folder.path, made, table)
+        write_record(folder.path, made, table)
     if options.plot:
         from benchmarks.reporting.run_plot import plot_run
 
@@ -137,16 +145,16 @@ def run(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, Reco
 
 def _folder(plan: RunConfig, out: Path | None) -> RunFolder:
     """Where the results are stored: they come from one kind of machine and one version of the code."""
-    content = record.identity(plan, context(plan))
+    content = run_identity(plan, context(plan))
     where = {"device": plan.device, "versions": provenance.versions(), "commit": provenance.code()}
-    return RunFolder(out or Path("results") / record.run_id(content), {**content, **where})
+    return RunFolder(out or Path("results") / run_id(content), {**content, **where})
 
 
 def _is_written(path: Path, made: Record) -> bool:
     """Whether the same record is there already, perhaps of another day."""
     try:
-        found, _ = record.read(path)
-    except record.RecordError:
+        found, _ = read_record(path)
+    except RecordError:
         return False
     return bool(found.get("rows_sha256") == made["rows_sha256"])
 
@@ -307,10 +315,11 @@ def _main() -> int:
         _check(plan_of(one, settings), one.out)  # what cannot be done is said before the first run
     for one, settings in runs:
         path, made = run(one, settings, command)
-        rows = record.frame(record.read(path)[1])
+        rows = read_rows(read_record(path)[1])
         print(f"{summary(made)}\n{failures(rows)}record: {path}")
-        if not record.has_values(made["results"], get_protocol(one.protocol)):
-            print(record.missing(get_protocol(one.protocol)))
+        missing = explain_missing_values(made["results"], get_protocol(one.protocol))
+        if missing:
+            print(missing)
         elif made["status"] != "dev" and (rows["status"] == "ok").any():
             print(f"to put it on the leaderboard: python -m benchmarks.leaderboard submit {path.parent}")
     return 0

@@ -47,13 +47,13 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def board(tmp_path: Path) -> Path:
     """A folder of leaderboards with one record."""
     from benchmarks.leaderboard import Submit
-    from benchmarks.records import record
+    from benchmarks.records.record_files import write_record
     from tests.support.made_up_records import made
     from tests.support.paths import LEADERBOARDS
 
     root = tmp_path / "leaderboards"
     (root / "runs").mkdir(parents=True)
     shutil.copy(LEADERBOARDS / "datasets.json", root)
-    record.write(tmp_path / "run", *made())
+    write_record(tmp_path / "run", *made())
     assert Submit(tmp_path / "run", root).run() == 0
     return root

@@ -14,7 +14,7 @@ from benchmarks.initializers.ghn import ORTH_SUFFIX
 from benchmarks.initializers.pretrained import PRETRAINED_PREFIX, PRETRAINED_RECORD_PREFIX
 from benchmarks.protocols.nas import is_file_of_truth
 from benchmarks.protocols.registry import PROTOCOLS
-from benchmarks.records.record import Record, RecordError, frame, plan_jobs
+from benchmarks.records.record import Record, RecordError, read_rows, record_jobs
 from benchmarks.scoring.scorers import SCORE_FILE_PREFIX, by_accuracy
 
 
@@ -58,14 +58,14 @@ class Comparison:
         return max(map(abs, self.differences)) <= self.tolerance
 
 
-def plan_of_record(record: Record, inputs: LocalInputs) -> RunConfig:
-    """Return the plan that measures a record again.
+def config_of_record(record: Record, inputs: LocalInputs) -> RunConfig:
+    """Return the configuration that measures a record again.
 
     Raises:
         RecordError: weights, truth or images are missing, or are not those of the record.
     """
     protocol = PROTOCOLS[record["protocol"]["name"]]
-    plan = RunConfig(
+    config = RunConfig(
         protocol=protocol.name,
         settings=_settings(protocol, record, inputs.truth),
         model=_model(record["model"]["name"], inputs.weights),
@@ -78,12 +78,12 @@ def plan_of_record(record: Record, inputs: LocalInputs) -> RunConfig:
         orth_layer=record["model"]["orth_layer"],
         device=inputs.device,
     )
-    loaded = context(plan)
+    loaded = context(config)
     if loaded.initializer.weights_sha256 != record["model"]["weights_sha256"]:
         raise RecordError(f"the weights at hand have another sha256 than those of {record['run_id']}")
     if loaded.task.hashes() != record["dataset"]["sha256"]:
         raise RecordError(f"the images at hand have other sha256 than those of {record['run_id']}")
-    return plan
+    return config
 
 
 def _model(name: str, weights: Path | None) -> str:
@@ -123,10 +123,10 @@ def compare_again(record: Record, table: bytes, inputs: LocalInputs, num: int, s
     Raises:
         RecordError: weights, truth or images are missing, or are not those of the record.
     """
-    plan, rows, jobs = plan_of_record(record, inputs), frame(table), plan_jobs(record)
+    config, rows, jobs = config_of_record(record, inputs), read_rows(table), record_jobs(record)
     rng = np.random.default_rng(seed)
     for i in sorted(rng.choice(len(jobs), min(num, len(jobs)), replace=False).tolist()):
-        yield _compare(plan, jobs[i], rows.iloc[i].to_dict())
+        yield _compare(config, jobs[i], rows.iloc[i].to_dict())
 
 
 def mean_difference(comparisons: Sequence[Comparison]) -> float:
@@ -134,19 +134,19 @@ def mean_difference(comparisons: Sequence[Comparison]) -> float:
     return float(np.abs(np.mean([comparison.differences for comparison in comparisons], axis=0)).max())
 
 
-def _compare(plan: RunConfig, job: Job, recorded: dict[str, Any]) -> Comparison:
+def _compare(config: RunConfig, job: Job, recorded: dict[str, Any]) -> Comparison:
     """Evaluate a network again and compare.
 
     Scores of proxies can have any size, so they are compared relatively; so are values above 1.
     """
-    measured, protocol = evaluate(plan, job), PROTOCOLS[plan.protocol]
+    measured, protocol = evaluate(config, job), PROTOCOLS[config.protocol]
     columns = protocol.compared
     failed = [row["status"] == "failed" for row in (recorded, measured)]
     if any(failed):
         differences = [float(failed[0] != failed[1])] * len(columns)
     else:
         pairs = [(float(measured[name]), float(recorded[name])) for name in columns]
-        least = 1.0 if context(plan).scorer is by_accuracy else sys.float_info.min
+        least = 1.0 if context(config).scorer is by_accuracy else sys.float_info.min
         differences = [(new - old) / max(least, abs(old), abs(new)) for new, old in pairs]
     old_text, new_text = (_text(row, columns, any(failed)) for row in (recorded, measured))
     return Comparison(measured["name"], old_text, new_text, differences, protocol.tolerance)

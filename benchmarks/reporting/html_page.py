@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.protocols.registry import PROTOCOLS
-from benchmarks.records.record import Record, frame
+from benchmarks.records.record import Record, read_rows
 from benchmarks.reporting.tables import Line, columns
 
 
@@ -59,7 +59,7 @@ def _board(name: str, lines: Sequence[Line]) -> dict[str, Any]:
 
 def _run(record: Record, table: bytes) -> dict[str, Any]:
     """What the page tells of a run: where it comes from, and the accuracies of its networks in percent."""
-    rows, kind = frame(table), PROTOCOLS[record["protocol"]["name"]]
+    rows, kind = read_rows(table), PROTOCOLS[record["protocol"]["name"]]
     about = {
         "command": record["command"],
         "commit": record["commit"] or "unknown",

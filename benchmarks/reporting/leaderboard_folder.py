@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.protocols.registry import PROTOCOLS
-from benchmarks.records.record import Record, RecordError, in_folder, read, table_path, write
-from benchmarks.records.validation import clashes, problems
+from benchmarks.records.record import Record, RecordError
+from benchmarks.records.record_files import find_record, read_record, table_path, write_record
+from benchmarks.records.validation import Datasets, find_clashes, find_problems
 from benchmarks.reporting.html_page import page
 from benchmarks.reporting.tables import leaderboard, to_csv, to_markdown
 from deepnets.utils.atomic_files import atomic_write, write_json
+from deepnets.utils.errors import one_line
 
 DATASETS = "datasets.json"
 VERIFIED = "verified.json"
@@ -31,7 +33,7 @@ class LeaderboardFolder:
         if not (root / DATASETS).is_file():
             raise RecordError(f"{root} is not a folder of leaderboards: it has no {DATASETS} (give another --root)")
         self.root, self.runs = root, root / "runs"
-        self.datasets: dict[str, dict[str, dict[str, str | None]]] = self._read_json(DATASETS)
+        self.datasets: Datasets = self._read_json(DATASETS)
         if not all(isinstance(sizes, dict) for sizes in self.datasets.values()):
             raise RecordError(f"{root / DATASETS} must have sha256 by name of data and image size")
         self.verified: dict[str, str] = self._read_json(VERIFIED)
@@ -41,7 +43,7 @@ class LeaderboardFolder:
         try:
             content = json.loads(path.read_text()) if path.exists() else {}
         except ValueError as error:
-            raise RecordError(f"{path} cannot be read ({error})") from None
+            raise RecordError(f"{path} cannot be read ({one_line(error)})") from None
         if not isinstance(content, dict):
             raise RecordError(f"{path} is not a JSON object")
         return content
@@ -53,14 +55,14 @@ class LeaderboardFolder:
         """Return the files of all records."""
         return sorted(self.runs.glob("*.json"))
 
-    def read_record(self, run_id: str) -> tuple[Record, bytes]:
+    def checked_record(self, run_id: str) -> tuple[Record, bytes]:
         """Return a record and its table, after all checks.
 
         Raises:
             RecordError: there is no such record, or it is wrong.
         """
-        record, table = read(self.runs / f"{run_id}.json")
-        for problem in problems(record, table, self.datasets):
+        record, table = read_record(self.runs / f"{run_id}.json")
+        for problem in find_problems(record, table, self.datasets):
             raise RecordError(f"{run_id}: {problem}")
         return record, table
 
@@ -70,7 +72,7 @@ class LeaderboardFolder:
         Raises:
             RecordError: a record cannot be read.
         """
-        records = [read(path) for path in self.record_paths()]
+        records = [read_record(path) for path in self.record_paths()]
         for record, _ in records:
             if record["rows_sha256"] == self.verified.get(record["run_id"]):
                 record["status"] = "verified"
@@ -106,20 +108,20 @@ class LeaderboardFolder:
         Raises:
             RecordError: the record is wrong, or on the leaderboard already, or another record there is wrong.
         """
-        source = in_folder(run_folder)
-        record, table = read(source)
+        source = find_record(run_folder)
+        record, table = read_record(source)
         run_id = record.get("run_id")
         if (self.runs / f"{run_id}.json").exists():
             raise RecordError(f"{run_id}.json is on the leaderboard already")
-        for problem in problems(record, table, self.datasets):
+        for problem in find_problems(record, table, self.datasets):
             raise RecordError(f"{source.name}: {problem}")
         self.require_right_records()
         others = [other for other, _ in self.read_records()]
-        for name, problem in clashes([*others, record]):
+        for name, problem in find_clashes([*others, record]):
             if name == run_id:
                 raise RecordError(f"{source.name}: {problem}")
         self._remember_data(record)
-        path = write(self.runs, record, table)
+        path = write_record(self.runs, record, table)
         return record, [path, self.root / DATASETS, *self.write_generated_files()]
 
     def _remember_data(self, record: Record) -> None:
@@ -152,16 +154,16 @@ class LeaderboardFolder:
         right = []
         for path in self.record_paths():
             try:
-                record, table = read(path)
+                record, table = read_record(path)
             except RecordError as error:
                 yield str(error)
                 continue
-            wrong = problems(record, table, self.datasets)
+            wrong = find_problems(record, table, self.datasets)
             if not wrong and path.name != f"{record['run_id']}.json":
                 wrong = [f"it is a duplicate of {record['run_id']}, or has the wrong file name"]
             yield from (f"{path.name}: {problem}" for problem in wrong)
             right += [] if wrong else [record]
-        yield from (f"{name}: {problem}" for name, problem in clashes(right))
+        yield from (f"{name}: {problem}" for name, problem in find_clashes(right))
         rows_sha256 = {record["run_id"]: record["rows_sha256"] for record in right}
         for run_id, verified_sha256 in self.verified.items():
             if rows_sha256.get(run_id) != verified_sha256:

@@ -21,8 +21,9 @@ import tyro
 from numpy.typing import NDArray
 from tyro.conf import Positional
 
-from benchmarks.records.record import Record, RecordError, frame, in_folder, read
-from benchmarks.records.validation import problems
+from benchmarks.records.record import Identity, Record, RecordError, read_rows
+from benchmarks.records.record_files import find_record, read_record
+from benchmarks.records.validation import find_problems
 from deepnets.utils.command_line import run_command
 
 TOLERANCES = (0.0, 0.01, 0.02)
@@ -68,29 +69,35 @@ def by_learning_rate(runs: Sequence[tuple[Record, bytes]]) -> dict[float, NDArra
         RecordError: records that are wrong, are not of finetune, or differ in more than their one learning rate.
     """
     for record, table in runs:
-        wrong = problems(record, table, {})
+        wrong = find_problems(record, table, {})
         if wrong or record["protocol"]["name"] != "finetune":
             name = record.get("run_id", "a record")
             raise RecordError(f"{name}: {wrong[0] if wrong else 'it is not of finetune, which has learning rates'}")
     found: dict[float, NDArray[np.float64]] = {}
-    first = _but_lr(runs[0][0])
+    first = _all_but_lr(runs[0][0])
     for record, table in runs:
         lrs = record["protocol"]["settings"].get("lrs", ())
         if len(lrs) != 1 or lrs[0] in found:
             raise RecordError(f"{record['run_id']} has the learning rates {lrs}; each run must have one of its own")
-        if _but_lr(record) != first:
+        if _all_but_lr(record) != first:
             raise RecordError(f"{record['run_id']} differs from {runs[0][0]['run_id']} in more than the learning rate")
-        rows = frame(table)
+        rows = read_rows(table)
         top1 = pd.to_numeric(rows["top1"], errors="coerce").where(rows["status"] == "ok", 0.0)
         found[lrs[0]] = top1.groupby([rows[name] for name in ("group", "index")]).mean().to_numpy()
     return found
 
 
-def _but_lr(record: Record) -> object:
+def _all_but_lr(record: Record) -> Identity:
+    """Return all that decides the results of a run but its learning rate."""
     protocol = record["protocol"]
-    settings = {**protocol["settings"], "lrs": None}
-    same = ("dataset", "model", "networks", "seed", "repeats")
-    return {**protocol, "settings": settings}, *(record[name] for name in same)
+    return {
+        "protocol": {**protocol, "settings": {**protocol["settings"], "lrs": None}},
+        "dataset": record["dataset"],
+        "model": record["model"],
+        "networks": record["networks"],
+        "seed": record["seed"],
+        "repeats": record["repeats"],
+    }
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ class Options:
 
 
 def main() -> int:
-    """The command, see `run_command`."""
+    """Run the command and return its exit code, see `run_command`."""
     return run_command(_main)
 
 
@@ -110,7 +117,7 @@ def _main() -> int:
     options = tyro.cli(Options, prog="python -m benchmarks.reporting.lr_sensitivity", description=__doc__)
     if len(options.folders) < 2:
         raise RecordError("give the folders of two runs or more")
-    runs = [read(in_folder(folder)) for folder in options.folders]
+    runs = [read_record(find_record(folder)) for folder in options.folders]
     result = sensitivity(by_learning_rate(runs))
     record = runs[0][0]
     print(f"{record['model']['name']} on {record['dataset']['name']}: learning rate {result.lr:g} is best on average")

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.protocols.registry import PROTOCOLS
-from benchmarks.records.record import Record, frame
+from benchmarks.records.record import Record, read_rows
 from deepnets.utils.figures import save
 
 
@@ -18,7 +18,7 @@ def plot_run(folder: Path, record: Record, table: bytes) -> Path:
     Returns:
         The picture, RUN_ID.png in the folder.
     """
-    rows, kind = frame(table), PROTOCOLS[record["protocol"]["name"]]
+    rows, kind = read_rows(table), PROTOCOLS[record["protocol"]["name"]]
     rows = rows[rows["status"] == "ok"]
     groups = list(record["networks"])
     figure = Figure(figsize=(1.6 + 1.1 * len(groups), 3.6), layout="constrained")

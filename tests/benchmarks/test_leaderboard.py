@@ -16,9 +16,9 @@ from benchmarks.execution.jobs import RunConfig, context
 from benchmarks.execution.scheduler import RunFolder, compute
 from benchmarks.leaderboard import Check, Render, Submit, Verify
 from benchmarks.protocols.registry import PROTOCOLS
-from benchmarks.records import record
-from benchmarks.records import validation as checks
-from benchmarks.records.record import RecordError
+from benchmarks.records.record import RecordError, make_record, run_id, run_identity
+from benchmarks.records.record_files import write_record
+from benchmarks.records.validation import find_problems
 from benchmarks.reporting.leaderboard_folder import LeaderboardFolder
 from tests.support.made_up_records import PLAN, made, rows_of
 from tests.support.paths import LEADERBOARDS
@@ -44,10 +44,10 @@ def test_submitted_records_pass(board: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_data_sets_are_remembered(board: Path, tmp_path: Path) -> None:
-    record_, table = made()
-    record_["dataset"] |= {"name": "my_images", "sha256": {"train": "1" * 64, "val": "2" * 64, "test": "3" * 64}}
-    record_["run_id"] = record.run_id(record_)
-    record.write(tmp_path / "mine", record_, table)
+    record, table = made()
+    record["dataset"] |= {"name": "my_images", "sha256": {"train": "1" * 64, "val": "2" * 64, "test": "3" * 64}}
+    record["run_id"] = run_id(record)
+    write_record(tmp_path / "mine", record, table)
     Submit(tmp_path / "mine", board).run()
     assert LeaderboardFolder(board).datasets["my_images"]["32"]["val"] == "2" * 64
     assert LeaderboardFolder(board).datasets["digits"]
@@ -55,33 +55,33 @@ def test_data_sets_are_remembered(board: Path, tmp_path: Path) -> None:
 
 
 def test_duplicates_are_found(board: Path) -> None:
-    record_, _ = made()
+    record, _ = made()
     for suffix in (".json", ".csv.gz"):
-        shutil.copy(board / "runs" / f"{record_['run_id']}{suffix}", board / "runs" / f"mine{suffix}")
+        shutil.copy(board / "runs" / f"{record['run_id']}{suffix}", board / "runs" / f"mine{suffix}")
     assert any("is a duplicate of" in problem for problem in problems(board))
     for path in (board / "runs").glob("mine*"):
         path.unlink()
     other = replace(PLAN, seed=1)  # the same results, said to be of another seed
-    again = record.make(other, context(other), rows_of(PLAN), ["run"])
-    record.write(board / "runs", *again)
+    again = make_record(other, context(other), rows_of(PLAN), ["run"])
+    write_record(board / "runs", *again)
     assert any("the same results of the same model" in problem for problem in problems(board))
 
 
 def test_same_name_other_weights(board: Path) -> None:
     for seed, sha256 in ((1, "a" * 64), (2, "b" * 64)):
         other = replace(PLAN, seed=seed)
-        again, table = record.make(other, context(other), rows_of(other, seed), ["run"])
+        again, table = make_record(other, context(other), rows_of(other, seed), ["run"])
         again["model"] |= {"name": "mine", "weights_sha256": sha256}
-        again["run_id"] = record.run_id(again)
-        record.write(board / "runs", again, table)
+        again["run_id"] = run_id(again)
+        write_record(board / "runs", again, table)
     assert any("which are called mine too" in problem for problem in problems(board))
 
 
 def test_nobody_verifies_their_own_records(board: Path, tmp_path: Path) -> None:
-    record_, table = made()
-    record_["status"] = "verified"
-    assert any("status" in problem for problem in checks.problems(record_, table, {}))
-    (board / "verified.json").write_text(json.dumps({record_["run_id"]: "0" * 64}))
+    record, table = made()
+    record["status"] = "verified"
+    assert any("status" in problem for problem in find_problems(record, table, {}))
+    (board / "verified.json").write_text(json.dumps({record["run_id"]: "0" * 64}))
     assert any("verified.json has" in problem for problem in problems(board))
 
 
@@ -101,7 +101,7 @@ def test_damaged_files_are_found(board: Path) -> None:
     content = path.read_text()
     for damaged in (content[:100], "[]", content.replace('"seed": 0', '"seed": NaN')):
         path.write_text(damaged)
-        assert any("cannot be read" in problem or "is no record" in problem for problem in problems(board))
+        assert any("cannot be read" in problem or "is not a record" in problem for problem in problems(board))
     path.write_text(content)
     (table,) = (board / "runs").glob("*.csv.gz")
     table.write_bytes(table.read_bytes()[:50])
@@ -122,15 +122,15 @@ def test_damaged_files_are_found(board: Path) -> None:
 
 def test_verify_measures_again(board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = replace(PLAN, num=1)
-    rows = compute(plan, RunFolder(tmp_path / "real", record.identity(plan, context(plan))), None, 1)
-    honest = record.make(plan, context(plan), rows, ["run"])
-    path = record.write(board / "runs", *honest)
+    rows = compute(plan, RunFolder(tmp_path / "real", run_identity(plan, context(plan))), None, 1)
+    honest = make_record(plan, context(plan), rows, ["run"])
+    path = write_record(board / "runs", *honest)
     assert Verify(path.stem, board, mark=True).run() == 0
     assert "2 of 2 networks agree" in capsys.readouterr().out
     assert "verified" in (board / "no_finetune.csv").read_text()
     assert problems(board) == []
     moved = [row | {"top1": row["top1"] - 0.05, "top5": row["top5"]} for row in rows]
-    record.write(board / "runs", *record.make(plan, context(plan), moved, ["run"]))
+    write_record(board / "runs", *make_record(plan, context(plan), moved, ["run"]))
     assert Verify(path.stem, board, num=1, mark=True).run() == 1
     assert "DIFFERS" in capsys.readouterr().out
     assert any("verified.json has" in problem for problem in problems(board))
@@ -141,9 +141,9 @@ def test_verify_measures_again(board: Path, tmp_path: Path, capsys: pytest.Captu
 def verified(board: Path, folder: Path, plan: RunConfig, changes: dict[str, Any], **options: Any) -> int:
     """What verify says of a record in which the results of the first network were changed."""
     context.cache_clear()
-    rows = compute(plan, RunFolder(folder, record.identity(plan, context(plan))), None, 1)
+    rows = compute(plan, RunFolder(folder, run_identity(plan, context(plan))), None, 1)
     made_up = [{**rows[0], **changes}, *rows[1:]]
-    path = record.write(board / "runs", *record.make(plan, context(plan), made_up, ["run"]))
+    path = write_record(board / "runs", *make_record(plan, context(plan), made_up, ["run"]))
     context.cache_clear()
     return Verify(path.stem, board, **options).run()
 

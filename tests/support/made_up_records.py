@@ -8,8 +8,7 @@ import numpy as np
 from benchmarks.execution.jobs import Row, RunConfig, context
 from benchmarks.protocols.no_finetune import NoFinetuneConfig
 from benchmarks.protocols.registry import PROTOCOLS
-from benchmarks.records import record
-from benchmarks.records.record import Record
+from benchmarks.records.record import Record, make_record
 from deepnets.sampling.sampler import sample_networks
 
 PLAN = RunConfig("no_finetune", NoFinetuneConfig(), "randinit", "digits", ("test", "bnfree"), num=6)
@@ -39,4 +38,4 @@ def _params(split: str, index: int) -> int:
 
 
 def made(plan: RunConfig = PLAN, seed: int = 0) -> tuple[Record, bytes]:
-    return record.make(plan, context(plan), rows_of(plan, seed), ["python", "-m", "benchmarks.run"])
+    return make_record(plan, context(plan), rows_of(plan, seed), ["python", "-m", "benchmarks.run"])

@@ -11,13 +11,13 @@ from benchmarks.execution.jobs import RunConfig, context
 from benchmarks.execution.scheduler import RunFolder
 from benchmarks.protocols.no_finetune import NoFinetuneConfig
 from benchmarks.protocols.registry import PROTOCOLS
-from benchmarks.records import record as records
+from benchmarks.records.record import run_identity
 
 PLAN = RunConfig("no_finetune", NoFinetuneConfig(), "randinit", "digits", ("test", "bnfree"), num=2, seed=3)
 
 
 def folder(path: Path, plan: RunConfig = PLAN) -> RunFolder:
-    return RunFolder(path, records.identity(plan, context(plan)))
+    return RunFolder(path, run_identity(plan, context(plan)))
 
 
 def scored(row: Callable[[Case], dict[str, float]], monkeypatch: pytest.MonkeyPatch, batch_size: int = 64) -> None:

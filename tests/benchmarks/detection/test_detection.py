@@ -29,7 +29,8 @@ from benchmarks.execution.jobs import Job, RunConfig, context, evaluate
 from benchmarks.leaderboard import Submit
 from benchmarks.protocols import detection
 from benchmarks.published_results.paper_tables import published_rows
-from benchmarks.records.record import frame, read
+from benchmarks.records.record import read_rows
+from benchmarks.records.record_files import read_record
 from benchmarks.reporting.leaderboard_folder import LeaderboardFolder
 from benchmarks.scoring.scorers import by_accuracy
 from ghn_models.images.splits import ImageError
@@ -413,7 +414,7 @@ def test_from_the_command_to_the_leaderboard(
     monkeypatch.setattr(sys, "argv", ["run", *arguments])
     assert command.main() == 0
     assert "randinit on synthetic_pedestrians" in capsys.readouterr().out
-    record, table = read(next((tmp_path / "a").glob("detection*.json")))
+    record, table = read_record(next((tmp_path / "a").glob("detection*.json")))
     assert record["dataset"]["name"] == "synthetic_pedestrians"
     assert (record["dataset"]["image_size"], record["dataset"]["classes"]) == (224, 2)
     assert record["results"]["test"]["failed"] == 0
@@ -422,7 +423,7 @@ def test_from_the_command_to_the_leaderboard(
         "detection", detection.DetectionConfig(1, 0.005, 64), "randinit", "pennfudan", ("test",), str(few), 224
     )
     row = evaluate(plan, Job("test", 0, 2))
-    assert row["ap50"] == frame(table)["ap50"][2]
+    assert row["ap50"] == read_rows(table)["ap50"][2]
     root = tmp_path / "leaderboards"
     (root / "runs").mkdir(parents=True)
     (root / "datasets.json").write_text("{}\n")

@@ -28,7 +28,8 @@ from benchmarks.initializers.ghn import Untrained, load_predictor
 from benchmarks.initializers.registry import METHODS
 from benchmarks.protocols.no_finetune import NoFinetuneConfig
 from benchmarks.protocols.registry import PROTOCOLS
-from benchmarks.records import record as records
+from benchmarks.records.record import make_record
+from benchmarks.records.record_files import read_record
 from benchmarks.run import Run, plan_of
 from deepnets.utils import provenance
 from deepnets.utils.errors import FileError
@@ -157,7 +158,7 @@ def test_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ):
         assert [row["status"] for row in rows] == ["ok", "failed", "ok", "ok"]
         assert rows[1]["reason"] == "RuntimeError: no such layer"
-    made, table = records.make(PLAN, context(PLAN), rows, ["run"])
+    made, table = make_record(PLAN, context(PLAN), rows, ["run"])
     test = made["results"]["test"]
     assert (test["networks"], test["failed"]) == (2, 1)
     assert (test["top1"]["mean"], test["top1"]["max"], test["top5"]["mean"]) == (0.25, 0.5, 0.5)
@@ -198,7 +199,7 @@ def test_record_holds_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert path.parent.name == made["run_id"] == path.stem
     assert made["dataset"]["sha256"] == context(plan_of(options, NoFinetuneConfig())).task.hashes()
     assert (made["networks"], made["repeats"], made["status"]) == ({"test": 1}, 2, "self_reported")
-    assert records.read(path)[0] == made
+    assert read_record(path)[0] == made
     rows = pd.read_csv(path.with_suffix(".csv.gz"))
     assert made["results"]["test"]["top1"]["mean"] == pytest.approx(rows["top1"].mean())
     assert made["results"]["test"]["top1"]["std"] == pytest.approx(rows["top1"].std(ddof=0))
@@ -378,7 +379,7 @@ def test_a_record_that_lost_its_table_is_written_again(
     for damage in (table.unlink, lambda: table.write_bytes(b""), lambda: path.write_text("")):
         damage()
         command.run(options, NoFinetuneConfig(), ["run"])
-        assert records.read(path)[0]["rows_sha256"] == made["rows_sha256"]
+        assert read_record(path)[0]["rows_sha256"] == made["rows_sha256"]
 
 
 def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -409,7 +410,7 @@ def test_killed_runs_are_resumed(tmp_path: Path) -> None:
         assert not list((tmp_path / "killed").glob("no_finetune*"))
     for out in ("killed", "whole"):
         subprocess.run([*arguments, "--out", tmp_path / out], check=True, capture_output=True)
-    killed, whole = (records.read(next((tmp_path / out).glob("no_finetune*.json"))) for out in ("killed", "whole"))
+    killed, whole = (read_record(next((tmp_path / out).glob("no_finetune*.json"))) for out in ("killed", "whole"))
     assert killed[1] == whole[1]
     for record, _ in (killed, whole):
         for name in ("date", "seconds", "command"):

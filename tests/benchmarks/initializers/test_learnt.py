@@ -27,7 +27,7 @@ from benchmarks.initializers.model_help import MODEL_HELP
 from benchmarks.initializers.objectives import differentiable
 from benchmarks.initializers.registry import METHODS, get_method, load_initializer
 from benchmarks.performance.initializer_speed import INITIALIZERS, measured
-from benchmarks.records import validation as checks
+from benchmarks.records import validation
 from benchmarks.scoring.scorers import SCORER_HELP
 from benchmarks.scoring.zero_cost_proxies import PROXIES
 from deepnets.datasets.traced_splits import TORCHVISION74
@@ -449,7 +449,7 @@ def test_the_help_names_all_models() -> None:
 
 
 def test_names() -> None:
-    schema = json.loads((Path(checks.__file__).parent / "schema.json").read_text())
+    schema = json.loads((Path(validation.__file__).parent / "schema.json").read_text())
     pattern = schema["properties"]["model"]["properties"]["name"]["pattern"]
     for name in (*METHODS, "gradinit.10", "metainit.500"):
         assert re.match(pattern, name)

@@ -18,8 +18,8 @@ from benchmarks.protocols import nas
 from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.published_results.paper_tables import published_rows
 from benchmarks.published_results.per_network import accuracy, load, values
-from benchmarks.records import record
-from benchmarks.records import validation as checks
+from benchmarks.records.record import make_record, read_rows, run_identity
+from benchmarks.records.validation import find_problems
 from benchmarks.reporting.tables import failures, lines_of, summary
 from deepnets.sampling.sampler import sample_networks
 from deepnets.symbolic.builder import count_parameters
@@ -46,8 +46,8 @@ def truth(tmp_path: Path) -> Path:
 
 def measured(plan: RunConfig, folder: Path) -> tuple[dict[str, Any], bytes]:
     context.cache_clear()
-    rows = compute(plan, RunFolder(folder, record.identity(plan, context(plan))), None, 1)
-    return record.make(plan, context(plan), rows, ["python", "-m", "benchmarks.run"])
+    rows = compute(plan, RunFolder(folder, run_identity(plan, context(plan))), None, 1)
+    return make_record(plan, context(plan), rows, ["python", "-m", "benchmarks.run"])
 
 
 def test_a_proxy_against_a_file_of_truth(tmp_path: Path, truth: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_proxy_against_a_file_of_truth(tmp_path: Path, truth: Path) -> None:
     assert b"truth.csv has no truth for it" in table
     assert made["protocol"]["settings"]["truth"].startswith("truth.csv ")
     assert str(tmp_path) not in str({**made, "command": ""})
-    assert checks.problems(made, table, {}) == []
+    assert find_problems(made, table, {}) == []
     line = lines_of(made)[0]
     assert line.values["test"][0] == pytest.approx(expected["test"])
     assert line.setting.startswith("truth of truth.csv ")
@@ -87,9 +87,9 @@ def test_a_file_of_scores(tmp_path: Path, truth: Path) -> None:
     )
     assert made["results"]["test"]["tau"]["tau"] == pytest.approx(1)
     assert made["model"]["name"] == f"file-guess-{checkpoints.sha256(scores)[:6]}"
-    assert checks.problems(made, table, {}) == []
+    assert find_problems(made, table, {}) == []
     changed = {**made, "results": {"test": {**made["results"]["test"], "tau": {"tau": 0.5}}}}
-    assert checks.problems(changed, table, {})
+    assert find_problems(changed, table, {})
 
 
 def test_truth_is_accuracy_after_training() -> None:
@@ -118,13 +118,13 @@ def test_published_truth_and_counted_parameters_cannot_be_made_up() -> None:
          "seconds": 1.0, "truth": nas.published_truth(plan.settings, networks_in(job.group)[job.index])[1]}
         for job in plan.jobs()
     ]  # fmt: skip
-    assert checks.problems(*record.make(plan, context(plan), rows, ["run"]), {}) == []
-    for change, message in (({"truth": 99.0}, "it must be 56.522"), ({"score": 99.0}, "scores of params are other")):
-        (found,) = checks.problems(*record.make(plan, context(plan), [rows[0] | change, *rows[1:]], ["run"]), {})
+    assert find_problems(*make_record(plan, context(plan), rows, ["run"]), {}) == []
+    for change, message in (({"truth": 99.0}, "it must be 56.522"), ({"score": 99.0}, "scores of params differ")):
+        (found,) = find_problems(*make_record(plan, context(plan), [rows[0] | change, *rows[1:]], ["run"]), {})
         assert message in found
-    made, table = record.make(plan, context(plan), rows, ["run"])
+    made, table = make_record(plan, context(plan), rows, ["run"])
     elsewhere = made | {"networks": {"test": 3}}
-    (found,) = checks.problems(elsewhere, table, {})
+    (found,) = find_problems(elsewhere, table, {})
     assert "there are published accuracies of torchvision74 only, not of test" in found
 
 
@@ -151,10 +151,10 @@ def test_groups_that_failed_as_a_whole_have_no_correlation(tmp_path: Path, truth
     assert made["results"]["bnfree"]["failed"] == NUM
     assert made["results"]["bnfree"]["tau"] == {"n": 0, "tau": None, "low": None, "high": None}
     assert made["results"]["all"]["tau"]["n"] == 2
-    (found,) = checks.problems(made, table, {})
+    (found,) = find_problems(made, table, {})
     assert found.startswith("there is no tau: fewer than three networks")
     assert "bnfree" in summary(made)
-    assert failures(record.frame(table)) == f"{2 * NUM - 2} failed: ValueError: the file has no value for it\n"
+    assert failures(read_rows(table)) == f"{2 * NUM - 2} failed: ValueError: the file has no value for it\n"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, columns: str, message: str) -
     path = tmp_path / "bad.csv"
     path.write_bytes(columns.encode("latin-1"))
     with pytest.raises(ValueError, match=message):
-        record.identity(replace(PLAN, settings=nas.NasConfig(truth=str(path))), context(PLAN))
+        run_identity(replace(PLAN, settings=nas.NasConfig(truth=str(path))), context(PLAN))
     with pytest.raises(ValueError, match=r"cannot be read|needed: group, index, score|has the columns"):
         context(replace(PLAN, model=str(path)))
     with pytest.raises(ValueError, match="cannot be read"):

@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -14,9 +15,9 @@ import pytest
 from benchmarks.execution.jobs import RunConfig, context
 from benchmarks.leaderboard import Submit
 from benchmarks.protocols import finetune
-from benchmarks.records import record
-from benchmarks.records import validation as checks
-from benchmarks.records.record import Record, RecordError
+from benchmarks.records.record import Record, RecordError, make_record, run_id
+from benchmarks.records.record_files import write_record
+from benchmarks.records.validation import find_problems
 from benchmarks.reporting.leaderboard_folder import LeaderboardFolder
 from tests.support.made_up_records import made, rows_of
 
@@ -24,15 +25,15 @@ from tests.support.made_up_records import made, rows_of
 
 
 def changed(change: Callable[[Record, list[dict[str, str]]], None], fit: bool = True) -> tuple[Record, bytes]:
-    record_, table = copy.deepcopy(made())
+    record, table = copy.deepcopy(made())
     lines = list(csv.DictReader(io.StringIO(table.decode())))
-    change(record_, lines)
+    change(record, lines)
     frame = pd.DataFrame(lines)
     table = frame.to_csv(index=False, lineterminator="\n").encode()
     if fit:
-        record_["rows_sha256"] = record.hashlib.sha256(table).hexdigest()
-        record_["run_id"] = record.run_id(record_)
-    return record_, table
+        record["rows_sha256"] = hashlib.sha256(table).hexdigest()
+        record["run_id"] = run_id(record)
+    return record, table
 
 
 def mean(r: Record, lines: Any) -> None:
@@ -155,8 +156,8 @@ def text_in_settings(r: Record, lines: Any) -> None:
         (hidden_failure, "failed of test is 1, but its table gives 0"),
         (failure_with_results, "it failed and has results"),
         (failure_without_reason, "it failed without a reason"),
-        (nan, "top1 is 'nan', which is no accuracy"),
-        (above_one, "top1 is '1.5', which is no accuracy"),
+        (nan, "top1 is 'nan', which is not an accuracy"),
+        (above_one, "top1 is '1.5', which is not an accuracy"),
         (crossed, "top1 is above top5"),
         (one_network_better, "top1 of test is"),
         (other_network, "test/0 has"),
@@ -164,16 +165,16 @@ def text_in_settings(r: Record, lines: Any) -> None:
         (other_order, "lines in another order"),
         (unknown_split, "there are no networks 'easy'"),
         (more_than_there_are, "it has 101 networks of bnfree, of which there are 100"),
-        (other_version, "it is of version 99 of no_finetune; accepted: 1"),
+        (other_version, "its version of no_finetune is 99; accepted: 1"),
         (unknown_protocol, "there is no protocol 'magic'"),
-        (other_settings, "its settings are none of no_finetune"),
-        (other_data, "its data have other sha256 than digits"),
-        (random_weights, "it is marked as dev"),
+        (other_settings, "its settings are not settings of no_finetune"),
+        (other_data, "its images have other sha256 than those of digits"),
+        (random_weights, "its status is dev"),
         (extra_field, "'stars' was unexpected"),
         (missing_field, "'commit' is a required property"),
         (wrong_type, "seed: '0' is not of type 'integer'"),
-        (no_day, "date: 2026-02-30 is none"),
-        (not_yet, "date: 2999-01-01 is still to come"),
+        (no_day, "date: 2026-02-30 is not a date"),
+        (not_yet, "date: 2999-01-01 is in the future"),
         (odd_batch, "batch_size is 48; accepted: 64, 32, 16, 8"),
         (layer_of_nothing, "randinit has no layers that are made orthogonal"),
         (formula_in_a_name, "does not match '^[A-Za-z0-9"),
@@ -181,13 +182,13 @@ def text_in_settings(r: Record, lines: Any) -> None:
     ],
 )
 def test_wrong_records_are_found(change: Any, message: str, board: Path, tmp_path: Path) -> None:
-    record_, table = changed(change)
-    record.write(tmp_path / "wrong", record_, table)
+    record, table = changed(change)
+    write_record(tmp_path / "wrong", record, table)
     with pytest.raises(RecordError) as refused:
         Submit(tmp_path / "wrong", board).run()
-    already = record_["run_id"] == made()[0]["run_id"]
+    already = record["run_id"] == made()[0]["run_id"]
     assert already or message in str(refused.value)
-    record.write(board / "runs", record_, table)
+    write_record(board / "runs", record, table)
     assert any(message in problem for problem in LeaderboardFolder(board).problems())
 
 
@@ -195,63 +196,63 @@ def test_wrong_records_are_found(change: Any, message: str, board: Path, tmp_pat
     ("column", "value", "message"),
     [
         ("lr", 0.2, "lr is 0.2, but its settings have 0.4, 0.1, 0.04, 0.01, 0.001"),
-        ("val_top1", 1.5, "val_top1 is '1.5', which is no accuracy"),
-        ("params", "", "params is '', which is no number"),
+        ("val_top1", 1.5, "val_top1 is '1.5', which is not an accuracy"),
+        ("params", "", "params is '', which is not a number"),
     ],
 )
 def test_other_columns_are_checked_too(column: str, value: object, message: str) -> None:
     plan = RunConfig("finetune", finetune.FinetuneConfig(), "randinit", "digits", ("test",), num=1)
     rows = [{**rows_of(plan)[0], column: value}]
-    found = checks.problems(*record.make(plan, context(plan), rows, ["run"]), {})
+    found = find_problems(*make_record(plan, context(plan), rows, ["run"]), {})
     assert found == [f"line 2 of its table: {message}"]
 
 
 def test_changes_without_new_hashes_are_found(board: Path) -> None:
     for change, message in ((one_network_better, "another sha256 than rows_sha256"), (other_data, "its run_id is")):
-        record.write(board / "runs", *changed(change, fit=False))
+        write_record(board / "runs", *changed(change, fit=False))
         assert any(message in problem for problem in LeaderboardFolder(board).problems())
 
 
 @pytest.mark.parametrize("change", [{"epochs": "1"}, {"lrs": [0.4, "x"]}, {"lrs": 0.4}, {"epochs": True}])
 def test_settings_are_of_their_kind(change: dict[str, Any]) -> None:
     plan = RunConfig("finetune", finetune.FinetuneConfig(), "randinit", "digits", ("test",), num=1)
-    record_, table = record.make(plan, context(plan), rows_of(plan), ["run"])
-    record_["protocol"]["settings"] |= change
-    record_["run_id"] = record.run_id(record_)
-    (found,) = checks.problems(record_, table, {})
-    assert "its settings are none of finetune" in found or "protocol.settings" in found
+    record, table = make_record(plan, context(plan), rows_of(plan), ["run"])
+    record["protocol"]["settings"] |= change
+    record["run_id"] = run_id(record)
+    (found,) = find_problems(record, table, {})
+    assert "its settings are not settings of finetune" in found or "protocol.settings" in found
 
 
 def test_weights_need_a_hash() -> None:
-    record_, table = made()
+    record, table = made()
     for name, sha256, message in (("mine", None, "needs a weights_sha256"), ("randinit", "a" * 64, "has no weights")):
-        record_["model"] |= {"name": name, "weights_sha256": sha256}
-        record_["run_id"] = record.run_id(record_)
-        assert any(message in problem for problem in checks.problems(record_, table, {}))
+        record["model"] |= {"name": name, "weights_sha256": sha256}
+        record["run_id"] = run_id(record)
+        assert any(message in problem for problem in find_problems(record, table, {}))
 
 
 @pytest.mark.parametrize("place", [("networks", "test"), ("repeats",), ("seed",), ("dataset", "image_size")])
 def test_integers_are_integers(place: tuple[str, ...]) -> None:
-    record_, table = made()
-    inner = record_
+    record, table = made()
+    inner = record
     for key in place[:-1]:
         inner = inner[key]
     inner[place[-1]] = float(inner[place[-1]])
-    assert any("is not of type 'integer'" in p or "is not one of" in p for p in checks.problems(record_, table, {}))
+    assert any("is not of type 'integer'" in p or "is not one of" in p for p in find_problems(record, table, {}))
 
 
 @pytest.mark.parametrize("field", sorted(made()[0]))
 def test_every_field_is_needed(field: str, board: Path, tmp_path: Path) -> None:
-    record_, table = made()
-    path = record.write(tmp_path / "bad", record_, table)
-    del record_[field]
-    path.write_text(json.dumps(record_))
+    record, table = made()
+    path = write_record(tmp_path / "bad", record, table)
+    del record[field]
+    path.write_text(json.dumps(record))
     with pytest.raises(RecordError, match=f"'{field}' is a required property|is on the leaderboard already"):
         Submit(tmp_path / "bad", board).run()
-    assert any(f"'{field}' is a required property" in problem for problem in checks.problems(record_, table, {}))
+    assert any(f"'{field}' is a required property" in problem for problem in find_problems(record, table, {}))
 
 
 def test_numbers_that_readers_understand_differently_are_refused() -> None:
     for text in ("0.0_1", " 0.5", "1e400", "\u0660.5", "inf"):
-        record_, table = changed(lambda r, lines, text=text: lines[0].update(top1=text))
-        assert any("which is no accuracy" in problem for problem in checks.problems(record_, table, {}))
+        record, table = changed(lambda r, lines, text=text: lines[0].update(top1=text))
+        assert any("which is not an accuracy" in problem for problem in find_problems(record, table, {}))

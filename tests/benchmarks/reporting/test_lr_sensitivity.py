@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from benchmarks.execution.jobs import RunConfig, context
 from benchmarks.protocols import finetune
 from benchmarks.protocols.registry import PROTOCOLS
-from benchmarks.records import record
+from benchmarks.records.record import make_record
+from benchmarks.records.record_files import find_record, read_record, write_record
 from benchmarks.reporting import lr_sensitivity
 from benchmarks.reporting.lr_sensitivity import TOLERANCES, by_learning_rate, sensitivity
 from deepnets.sampling.sampler import sample_networks
@@ -35,8 +36,8 @@ def write_run(path: Path, lr: float, values: list[float], **changes: Any) -> Pat
          "status": "ok", "reason": "", "lr": lr, "val_top1": 0.5, "top1": value, "top5": 1.0, "seconds": 1.0}
         for job, value in zip(plan.jobs(), values, strict=True)
     ]  # fmt: skip
-    made, table = record.make(plan, context(plan), rows, ["x"])
-    record.write(path, made, table)
+    made, table = make_record(plan, context(plan), rows, ["x"])
+    write_record(path, made, table)
     return path
 
 
@@ -98,7 +99,7 @@ def test_networks_are_compared_with_themselves(tmp_path: Path) -> None:
         write_run(tmp_path / "a", 0.1, [0.5, 0.6, 0.7, 0.1, 0.2, 0.3], groups=("test", "deep")),
         write_run(tmp_path / "b", 0.01, [0.1, 0.2, 0.3, 0.5, 0.6, 0.7], groups=("deep", "test")),
     ]
-    found = by_learning_rate([record.read(record.in_folder(run)) for run in runs])
+    found = by_learning_rate([read_record(find_record(run)) for run in runs])
     assert found[0.1].tolist() == found[0.01].tolist() == [0.1, 0.2, 0.3, 0.5, 0.6, 0.7]
 
 

@@ -13,7 +13,8 @@ from benchmarks.execution.jobs import RunConfig, context
 from benchmarks.protocols import finetune
 from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.published_results.paper_tables import paper_tables, published_rows
-from benchmarks.records import record
+from benchmarks.records.record import make_record
+from benchmarks.records.record_files import read_record
 from benchmarks.reporting.tables import lines_of, summary, to_csv, to_markdown
 from tests.support.made_up_records import PLAN, made, rows_of
 from tests.support.paths import LEADERBOARDS
@@ -21,11 +22,11 @@ from tests.support.paths import LEADERBOARDS
 
 def test_tables_say_what_records_say() -> None:
     plan = replace(PLAN, groups=EVALUATION_SPLITS, num=5)
-    record_, table = made(plan)
-    top1, top5 = lines_of(record_)
+    record, table = made(plan)
+    top1, top5 = lines_of(record)
     rows = pd.read_csv(io.BytesIO(table))
     scores = rows["top1"].fillna(0.0)
-    together = record_["results"]["all"]["top1"]
+    together = record["results"]["all"]["top1"]
     assert together["mean"] == pytest.approx(scores.mean())
     assert together["sem"] == pytest.approx(scores.std(ddof=0) / 25**0.5)
     for group in EVALUATION_SPLITS:
@@ -35,8 +36,8 @@ def test_tables_say_what_records_say() -> None:
     read = pd.read_csv(io.StringIO(to_csv("no_finetune", [top1, top5])))
     assert read.loc[0, "wide"] == pytest.approx(top1.values["wide"][0], abs=0.005)
     assert to_markdown("no_finetune", [top1]).count(f"{top1.values['deep'][0]:.1f} ±") == 1
-    assert f"{100 * record_['results']['dense']['top1']['max']:.1f}" in summary(record_)
-    assert "best 10" in summary(record_)  # of 25 networks
+    assert f"{100 * record['results']['dense']['top1']['max']:.1f}" in summary(record)
+    assert "best 10" in summary(record)  # of 25 networks
 
 
 def test_summaries_say_how_networks_were_trained_and_nothing_of_ten_if_there_are_fewer() -> None:
@@ -46,7 +47,7 @@ def test_summaries_say_how_networks_were_trained_and_nothing_of_ten_if_there_are
          "status": "ok", "reason": "", "lr": 0.1, "val_top1": 0.1, "top1": 0.2, "top5": 0.6, "seconds": 1.0}
         for job in plan.jobs()
     ]  # fmt: skip
-    text = summary(record.make(plan, context(plan), rows, ["run"])[0])
+    text = summary(make_record(plan, context(plan), rows, ["run"])[0])
     assert text.startswith("he on digits, 0.5 epoch: accuracy after a short training")
     assert "best 10" not in text
 
@@ -59,25 +60,25 @@ def test_all_are_the_evaluation_splits() -> None:
 
 
 def test_the_best_networks_have_a_column_of_their_own() -> None:
-    record_, table = record.read(next((LEADERBOARDS / "runs").glob("no_finetune-digits-mlp.digits-*.json")))
+    record, table = read_record(next((LEADERBOARDS / "runs").glob("no_finetune-digits-mlp.digits-*.json")))
     scores = pd.read_csv(io.BytesIO(table))["top1"].fillna(0.0)
     assert len(scores) == 900
     best = np.sort(scores.to_numpy())[-10:]
-    line = lines_of(record_)[0]
+    line = lines_of(record)[0]
     assert line.values["all"][0] == pytest.approx(100 * scores.mean())
     assert line.values["top10"] == (pytest.approx(100 * best.mean()), pytest.approx(100 * best.std() / 10**0.5))
 
 
 def test_some_networks_are_not_compared_with_all() -> None:
     """Every split weighs the same in a run of the first five of each, and ten of 25 are not the ten best of 900."""
-    record_, _ = made(replace(PLAN, groups=EVALUATION_SPLITS, num=5))
-    assert lines_of(record_)[0].values.keys() == set(EVALUATION_SPLITS)
+    record, _ = made(replace(PLAN, groups=EVALUATION_SPLITS, num=5))
+    assert lines_of(record)[0].values.keys() == set(EVALUATION_SPLITS)
 
 
 def test_a_network_that_fails_twice_is_one_that_failed() -> None:
     plan = replace(PLAN, repeats=3)
     rows = rows_of(plan)
-    result, _ = record.make(plan, context(plan), rows, ["run"])
+    result, _ = make_record(plan, context(plan), rows, ["run"])
     assert [row["status"] for row in rows].count("failed") == 3
     assert (result["results"]["test"]["failed"], lines_of(result)[0].failed) == (1, 1)
 
@@ -85,7 +86,7 @@ def test_a_network_that_fails_twice_is_one_that_failed() -> None:
 def test_settings_that_are_not_usual_are_told() -> None:
     def setting(**changes: Any) -> str:
         plan = RunConfig("finetune", finetune.FinetuneConfig(**changes), "randinit", "digits", ("test",), num=1)
-        return lines_of(record.make(plan, context(plan), rows_of(plan), ["run"])[0])[0].setting
+        return lines_of(make_record(plan, context(plan), rows_of(plan), ["run"])[0])[0].setting
 
     assert setting() == "1 epoch"
     assert setting(epochs=10.0, lrs=(0.1, 0.2)) == "10 epochs, lrs 0.1 0.2"
@@ -95,13 +96,13 @@ def test_settings_that_are_not_usual_are_told() -> None:
 def test_repetitions_are_averaged() -> None:
     plan = RunConfig("finetune", finetune.FinetuneConfig(), "randinit", "digits", ("test",), num=1, repeats=3)
     rows = rows_of(plan)
-    result = record.make(plan, context(plan), rows, ["run"])[0]["results"]["test"]["top1"]
+    result = make_record(plan, context(plan), rows, ["run"])[0]["results"]["test"]["top1"]
     values = np.array([row["top1"] for row in rows])
     assert result["mean"] == pytest.approx(values.mean())
     assert result["sem"] == pytest.approx(values.std() / 3**0.5)
     plan = replace(plan, num=2)
     rows = rows_of(plan)
-    result = record.make(plan, context(plan), rows, ["run"])[0]["results"]["test"]["top1"]
+    result = make_record(plan, context(plan), rows, ["run"])[0]["results"]["test"]["top1"]
     means = np.array([row["top1"] for row in rows]).reshape(2, 3).mean(1)
     assert (result["mean"], result["max"]) == (pytest.approx(means.mean()), pytest.approx(means.max()))
     assert result["std"] == pytest.approx(means.std())

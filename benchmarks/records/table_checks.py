@@ -1,0 +1,80 @@
+"""Checks of the table of a record: its columns, its rows, and the values of each row."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from math import isfinite
+from typing import Any
+
+from benchmarks.core.protocol import Protocol
+from benchmarks.records.record import Record, RecordError, record_jobs
+
+
+def table_problems(record: Record, table: bytes, protocol: Protocol, settings: Any) -> Iterator[str]:
+    """Yield what is wrong with a table, one sentence each.
+
+    Args:
+        record: its fields have been checked.
+        table: CSV text of the rows.
+        protocol: of the record.
+        settings: of the protocol, as recorded.
+
+    Raises:
+        RecordError: the table is not text.
+    """
+    columns = list(protocol.row_columns)
+    header, *lines = list(csv.reader(io.StringIO(_decode(table)))) or [[]]
+    if header != columns or any(len(line) != len(columns) for line in lines):
+        yield f"its table has other columns than {', '.join(columns)}"
+        return
+    if len(lines) != sum(record["networks"].values()) * record["repeats"]:
+        yield f"its table has {len(lines)} lines instead of one for each network and repetition"
+        return
+    jobs = [(job.group, str(job.index), str(job.repeat)) for job in record_jobs(record)]
+    keys = [tuple(line[:3]) for line in lines]
+    if keys != jobs:
+        missing = set(jobs).difference(keys)
+        first = next((" ".join(job) for job in jobs if job in missing), "")
+        yield f"its table has no line for {first}" if first else "its table has lines in another order"
+        return
+    for number, line in enumerate(lines, 2):
+        problems = _row_problems(dict(zip(columns, line, strict=True)), protocol, settings)
+        yield from (f"line {number} of its table: {problem}" for problem in problems)
+
+
+def _decode(table: bytes) -> str:
+    try:
+        return table.decode()
+    except UnicodeDecodeError:
+        raise RecordError("it is not text in UTF-8") from None
+
+
+def _row_problems(row: dict[str, str], protocol: Protocol, settings: Any) -> Iterator[str]:
+    results = (*protocol.columns, *protocol.accuracies)
+    if row["status"] == "failed":
+        if not row["reason"]:
+            yield "it failed without a reason"
+        if any(row[name] for name in results):
+            yield "it failed and has results"
+        return
+    if row["status"] != "ok":
+        yield f"its status is {row['status']!r}; accepted: ok, failed"
+    numbers = {name: parse_number(row[name]) for name in ("params", "batch_size", *results)}
+    for name, value in numbers.items():
+        is_accuracy = name in (*protocol.accuracies, "val_top1")
+        if not isfinite(value) or (is_accuracy and not 0 <= value <= 1):
+            yield f"{name} is {row[name]!r}, which is not {'an accuracy' if is_accuracy else 'a number'}"
+    if numbers["batch_size"] not in protocol.batch_sizes:
+        yield f"batch_size is {row['batch_size']}; accepted: {', '.join(map(str, protocol.batch_sizes))}"
+    for name in protocol.columns:
+        choices = getattr(settings, f"{name}s", None)  # lr is one of lrs
+        if choices is not None and numbers[name] not in choices:
+            yield f"{name} is {row[name]}, but its settings have {', '.join(map(str, choices))}"
+    if protocol.accuracies == ("top1", "top5") and numbers["top1"] > numbers["top5"]:
+        yield "top1 is above top5"
+
+
+def parse_number(text: str) -> float:
+    """Return a number in one of the forms that Python writes; NaN for all others, which some readers do not accept."""
+    return float(text) if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?", text) else float("nan")
