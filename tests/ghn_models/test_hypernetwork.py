@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,7 +127,8 @@ class Odd(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.conv(x[:, :, None]))[:, :, 0] * self.scale
-        return self.head(self.large(y)).mean((2, 3))
+        logits: Tensor = self.head(self.large(y)).mean((2, 3))
+        return logits
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -290,9 +292,9 @@ def test_registry() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"decoder": "cnn"}, {"hidden": 30}, {"layers": True}, {"centrality": 1}, {"window": None}]
 )
-def test_configurations_are_checked(wrong: dict[str, object]) -> None:
+def test_configurations_are_checked(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is"):
-        GHNConfig(**wrong)  # type: ignore[arg-type]
+        GHNConfig(**wrong)
 
 
 def test_batch_statistics() -> None:
@@ -324,10 +326,11 @@ def test_orthogonal_weights() -> None:
 
 def test_attention_is_processed_too() -> None:
     """Queries, keys and values have one weight together, which belongs to no linear layer."""
-    model = nn.Sequential(nn.TransformerEncoderLayer(16, 2, 32), nn.Linear(16, 10))
-    before = model[0].self_attn.in_proj_weight.detach().clone()
+    attention = nn.TransformerEncoderLayer(16, 2, 32)
+    model = nn.Sequential(attention, nn.Linear(16, 10))
+    before = attention.self_attn.in_proj_weight.detach().clone()
     ghn_models.add_noise(model, beta=0.1)
-    packed = model[0].self_attn.in_proj_weight.detach()
+    packed = attention.self_attn.in_proj_weight.detach()
     assert not torch.equal(packed, before)
     ghn_models.orthogonalize(model)
     torch.testing.assert_close(packed.T @ packed, torch.eye(16), rtol=0, atol=1e-5)
@@ -337,11 +340,12 @@ def test_noise_follows_correlation() -> None:
     weight = torch.randn(20, 6)
     correlations = torch.corrcoef(weight)
     torch.testing.assert_close(correlation_spread(weight), correlations.std(), rtol=1e-4, atol=1e-6)
-    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-    before = model[0].weight.detach().clone()
+    first = nn.Linear(64, 64)
+    model = nn.Sequential(first, nn.ReLU(), nn.Linear(64, 10))
+    before = first.weight.detach().clone()
     spread = correlation_spread(before)
     ghn_models.add_noise(model, beta=0.1, generator=torch.Generator().manual_seed(0))
-    assert (model[0].weight - before).std().item() == pytest.approx(0.1 * spread.item(), rel=0.05)
+    assert (first.weight - before).std().item() == pytest.approx(0.1 * spread.item(), rel=0.05)
     with pytest.raises(ValueError, match="beta is -1"):
         ghn_models.add_noise(model, beta=-1)
 

@@ -10,7 +10,8 @@ import torchvision
 from ghn_models import GHN
 from ghn_models.checkpoints.published import to_published
 from ghn_models.registry import config
-from tests.support.ghn_golden import GOLDEN, difference, recorded, recorded_ghn, recorded_graph
+from tests.support.ghn_golden import difference, recorded, recorded_ghn, recorded_graph
+from tests.support.paths import GOLDEN
 
 PAIRS = [(name, network) for name, networks in recorded()["results"].items() for network in networks]
 
@@ -53,7 +54,7 @@ def test_gradients_equal_the_reference(name: str) -> None:
     loss = torch.stack([(value**2).mean() for value in tensors]).mean()
     assert loss.item() == pytest.approx(its["loss"], rel=1e-5)
     names = list(dict(ghn.named_parameters()))
-    gradients = dict(zip(names, torch.autograd.grad(loss, ghn.parameters()), strict=True))
+    gradients = dict(zip(names, torch.autograd.grad(loss, list(ghn.parameters())), strict=True))
     published = to_published(gradients, ghn.config)
     assert set(published) == set(its["grad"])
     for parameter, expected in its["grad"].items():

@@ -4,7 +4,7 @@ import gzip
 import json
 import zlib
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,8 @@ from tests.support.paths import GOLDEN
 
 @cache
 def recorded() -> dict[str, Any]:
-    return json.loads(gzip.decompress((GOLDEN / "ghn.json.gz").read_bytes()))
+    golden: dict[str, Any] = json.loads(gzip.decompress((GOLDEN / "ghn.json.gz").read_bytes()))
+    return golden
 
 
 def recorded_config(name: str) -> GHNConfig:
@@ -35,8 +36,8 @@ def recorded_config(name: str) -> GHNConfig:
         "virtual_edges": its["ve"],
     }
     if "hypernet" in its:
-        graph_network = {"gatedgnn": "gated_gnn", "mlp": "mlp"}[its["hypernet"]]
-        return GHNConfig(graph_network=graph_network, decoder=its["decoder"], **common)
+        names: dict[str, Literal["gated_gnn", "mlp"]] = {"gatedgnn": "gated_gnn", "mlp": "mlp"}
+        return GHNConfig(graph_network=names[its["hypernet"]], decoder=its["decoder"], **common)
     if its["is_ghn2"]:
         return GHNConfig(graph_network="gated_gnn", **common)
     graphormer = {"layers": its["layers"], "heads": its["heads"], "centrality": True, "input_distance": True}

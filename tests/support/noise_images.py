@@ -7,8 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ghn_models.images.datasets import ImagePart
-from ghn_models.images.splits import StoredImages
+from ghn_models.images.splits import ImagePart, StoredImages
 
 
 def stored(part: ImagePart) -> StoredImages:

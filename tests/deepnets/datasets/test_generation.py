@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
@@ -22,6 +23,7 @@ from deepnets.storage import sharded_file as partial_file
 from deepnets.storage.column_reader import ColumnFile, damaged_columns
 from deepnets.storage.network_file import NetworkFile
 from deepnets.utils import executors
+from deepnets.utils.atomic_files import move_into_place
 from deepnets.utils.errors import FileError
 
 
@@ -167,9 +169,10 @@ def test_a_shard_that_changed_is_made_again(tmp_path: Path, monkeypatch: pytest.
 
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
-    real, done = generate_module.shard_columns, []
+    real = generate_module.shard_columns
+    done: list[object] = []
 
-    def stopping(*args: object) -> object:
+    def stopping(*args: Any) -> object:
         if len(done) == shards:
             raise KeyboardInterrupt
         done.append(args)
@@ -192,16 +195,15 @@ def test_a_run_with_other_settings_is_not_continued(tmp_path: Path, monkeypatch:
 
 def test_leftovers_are_tidied_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, partial = tmp_path / "x.hdf5", tmp_path / "x.hdf5.partial"
-    real = partial_file.move_into_place
 
-    def last(*args: object) -> None:
-        real(*args)
+    def last(*args: Any) -> None:
+        move_into_place(*args)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(partial_file, "move_into_place", last)  # stopped before tidying up
     with pytest.raises(KeyboardInterrupt):
         generate(path, "val", num=20, workers=1)
-    monkeypatch.setattr(partial_file, "move_into_place", real)
+    monkeypatch.setattr(partial_file, "move_into_place", move_into_place)
     expected = path.read_bytes()
     with pytest.raises(FileExistsError):
         generate(path, "val", num=20, workers=1, compress=True)

@@ -51,7 +51,7 @@ def test_torchvision74(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_names_with_braces_survive(tmp_path: Path) -> None:
     model = torch.nn.ModuleDict({"{x}": torch.nn.Linear(2, 2)})
-    model.forward = lambda x: model["{x}"](x)  # type: ignore[method-assign]
+    model.forward = lambda x: model["{x}"](x)
     graph = trace(model, inputs=torch.zeros(1, 2))
     write_graphs(tmp_path / "x.hdf5", "traced", {"odd": graph})
     assert GraphFile(tmp_path / "x.hdf5").graph(0).name.tolist() == ["input", "{x}.weight", "{x}.bias"]

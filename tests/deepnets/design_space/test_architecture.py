@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -82,7 +83,7 @@ def test_values_outside_of_the_design_space(field: str, value: object, message: 
         ({"normal_concat": []}, "normal_concat is"),
     ],
 )
-def test_bad_genotypes(change: dict, message: str) -> None:
+def test_bad_genotypes(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Genotype.from_dict(GENOTYPE.to_dict() | change)
 

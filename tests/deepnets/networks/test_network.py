@@ -1,6 +1,7 @@
 """Built networks: the parameters of the symbolic graph, and forward passes that do what the genotype says."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -123,7 +124,8 @@ def test_no_batch_norm_in_networks_without_norm() -> None:
 def test_a_cell_computes_its_genotype() -> None:
     edges = (("conv_3x3", 0), ("max_pool_3x3", 1), ("skip_connect", 2), ("none", 0), ("msa", 3), ("cse", 2))
     network = Network(architecture_of(*edges, concat=(2, 3, 4), n_cells=1)).eval()
-    cell, x = network.cells[0], torch.randn(2, 16, 11, 11)
+    cell: Any = network.cells[0]
+    x = torch.randn(2, 16, 11, 11)
     s0, s1 = cell.preprocess0(x), cell.preprocess1(x)
     s2 = cell._ops["0"](s0) + F.max_pool2d(s1, 3, 1, 1)
     expected = torch.cat([s2, s2, cell._ops["4"](s2) + cell._ops["5"](s2)], dim=1)
@@ -221,11 +223,12 @@ def test_cells_without_output_are_absent_inputs_of_the_next() -> None:
 def test_unneeded_states_are_not_run() -> None:
     edges = (("conv_3x3", 0), ("conv_3x3", 1), ("none", 0), ("cse", 1))
     network = Network(architecture_of(*edges, concat=(3,)))
-    assert network.cells[0].plan.sums == {3: [3]}
-    assert network.cells[0].plan.inputs_read == {1}
+    cell: Any = network.cells[0]
+    assert cell.plan.sums == {3: [3]}
+    assert cell.plan.inputs_read == {1}
     network(torch.randn(2, 3, 32, 32)).sum().backward()
-    assert network.cells[0]._ops["0"].op[1].weight.grad is None
-    assert network.cells[0].preprocess0.op[1].weight.grad is None
+    assert cell._ops["0"].op[1].weight.grad is None
+    assert cell.preprocess0.op[1].weight.grad is None
 
 
 def test_predicted_parameters_on_a_network_without_storage() -> None:
@@ -253,7 +256,8 @@ def test_drop_path_spares_identities() -> None:
     torch.manual_seed(0)
     architecture = architecture_of(("skip_connect", 0), ("max_pool_3x3", 1), n_cells=1)
     network = Network(architecture, drop_path=0.5)
-    cell, x = network.cells[0], torch.randn(64, 48, 4, 4)
+    cell: Any = network.cells[0]
+    x = torch.randn(64, 48, 4, 4)
     identity, pooled = cell.preprocess0(x), cell._ops["1"](cell.preprocess1(x))
     dropped = (cell(x, x) - identity) / pooled
     per_sample = torch.stack([dropped.amin(dim=(1, 2, 3)), dropped.amax(dim=(1, 2, 3))])
@@ -279,8 +283,9 @@ def test_auxiliary_head(image_size: int, norm: str | None) -> None:
     logits, auxiliary = network(torch.randn(2, 3, image_size, image_size))
     assert logits.shape == auxiliary.shape == (2, 7)
     auxiliary.sum().backward()
-    assert network.cells[4]._ops["1"].op[1].weight.grad is not None
-    assert network.cells[5]._ops["1"].op[1].weight.grad is None
+    cells: Any = network.cells
+    assert cells[4]._ops["1"].op[1].weight.grad is not None
+    assert cells[5]._ops["1"].op[1].weight.grad is None
     assert network.eval()(torch.randn(2, 3, image_size, image_size)).shape == (2, 7)
 
 

@@ -1,6 +1,7 @@
 """The published file format: samples of the reference code, round trips, defects, and bad input."""
 
 import gzip
+import hashlib
 import io
 import json
 import sys
@@ -20,6 +21,7 @@ from deepnets.published.importer import download_from_hub, export_files, import_
 from deepnets.storage import sharded_file as partial_file
 from deepnets.storage.column_reader import ColumnFile
 from deepnets.storage.network_file import NetworkFile
+from deepnets.storage.sharded_file import PartialFile
 from deepnets.utils.errors import FileError
 from tests.support.command import assert_refused, run
 from tests.support.paths import GOLDEN
@@ -66,7 +68,8 @@ def test_interrupted_imports_go_on(
     whole = import_file(source, samples / "whole")
     for module in (official, official_metadata):
         monkeypatch.setattr(module, "BLOCK", 2)  # two shards of each of the six splits
-    compare, compared = official._compare_block, []
+    compare = official._compare_block
+    compared: list[Any] = []
 
     def stopping(*args: Any) -> None:
         if len(compared) == 7:
@@ -77,7 +80,12 @@ def test_interrupted_imports_go_on(
     monkeypatch.setattr(official, "_compare_block", stopping)
     assert run(capsys, "import", source, "--root", folder)[0] == 130
     assert not list(folder.glob("*.hdf5"))  # no file before all of them are complete
-    monkeypatch.setattr(official, "_compare_block", lambda *args: (compared.append(args), compare(*args)))
+
+    def counting(*args: Any) -> None:
+        compared.append(args)
+        compare(*args)
+
+    monkeypatch.setattr(official, "_compare_block", counting)
     assert import_file(source, folder) == whole
     assert len(compared) == 12
     assert {path.name for path in folder.iterdir()} == {path.name for path in (samples / "whole").iterdir()}
@@ -93,7 +101,8 @@ def test_imports_that_stop_at_the_end_go_on(
 ) -> None:
     source, folder = samples / "deepnets1m_eval.hdf5", samples / "data"
     whole = import_file(source, samples / "whole")
-    real, done = getattr(partial_file, step), []
+    real = getattr(partial_file, step)
+    done: list[Any] = []
 
     def stopping(*args: Any) -> None:
         if len(done) == times:
@@ -152,7 +161,7 @@ def test_an_import_does_not_replace_its_source(samples: Path, capsys: pytest.Cap
 
 def test_an_import_of_another_file_is_not_continued(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, folder = samples / "deepnets1m_train.hdf5", samples / "data"
-    monkeypatch.setattr(official.PartialFile, "merge", raising(KeyboardInterrupt))
+    monkeypatch.setattr(PartialFile, "merge", raising(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         import_file(source, folder)
     monkeypatch.undo()
@@ -245,7 +254,7 @@ def publish_on_a_hub(monkeypatch: pytest.MonkeyPatch, samples: Path, member: str
         return str(path)
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(hf_hub_download=download))
-    digests = {name: official.hashlib.md5(content).hexdigest() for name, content in files.items()}
+    digests = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
     monkeypatch.setattr(official, "MD5", digests)
 
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections import Counter
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -20,7 +21,7 @@ GOLDEN = json.loads(gzip.decompress((REFERENCE / "deepnets_graphs.json.gz").read
 NETWORKS = {net["id"]: net for net in GOLDEN["networks"] + GOLDEN["single_operation"]}
 
 
-def golden_graph(net: dict) -> nx.DiGraph:
+def golden_graph(net: dict[str, Any]) -> nx.DiGraph:
     graph = nx.DiGraph()
     for node, (op, name, shape) in enumerate(zip(net["ops"], net["names"], net["shapes"], strict=True)):
         full = (0, 0, 0, 0) if shape is None else (*shape, 1, 1, 1)[:4]
@@ -31,7 +32,7 @@ def golden_graph(net: dict) -> nx.DiGraph:
 
 def labelled(graph: ArchGraph) -> nx.DiGraph:
     # The reference guesses the cell of nodes without parameters from their neighbours, so cells are not compared.
-    result = graph.to_networkx()
+    result: nx.DiGraph = graph.to_networkx()
     for _, node in result.nodes(data=True):
         node["label"] = (node["op"], node["name"], node["shape"])
     return result
@@ -83,10 +84,10 @@ def test_a_batch_is_its_architectures_one_by_one() -> None:
         alone = [networks.table[row].num_params(image_size, 100) for row in range(30)]
         assert together.tolist() == alone
     for row in range(30):
-        alone = draw(ArchitectureTable.from_architectures([networks.table[row]])).graphs()
+        single = draw(ArchitectureTable.from_architectures([networks.table[row]])).graphs()
         taken = networks.graphs.take(np.array([row]))
         for column in ("op", "cell", "name", "edge_src", "edge_dst"):
-            assert (getattr(alone, column) == getattr(taken, column)).all()
+            assert (getattr(single, column) == getattr(taken, column)).all()
 
 
 def test_bad_input() -> None:

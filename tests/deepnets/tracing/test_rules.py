@@ -94,7 +94,8 @@ def test_learnt_queries_are_no_layers(need_weights: bool) -> None:
     def pooled(m: Any, x: Tensor) -> Tensor:
         tokens = m.a(x).flatten(2).transpose(1, 2)  # (B, 16, 8)
         queries = nn.functional.linear(m.q, m.square)[None].expand(len(x), -1, -1)
-        return queries + m.mha(queries, tokens, tokens, need_weights=need_weights)[0]
+        pooled: Tensor = queries + m.mha(queries, tokens, tokens, need_weights=need_weights)[0]
+        return pooled
 
     graph = graph_of(pooled)
     names = [node.partition("[")[0] for node in drawn(graph)]
@@ -156,7 +157,8 @@ def test_states_of_recurrent_networks_on_the_device_of_the_input() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             state = torch.zeros(1, len(x), 8).to(x.device)
-            return self.lstm(x, (state, state))[0]
+            output: Tensor = self.lstm(x, (state, state))[0]
+            return output
 
     assert "lstm.weight_ih_l0" in trace(Recurrent(), (5, 8)).name.tolist()
 
@@ -183,7 +185,8 @@ def test_what_modules_keep_is_forgotten() -> None:
             if self.mask is None:
                 self.mask = torch.ones(8, 1, 1, device=x.device)
                 self.register_buffer("late", self.a.weight.sum())
-            return self.a(x) * self.mask
+            masked: Tensor = self.a(x) * self.mask
+            return masked
 
     models = Caching(lambda m, x: x), torch.nn.utils.spectral_norm(nn.Conv2d(8, 8, 1))
     for model in models:

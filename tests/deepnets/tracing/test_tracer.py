@@ -3,6 +3,8 @@
 import gzip
 import json
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import networkx as nx
 import pytest
@@ -25,12 +27,12 @@ WRONG_REFERENCE = ("squeezenet1_0", "squeezenet1_1")
 QUICK = ("alexnet", "convnext_tiny", "densenet121", "googlenet", "mobilenet_v3_large", "shufflenet_v2_x1_0", "vit_b_16")
 
 
-def labels(graph: nx.DiGraph) -> dict[int, tuple]:
-    return nx.get_node_attributes(graph, "label")
+def labels(graph: nx.DiGraph) -> dict[int, str]:
+    return dict(graph.nodes(data="label"))
 
 
 def labelled(graph: ArchGraph) -> nx.DiGraph:
-    result = graph.to_networkx()
+    result: nx.DiGraph = graph.to_networkx()
     for _, node in result.nodes(data=True):
         node["label"] = str((node["op"], node["name"], node["shape"]))
     return result
@@ -76,11 +78,12 @@ def test_many_traced_networks_equal_symbolic_graphs(split: str) -> None:
 
 
 def torchvision_model(name: str) -> nn.Module:
+    constructor: Callable[[], nn.Module] = getattr(torchvision.models, name)
     try:
         with torch.device("meta"):
-            return getattr(torchvision.models, name)()
+            return constructor()
     except (RuntimeError, NotImplementedError):  # some compute their widths with tensors
-        return getattr(torchvision.models, name)()
+        return constructor()
 
 
 def reference_graph(name: str) -> nx.DiGraph:
@@ -109,7 +112,7 @@ def test_torchvision_models_equal_the_reference(name: str) -> None:
 
 def shape_of(graph: ArchGraph) -> list[str]:
     """The graph as `primitive(reads)` in order."""
-    reads = {n: [] for n in range(len(graph))}
+    reads: dict[int, list[int]] = {n: [] for n in range(len(graph))}
     for source, target in graph.edge_index.T.tolist():
         reads[target].append(source)
     return [f"{PRIMITIVES[op]}{reads[n]}" for n, op in enumerate(graph.op)]
@@ -128,7 +131,8 @@ class HandWrittenAttention(nn.Module):
             y = torch.einsum("bhts,bhsd->bhtd", torch.einsum("bhtd,bhsd->bhts", q, k).softmax(-1), v)
         else:
             y = (q @ k.mT / 8**0.5).softmax(-1) @ v
-        return self.out(y.transpose(1, 2).flatten(2))
+        output: Tensor = self.out(y.transpose(1, 2).flatten(2))
+        return output
 
 
 @pytest.mark.parametrize("how", ["fused", "einsum", "matmul"])
@@ -199,7 +203,8 @@ class SideBranch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.norm(self.side(x))
-        return self.conv(x)
+        maps: Tensor = self.conv(x)
+        return maps
 
 
 def test_what_does_not_reach_the_output() -> None:
@@ -219,7 +224,8 @@ class Buffered(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         buffer = torch.zeros(2, 8, device=x.device if self.follow else None)
         buffer[:, :4] = self.linear(x)
-        return self.head(buffer)
+        logits: Tensor = self.head(buffer)
+        return logits
 
 
 @pytest.mark.parametrize("follow", [True, False])
@@ -274,6 +280,6 @@ class Branching(nn.Module):
         (Exiting(), {}, r"Exiting fails on inputs of shape \(2, 3, 224, 224\) \(3\)"),
     ],
 )
-def test_models_that_cannot_be_traced(model: nn.Module, options: dict, message: str) -> None:
+def test_models_that_cannot_be_traced(model: nn.Module, options: dict[str, Any], message: str) -> None:
     with pytest.raises(TraceError, match=message):
         trace(model, **options)

@@ -27,7 +27,7 @@ import ghn_models
 from benchmarks.run import Run, plan_of
 from ghn_models import GHN, CheckpointError, convert
 from ghn_models.checkpoints import folder as checkpoints
-from ghn_models.checkpoints.published import from_published, to_published
+from ghn_models.checkpoints.published import PUBLISHED, from_published, to_published
 from ghn_models.registry import config
 from tests.support.small_ghns import KINDS
 
@@ -109,6 +109,11 @@ def changed(key: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
     return damage
 
 
+def truncated_and_unhashed(folder: Path) -> None:
+    truncated(folder)
+    changed("weights_sha256", lambda _: None)(folder)
+
+
 def reweighted(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
         state = load_file(folder / "model.safetensors")
@@ -123,7 +128,7 @@ def reweighted(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path]
     ("damage", "message"),
     [
         (truncated, "is damaged: its sha256 is not"),
-        (lambda f: (truncated(f), changed("weights_sha256", lambda _: None)(f)), "no complete safetensors file"),
+        (truncated_and_unhashed, "no complete safetensors file"),
         (flipped, "is damaged: its sha256 is not"),
         (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
         (lambda f: (f / "config.json").write_text("{"), "cannot be read"),
@@ -180,7 +185,7 @@ def published_state(name: str) -> "OrderedDict[str, Tensor]":
 
 
 def convert_arguments(name: str) -> tuple[str, int, int]:
-    its = convert.PUBLISHED[name]
+    its = PUBLISHED[name]
     return its.model, *its.task
 
 

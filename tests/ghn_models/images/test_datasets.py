@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ghn_models.images.datasets import ImageError, ImageTask, load_images
-from ghn_models.images.splits import draw_moves, move
+from ghn_models.images.datasets import ImageTask, load_images
+from ghn_models.images.splits import ImageError, draw_moves, move
 from tests.support.noise_images import equal, stored
 
 DIGITS = {
@@ -54,8 +54,8 @@ def test_evaluation_is_in_order_and_complete(digits: ImageTask) -> None:
 
 
 def test_epochs_depend_on_seed_and_epoch_alone(digits: ImageTask) -> None:
-    def epoch(*args: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        return digits.train.shuffled(64, *args, start=start, crop=4, flip=True)
+    def epoch(seed: int, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        return digits.train.shuffled(64, seed, number, start=start, crop=4, flip=True)
 
     torch.manual_seed(1)
     before = list(epoch(3, 5))

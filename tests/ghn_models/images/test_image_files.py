@@ -17,8 +17,8 @@ from PIL import Image
 
 from ghn_models.images import datasets as images
 from ghn_models.images import splits as image_parts
-from ghn_models.images.datasets import ImageError, ImageFiles, ImageTask, load_images
-from ghn_models.images.splits import random_square
+from ghn_models.images.datasets import ImageTask, load_images
+from ghn_models.images.splits import ImageError, ImageFiles, random_square
 from tests.support.noise_images import equal, picture, stored
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -197,7 +197,12 @@ def test_damaged_archives(tmp_path: Path, small_cifar: dict[str, bytes], damage:
     content = bytearray(path.read_bytes())
     half = len(content) // 2
     content[half : half + 50] = bytes(50)
-    changed = {"truncated": content[:half], "changed": content, "empty": b"", "no archive": b"hello" * 1000}
+    changed = {
+        "truncated": bytes(content[:half]),
+        "changed": bytes(content),
+        "empty": b"",
+        "no archive": b"hello" * 1000,
+    }
     path.write_bytes(changed[damage])
     with pytest.raises(ImageError, match=r"cifar10_jpg\.tar\.xz is damaged \(.*\)$"):
         load_images("cifar10-jpg", tmp_path)

@@ -77,7 +77,8 @@ def test_finite_differences() -> None:
     names = [name for name, _ in gnn.named_parameters()]
 
     def run(x: Tensor, *parameters: Tensor) -> Tensor:
-        return torch.func.functional_call(gnn, dict(zip(names, parameters, strict=True)), (x, batch))
+        states: Tensor = torch.func.functional_call(gnn, dict(zip(names, parameters, strict=True)), (x, batch))
+        return states
 
     x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(run, (x, *gnn.parameters()), atol=1e-6)

@@ -18,7 +18,9 @@ def network(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     genotype = Genotype(CELL, (2, 3), CELL, (2, 3))
     architecture = Architecture(genotype, n_cells=3, channels=16, norm=None, glob_avg=True)
-    return architecture.build(num_classes=3, image_size=32).to(memory_format=torch.channels_last)
+    built: nn.Module = architecture.build(num_classes=3, image_size=32)
+    built.to(memory_format=torch.channels_last)
+    return built
 
 
 def gradients(model: nn.Module, images: Tensor) -> list[Tensor]:
@@ -27,7 +29,8 @@ def gradients(model: nn.Module, images: Tensor) -> list[Tensor]:
 
 def of_single_images(model: nn.Module, images: Tensor) -> list[Tensor]:
     def value(parameters: dict[str, Tensor], image: Tensor) -> Tensor:
-        return functional_call(model, parameters, (image[None],)).sin().sum()
+        logits: Tensor = functional_call(model, parameters, (image[None],))
+        return logits.sin().sum()
 
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     return list(vmap(grad(value), (None, 0))(parameters, images).values())
@@ -48,7 +51,11 @@ def forward_mode(model: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 def product(model: nn.Module, images: Tensor) -> list[Tensor]:
-    return list(jvp(grad(lambda x: model(x).sin().sum()), (images,), (images.cos(),)))
+    def value(x: Tensor) -> Tensor:
+        logits: Tensor = model(x)
+        return logits.sin().sum()
+
+    return list(jvp(grad(value), (images,), (images.cos(),)))
 
 
 def curvature(model: nn.Module, images: Tensor) -> list[Tensor]:
@@ -92,7 +99,7 @@ def test_results_are_those_of_pytorch(way: Way, layout: torch.memory_format, mon
     images = torch.randn(2, 3, 32, 32).contiguous(memory_format=layout)
     ours = way(network(), images)
     for module in ("convolution", "concatenation"):
-        monkeypatch.setattr(f"deepnets.{module}.recorded", lambda x: False)
+        monkeypatch.setattr(f"deepnets.networks.kernels.{module}.recorded", lambda x: False)
     torch.testing.assert_close(ours, way(network(), images), atol=1e-5, rtol=1e-3)
 
 

@@ -1,5 +1,7 @@
 """Convolutions have the derivatives of PyTorch's, of all orders that initialisers need."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -36,7 +38,7 @@ def depthwise_layers(draw: st.DrawFn) -> tuple[nn.Conv2d, Tensor]:
     """A convolution as in separable ones, and what it reads."""
     kernel = draw(st.tuples(st.sampled_from((1, 3, 5)), st.sampled_from((1, 3, 5))))
     stride, dilation = draw(st.integers(1, 2)), draw(st.integers(1, 2))
-    padding = [dilation * (k // 2) for k in kernel]
+    padding = (dilation * (kernel[0] // 2), dilation * (kernel[1] // 2))
     layer = nn.Conv2d(3, 3, kernel, stride, padding, dilation, groups=3, bias=False)
     x = torch.randn(2, 3, draw(st.integers(3, 8)), draw(st.integers(3, 8)))
     return layer.double(), x.double().contiguous(memory_format=torch.channels_last).requires_grad_()
@@ -48,7 +50,7 @@ def test_derivatives_are_those_of_pytorch(case: tuple[nn.Conv2d, Tensor]) -> Non
     layer, x = case
     assert is_plain(layer)
     inputs = [x, *layer.parameters()]
-    options = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    options: Any = (layer.stride, layer.padding, layer.dilation, layer.groups)
     ours = derivatives(inputs, lambda: convolve(layer, x))
     theirs = derivatives(inputs, lambda: F.conv2d(x, layer.weight, layer.bias, *options))
     torch.testing.assert_close(ours, theirs)
@@ -56,7 +58,8 @@ def test_derivatives_are_those_of_pytorch(case: tuple[nn.Conv2d, Tensor]) -> Non
 
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 1, 2), (5, 1, 1), (5, 1, 2), (5, 2, 1), (3, 2, 2)])
 def test_depthwise_layers_learn_as_those_of_pytorch(kernel: int, stride: int, dilation: int) -> None:
-    options = {"stride": stride, "padding": dilation * (kernel // 2), "dilation": dilation, "groups": 32, "bias": False}
+    options: dict[str, Any] = {"stride": stride, "dilation": dilation, "groups": 32, "bias": False}
+    options["padding"] = dilation * (kernel // 2)
     ours, theirs = DepthwiseConv2d(32, 32, kernel, **options), nn.Conv2d(32, 32, kernel, **options)
     theirs.load_state_dict(ours.state_dict())
     maps = torch.randn(3, 32, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
