@@ -229,7 +229,7 @@ def test_a_refused_run_keeps_what_another_began(tmp_path: Path, monkeypatch: pyt
 def test_garbage_in_the_partial_folder(tmp_path: Path, line: str) -> None:
     partial = tmp_path / "x.hdf5.partial"
     partial.mkdir()
-    plan = partial_file.RunConfig("val", 20, 0, False, 100)
+    plan = partial_file.Plan("val", 20, 0, False, 100)
     (partial / "plan.json").write_text(json.dumps(asdict(plan)))
     (partial / "manifest.jsonl").write_bytes(line.encode("latin-1"))
     generate(tmp_path / "x.hdf5", "val", num=20, workers=1)
