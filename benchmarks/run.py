@@ -60,6 +60,7 @@ from benchmarks.studies.report import make as make_study
 from benchmarks.studies.study import Study
 from deepnets.utils import provenance
 from deepnets.utils.command_line import run_command
+from deepnets.utils.errors import unknown_choice
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.images.datasets import ImageTask, load_images
 from ghn_models.utils.device import check_device
@@ -280,7 +281,7 @@ def _check_settings(options: Any) -> None:
     """Raise ValueError if there is no such protocol, or if there are options of one that is not run."""
     names = (*PROTOCOLS, *STUDIES, "all")
     if options.protocol not in names:
-        raise ValueError(f"there is no protocol {options.protocol!r}; accepted: {', '.join(names)}")
+        raise ValueError(unknown_choice("protocol", options.protocol, names))
     used = _EVERY if options.protocol == "all" else (options.protocol,)
     for name, kind in _kinds():
         if name not in used and getattr(options, name, None) not in (None, kind.settings()):

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.utils.command_line import run_command
+from deepnets.utils.errors import one_line
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.checkpoints.folder import CheckpointError
 from ghn_models.checkpoints.published import HUB, PUBLISHED, from_published
@@ -69,7 +70,7 @@ def convert(
         state = state_dict(data, published.kind, most)
         checkpoints.fill(ghn, from_published(state, settings), "the file")
     except Exception as error:  # whatever a damaged or hostile file makes of its readers
-        raise CheckpointError(f"{path} is not {name} ({checkpoints.reason(error)})") from None
+        raise CheckpointError(f"{path} is not {name} ({one_line(error)})") from None
     source = {"source": f"{published.source}, {published.file}", "source_sha256": found}
     checkpoints.save_folder(ghn, folder, {"name": name, "dataset": published.dataset, **source})
     return folder

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from difflib import get_close_matches
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from deepnets.utils.errors import unknown_choice
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.config import GHNConfig
 from ghn_models.hypernetwork import GHN
@@ -212,9 +212,7 @@ def config(name: str, num_classes: int = 1000, image_size: int = 224) -> GHNConf
         ValueError: an unknown name or image size.
     """
     if name not in _VARIANTS:
-        close = get_close_matches(name, _VARIANTS, n=3)
-        near = f"; did you mean {' or '.join(close)}?" if close else f"; accepted: {', '.join(_VARIANTS)}"
-        raise ValueError(f"there is no model {name!r}{near}")
+        raise ValueError(unknown_choice("model", name, _VARIANTS))
     if image_size not in _KERNEL_SIZES:
         raise ValueError(f"image_size is {image_size!r}; accepted: 32, 224")
     return replace(_VARIANTS[name](), num_classes=num_classes, kernel_size=_KERNEL_SIZES[image_size])

@@ -26,6 +26,7 @@ import tyro
 from deepnets.datasets.generation import split_path
 from deepnets.utils import provenance
 from deepnets.utils.command_line import run_command
+from deepnets.utils.errors import unknown_choice
 from deepnets.utils.run_directory import RunDirectory
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.images.datasets import ImageTask, load_images
@@ -137,7 +138,7 @@ def _copy_best(out: Path) -> None:
 
 def _recipe(options: Train, device: str) -> Recipe:
     if options.recipe not in RECIPES:
-        raise ValueError(f"there is no recipe {options.recipe!r}; accepted: {', '.join(RECIPES)}")
+        raise ValueError(unknown_choice("recipe", options.recipe, RECIPES))
     recipe = RECIPES[options.recipe]
     wanted = {"steps": options.steps, "meta_batch_size": options.meta_batch_size, "lr": options.lr}
     given: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}

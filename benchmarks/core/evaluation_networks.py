@@ -19,6 +19,7 @@ from deepnets.networks.skip_init import SkipInit
 from deepnets.networks.torchvision_variants import VARIANTS
 from deepnets.sampling.sampler import Networks, sample_networks
 from deepnets.sampling.splits import SPLITS
+from deepnets.utils.errors import unknown_choice
 
 GLOBAL_RNG_LOCK = threading.RLock()
 """Belongs to whoever builds a network with random numbers of the process; another thread may build the next one."""
@@ -78,8 +79,12 @@ def check_group(group: str) -> None:
     known = {*single, *TORCHVISION74}
     if group not in groups and not known.issuperset(group.split("+")):
         raise ValueError(
-            f"there are no networks {group!r}; accepted: all, {', '.join(groups)}; {', '.join(single)}, or one of "
-            "PyTorch-74, e.g. resnet50; and ensembles of these, e.g. resnet50+resnet101"
+            unknown_choice(
+                "networks",
+                group,
+                ("all", *groups, *single),
+                "one of PyTorch-74, as resnet50, and ensembles of these, as resnet50+resnet101",
+            )
         )
 
 

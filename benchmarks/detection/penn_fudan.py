@@ -20,6 +20,7 @@ from PIL import Image
 from scipy.ndimage import find_objects
 from torch import Tensor
 
+from deepnets.utils.errors import unknown_choice
 from ghn_models.images.splits import ImageError, opened, pixels
 
 PENN_FUDAN, SYNTHETIC = "pennfudan", "synthetic_pedestrians"
@@ -96,7 +97,7 @@ def load_pedestrians(name: str, data_dir: str | Path | None, image_size: int) ->
         ImageError: an unknown name, files that are missing or do not fit together, or no pycocotools.
     """
     if name not in (PENN_FUDAN, SYNTHETIC):
-        raise ImageError(f"there are no pedestrians {name!r}; accepted: {PENN_FUDAN}, {SYNTHETIC}")
+        raise ImageError(unknown_choice("pedestrians", name, (PENN_FUDAN, SYNTHETIC)))
     if find_spec("pycocotools") is None:
         raise ImageError("detection needs pycocotools, which is not installed: pip install 'deepnets1m[detection]'")
     if data_dir is None:

@@ -22,6 +22,7 @@ from benchmarks.initializers.registry import UnknownModelError, load_initializer
 from benchmarks.protocols.registry import get_protocol
 from benchmarks.scoring.scorers import Scorer, by_accuracy, is_scorer, load_scorer
 from deepnets.sampling.splits import SPLITS
+from deepnets.utils.errors import one_line
 from ghn_models.images.datasets import ImageError, ImageTask
 from ghn_models.training.step import is_out_of_memory
 
@@ -265,6 +266,6 @@ def attempt(
         elif isinstance(error, ImageError | OSError):  # of no network in particular
             raise
         error.__traceback__ = None  # which has all tensors that were there
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = one_line(f"{type(error).__name__}: {error}")
         done = {"status": "failed", "reason": reason}
     return {**row, "seconds": time.perf_counter() - start, **done}, short

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmarks.initializers.base import InitContext, Initializer
+from deepnets.utils.errors import one_line
 from ghn_models.checkpoints import folder as checkpoints
 
 PRETRAINED_PREFIX = "pretrained:"
@@ -78,7 +79,7 @@ def _read(file: Path) -> dict[str, Tensor]:
         safe = file.suffix == ".safetensors"
         state = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # many kinds, depending on what is damaged
-        reason = checkpoints.reason(error).split(". ")[0]
+        reason = one_line(error).split(". ")[0]
         raise ValueError(f"{file.name} has no weights that can be read ({reason})") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{file.name} is no state dictionary: it has more than named tensors")

@@ -10,6 +10,7 @@ from benchmarks.initializers.gradinit import gradinit
 from benchmarks.initializers.metainit import metainit
 from benchmarks.initializers.pretrained import PRETRAINED_PREFIX, pretrained_initializer
 from benchmarks.initializers.random_init import he, orth, randinit
+from deepnets.utils.errors import unknown_choice
 from ghn_models import list_models
 
 METHODS: dict[str, Apply] = {f.__name__: f for f in (randinit, he, orth, fixup, gradinit, metainit)}
@@ -59,7 +60,12 @@ def load_initializer(
     if is_ghn(weights) or (weights and Path(weights).is_dir()):
         return ghn_initializer(name, device, orth_layer, untrained)
     raise UnknownModelError(
-        f"there is no model {name!r}; accepted: {', '.join(METHODS)}, NAME.STEPS of {' and '.join(_LEARNED)}, "
-        f"{PRETRAINED_PREFIX}PATH, weights of a GHN ({', '.join(list_models(weights=True)[:4])}, ...) or the folder of "
-        f"a checkpoint, and NAME{ORTH_SUFFIX} of a GHN"
+        unknown_choice(
+            "model",
+            name,
+            METHODS,
+            f"NAME.STEPS of {' and '.join(_LEARNED)}, {PRETRAINED_PREFIX}PATH, weights of a GHN "
+            f"({', '.join(list_models(weights=True)[:4])}, ...) or the folder of a checkpoint, "
+            f"and NAME{ORTH_SUFFIX} of a GHN",
+        )
     )

@@ -2,6 +2,7 @@
 
 from benchmarks.core.protocol import Protocol
 from benchmarks.protocols import detection, finetune, nas, no_finetune, transfer
+from deepnets.utils.errors import unknown_choice
 
 PROTOCOLS: dict[str, Protocol] = {
     module.PROTOCOL.name: module.PROTOCOL for module in (detection, finetune, nas, no_finetune, transfer)
@@ -15,5 +16,5 @@ def get_protocol(name: str) -> Protocol:
         ValueError: there is none.
     """
     if name not in PROTOCOLS:
-        raise ValueError(f"there is no protocol {name!r}; accepted: {', '.join(PROTOCOLS)}")
+        raise ValueError(unknown_choice("protocol", name, PROTOCOLS))
     return PROTOCOLS[name]

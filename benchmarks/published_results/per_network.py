@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.core.evaluation_networks import EVALUATION_SPLITS
+from deepnets.utils.errors import unknown_choice
 
 DATA = Path(__file__).parent / "data"
 _FILES = {
@@ -39,7 +40,7 @@ def load(name: str) -> pd.DataFrame:
         ValueError: an unknown name.
     """
     if name not in _FILES:
-        raise ValueError(f"there are no published results {name!r}; accepted: {', '.join(_FILES)}")
+        raise ValueError(unknown_choice("published results", name, _FILES))
     return _read(name).copy()
 
 

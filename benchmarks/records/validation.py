@@ -98,7 +98,7 @@ def _form_problems(submission: _Submission) -> Problems:
     """Check fields and their types against the JSON schema, and the date."""
     schema = json.loads((Path(__file__).parent / "schema.json").read_text())
     errors = list(_Validator(schema).iter_errors(submission.record))
-    yield from (f"{'.'.join(map(str, e.absolute_path)) or 'the record'}: {e.message[:200]}" for e in errors)
+    yield from (f"{'.'.join(map(str, e.absolute_path)) or 'the record'}: {one_line(e.message)}" for e in errors)
     if errors:
         return
     day = submission.record["date"]

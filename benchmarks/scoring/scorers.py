@@ -17,6 +17,7 @@ from benchmarks.core.protocol import Case
 from benchmarks.initializers.base import Initializer, recordable
 from benchmarks.initializers.registry import load_initializer
 from benchmarks.scoring.zero_cost_proxies import PROXIES, score
+from deepnets.utils.errors import one_line
 from ghn_models.checkpoints import folder as checkpoints
 
 SCORE_FILE_PREFIX = "file-"
@@ -84,7 +85,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path, dtype={"group": str})
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read as CSV ({checkpoints.reason(error)})") from None
+        raise ValueError(f"{path} cannot be read as CSV ({one_line(error)})") from None
 
 
 def column_of(path: Path, names: tuple[str, ...]) -> pd.Series:

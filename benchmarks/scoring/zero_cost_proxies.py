@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 
+from deepnets.utils.errors import unknown_choice
 from ghn_models import batch_statistics
 
 _JACOBIAN_EPSILON = 1e-5
@@ -48,7 +49,7 @@ def score(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> float:
         Exception: whatever the network raises.
     """
     if name not in PROXIES:
-        raise ValueError(f"there is no proxy {name!r}; accepted: {', '.join(PROXIES)}")
+        raise ValueError(unknown_choice("proxy", name, PROXIES))
     with batch_statistics(model):
         found = PROXIES[name](model, images, labels)
     value = float(found.detach() if isinstance(found, Tensor) else found)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from deepnets.design_space.architecture import Architecture
 from deepnets.design_space.genotype import Edge, Genotype
+from deepnets.utils.errors import unknown_choice
 
 DARTS = Genotype(
     normal=(
@@ -119,5 +120,5 @@ def named_architecture(name: str) -> Architecture:
         ValueError: no architecture has this name.
     """
     if name not in ARCHITECTURES:
-        raise ValueError(f"unknown architecture {name!r}; choose from {', '.join(ARCHITECTURES)}")
+        raise ValueError(unknown_choice("architecture", name, ARCHITECTURES))
     return ARCHITECTURES[name]()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.graphs.primitives import PRIMITIVE_INDEX, PRIMITIVES
-from deepnets.utils.errors import FileError
+from deepnets.utils.errors import FileError, unknown_choice
 
 Ints = NDArray[np.int64]
 
@@ -135,7 +135,7 @@ def _primitive(name: str) -> int:
     """Published primitives carry kernel sizes: conv_1x1, sep_conv_3x3, max_pool_3x3."""
     plain = {"fc-b": "bias"}.get(name, re.sub(r"(_\d+x\d+)+$", "", name))
     if plain not in PRIMITIVE_INDEX:
-        raise FileError(f"the metadata has an unknown primitive {name!r}; known are {', '.join(PRIMITIVES)}")
+        raise FileError("in the metadata " + unknown_choice("primitive", name, PRIMITIVES))
     return PRIMITIVE_INDEX[plain]
 
 

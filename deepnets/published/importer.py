@@ -45,7 +45,7 @@ from deepnets.storage.sharded_file import PartialFile, Plan, fingerprint
 from deepnets.symbolic.block_tables import NAMES
 from deepnets.symbolic.builder import draw
 from deepnets.utils.atomic_files import atomic_write, move_into_place
-from deepnets.utils.errors import FileError
+from deepnets.utils.errors import FileError, unknown_choice
 
 Ints = NDArray[np.int64]
 
@@ -151,7 +151,7 @@ def import_file(source: Path, root: Path, overwrite: bool = False) -> list[Impor
 
 def _plan(metadata: Metadata, split: str) -> Plan:
     if split not in SPLITS:
-        raise FileError(f"{metadata.source} has the split {split!r}; known are {', '.join(SPLITS)}")
+        raise FileError(f"{metadata.source} cannot be imported: {unknown_choice('split', split, SPLITS)}")
     name = metadata.source.name
     return Plan(
         split,
@@ -335,7 +335,7 @@ def download_from_hub(kind: str, folder: Path) -> Path:
         FileError: the hub cannot be reached, or a file is not the published one.
     """
     if kind not in ("train", "eval", "search"):
-        raise ValueError(f"the hub has no {kind!r}; choose from train, eval, search")
+        raise ValueError(unknown_choice("published file", kind, ("train", "eval", "search")))
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:

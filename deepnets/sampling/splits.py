@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from deepnets.utils.errors import unknown_choice
+
 Range = tuple[int, int]
 
 
@@ -72,4 +74,4 @@ def split_rules(split: str) -> SplitRules:
 def check_split(split: str) -> None:
     """Raise ValueError if there is no split of this name."""
     if split not in (*SPLITS, *TRACED_SPLITS):
-        raise ValueError(f"unknown split {split!r}; choose from {', '.join((*SPLITS, *TRACED_SPLITS))}")
+        raise ValueError(unknown_choice("split", split, (*SPLITS, *TRACED_SPLITS)))

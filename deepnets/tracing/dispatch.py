@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from deepnets.tracing.values import Activation, Parametric, TracedNode, Value
+from deepnets.utils.errors import one_line
 
 _VALUES = ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2")
 """Operations that ask for the values of a tensor."""
@@ -144,7 +145,7 @@ class Recorder(TorchDispatchMode):
         try:
             out = func(*meta_args, **meta_kwargs)
         except NotImplementedError as error:
-            raise TraceError(f"the operation {func} does not work without numbers ({str(error)[:200]})") from None
+            raise TraceError(f"the operation {func} does not work without numbers ({one_line(error)})") from None
         if values and name not in _SHAPES:
             value = combine(self, name, func, args, kwargs, values)
             if name.endswith("_") and isinstance(args[0], Tensor):

@@ -3,8 +3,7 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable
-from difflib import get_close_matches
+from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import nn
 
 from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.tracing.dispatch import TraceError
+from deepnets.utils.errors import did_you_mean, one_line
 
 
 def load_target(target: str) -> nn.Module:
@@ -36,7 +36,7 @@ def load_target(target: str) -> nn.Module:
 
     known = torchvision.models.list_models(module=torchvision.models)
     if target not in known:
-        raise TraceError(f"torchvision has no model {target!r}{_similar(target, known)}")
+        raise TraceError(f"torchvision has no model {target!r}{did_you_mean(target, known)}")
     return _build(target, lambda: torchvision.models.get_model(target))
 
 
@@ -47,7 +47,7 @@ def _timm_factory(name: str) -> Callable[[], nn.Module]:
         raise TraceError("models of timm need the extra 'timm': pip install 'deepnets1m[timm]'") from None
     known = timm.list_models()
     if name.partition(".")[0] not in known:
-        raise TraceError(f"timm has no model {name!r}{_similar(name, known)}")
+        raise TraceError(f"timm has no model {name!r}{did_you_mean(name, known)}")
     return lambda: timm.create_model(name)
 
 
@@ -79,14 +79,13 @@ def _tried(what: str, function: Callable[[], Any]) -> Any:
     try:
         return function()
     except (Exception, SystemExit) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise TraceError(f"{what} ({type(error).__name__}: {reason})") from None
+        raise TraceError(f"{what} ({one_line(f'{type(error).__name__}: {error}')})") from None
 
 
 def _attribute(module: Any, source: str, name: str) -> Callable[[], Any]:
     if not hasattr(module, name):
         known = [n for n in vars(module) if callable(getattr(module, n)) and not n.startswith("_")]
-        raise TraceError(f"{source} has no {name!r}{_similar(name, known)}")
+        raise TraceError(f"{source} has no {name!r}{did_you_mean(name, known)}")
     found = getattr(module, name)
     if isinstance(found, nn.Module):
         return lambda: found
@@ -110,8 +109,3 @@ def _build(target: str, factory: Callable[[], Any]) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise TraceError(f"{target} makes {type(model).__name__}, which is no torch.nn.Module")
     return model
-
-
-def _similar(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, list(known), n=3)
-    return f"; did you mean {' or '.join(close)}?" if close else ""

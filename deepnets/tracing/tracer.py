@@ -16,6 +16,7 @@ from deepnets.graphs.trace_report import TraceReport
 from deepnets.tracing.dispatch import Recorder, TraceError
 from deepnets.tracing.prune import prune
 from deepnets.tracing.values import Activation, TracedNode
+from deepnets.utils.errors import one_line
 
 BATCH = 2  # batch norm needs more than one value for each channel while training
 
@@ -83,7 +84,7 @@ def trace(
 
 def _explain(model: nn.Module, args: Any, kwargs: Any, error: BaseException) -> str:
     given = [tuple(leaf.shape) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    reason = one_line(error)
     return (
         f"{type(model).__name__} fails on inputs of shape {', '.join(map(str, given)) or 'none'} ({reason}); "
         "give the size it expects (input_size) or other inputs"

@@ -28,7 +28,7 @@ def unknown_choice(noun: str, name: object, choices: Iterable[str], more: str = 
     Choices are listed unless there are more than 40 of them.
 
     Args:
-        noun: what was asked for.
+        noun: what was asked for, "split" or "networks".
         name: the unknown name.
         choices: all names that exist.
         more: what else is accepted, at the end of the sentence.
@@ -37,12 +37,18 @@ def unknown_choice(noun: str, name: object, choices: Iterable[str], more: str = 
     "there is no split 'tset'; did you mean test? accepted: train, test"
     """
     known = list(choices)
-    close = get_close_matches(str(name), known, n=3)
-    listed = [*known] if len(known) <= _MOST_CHOICES else []
+    listed = known if len(known) <= _MOST_CHOICES else []
     accepted = ", ".join([*listed, more] if more else listed)
-    hint = f"did you mean {' or '.join(close)}?" if close else ""
-    told = " ".join(filter(None, [hint, accepted and f"accepted: {accepted}"]))
-    return f"there is no {noun} {name!r}" + (f"; {told}" if told else "")
+    sentence = f"there {'are' if noun.endswith('s') else 'is'} no {noun} {name!r}{did_you_mean(str(name), known)}"
+    if not accepted:
+        return sentence
+    return f"{sentence}{'' if sentence.endswith('?') else ';'} accepted: {accepted}"
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return "; did you mean ...?" with the closest of the names that exist, or nothing if none is close."""
+    close = get_close_matches(name, list(choices), n=3)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def describe_write_error(error: OSError, path: Path) -> Exception:

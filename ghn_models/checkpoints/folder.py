@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.utils.atomic_files import write_json
+from deepnets.utils.errors import one_line, unknown_choice
 from ghn_models.checkpoints.published import PUBLISHED
 from ghn_models.config import GHNConfig
 from ghn_models.hypernetwork import GHN
@@ -60,8 +60,7 @@ def find(name: str, models: list[str]) -> Path:
             best = Path(name) / "best"
             advice = f"; did you mean {best}?" if (best / CONFIG).is_file() else ""
             raise CheckpointError(f"{name} is no checkpoint: it has no {CONFIG}{advice}")
-        close = get_close_matches(name, known, n=3) or known
-        raise CheckpointError(f"there are no weights {name!r}; accepted: a folder, {', '.join(close)}")
+        raise CheckpointError(unknown_choice("weights", name, known, "the folder of a checkpoint"))
     for folder in (SHIPPED / full, cache() / full):
         if (folder / CONFIG).is_file():
             return folder
@@ -104,7 +103,7 @@ def write(tensors: dict[str, Tensor], path: Path) -> None:
     try:
         save_file(tensors, path)
     except (SafetensorError, RuntimeError) as error:  # a full disk, or weights that share memory
-        raise CheckpointError(f"{path} cannot be written ({reason(error)})") from None
+        raise CheckpointError(f"{path} cannot be written ({one_line(error)})") from None
 
 
 def about(folder: Path) -> dict[str, Any]:
@@ -116,7 +115,7 @@ def about(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads((folder / CONFIG).read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{folder / CONFIG} cannot be read ({reason(error)})") from None
+        raise CheckpointError(f"{folder / CONFIG} cannot be read ({one_line(error)})") from None
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise CheckpointError(f"{folder / CONFIG} has no configuration")
     return content
@@ -138,7 +137,7 @@ def load_folder(folder: Path) -> GHN:
         with on_meta_without_init():
             ghn = GHN(config)
     except (ValueError, TypeError, RuntimeError, MemoryError) as error:  # the last three of sizes beyond any memory
-        raise CheckpointError(f"{folder / CONFIG}: {reason(error)}") from None
+        raise CheckpointError(f"{folder / CONFIG}: {one_line(error)}") from None
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise CheckpointError(f"{weights} is missing")
@@ -159,7 +158,7 @@ def read(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is no complete safetensors file ({reason(error)})") from None
+        raise CheckpointError(f"{path} is no complete safetensors file ({one_line(error)})") from None
 
 
 def fill(ghn: GHN, state: dict[str, Tensor], source: str) -> None:
@@ -188,8 +187,3 @@ def sha256(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def reason(error: BaseException) -> str:
-    """What went wrong, as a part of one sentence."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

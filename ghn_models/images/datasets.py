@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from deepnets.utils.errors import unknown_choice
 from ghn_models.images.splits import (
     ImageError,
     ImageFiles,
@@ -141,7 +142,7 @@ def load_images(
         ImageError: an unknown name, or files that are missing or damaged.
     """
     if name not in _READERS:
-        raise ImageError(f"there is no image data set {name!r}; accepted: {', '.join(_READERS)}")
+        raise ImageError(unknown_choice("image data set", name, _READERS))
     size = usual_image_size(name) if image_size is None else image_size
     if size < 8:
         raise ImageError(f"image_size is {size}; it must be 8 or more")

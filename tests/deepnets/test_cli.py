@@ -63,7 +63,7 @@ def test_stats(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_bad_input_is_one_sentence(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generate = ("generate", "--root", tmp_path, "--split")
     for arguments, message in (
-        ((*generate, "foo"), "unknown split 'foo'; choose from train, val, test"),
+        ((*generate, "foo"), "there is no split 'foo'; accepted: train, val, test"),
         ((*generate, "val"), "exists already; name another path or ask to overwrite it (--overwrite)"),
         ((*generate, "test", "--num", 0), "num is 0; it must be 1 or more"),
         ((*generate, "test", "--num", -5), "num is -5; it must be 1 or more"),

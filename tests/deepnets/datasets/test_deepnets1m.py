@@ -160,7 +160,7 @@ def test_bad_input(root: Path) -> None:
             dataset[index]
     with pytest.raises(IndexError, match="index 20 is out of range"):
         dataset.file.architecture(20)
-    with pytest.raises(ValueError, match="unknown split 'foo'"):
+    with pytest.raises(ValueError, match="there is no split 'foo'"):
         DeepNets1M(root, "foo")
     with pytest.raises(ValueError, match="num is 0"):
         DeepNets1M(root, "train", num=0)

@@ -276,7 +276,7 @@ def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert content(path) == before
     assert content(generate(path, "val", num=6, overwrite=True)) != before
     for arguments, message in (
-        ({"split": "foo"}, "unknown split 'foo'"),
+        ({"split": "foo"}, "there is no split 'foo'"),
         ({"split": "val", "num": 0}, "num is 0; it must be 1 or more"),
         ({"split": "val", "num": -3}, "num is -3"),
         ({"split": "val", "num": 10**13}, "num is 10000000000000; it must be at most"),

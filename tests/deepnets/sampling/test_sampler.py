@@ -145,7 +145,7 @@ def published_p_values(splits: tuple[str, ...]) -> dict[str, float]:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ValueError, match="unknown split 'foo'; choose from train, val"):
+    with pytest.raises(ValueError, match="there is no split 'foo'; accepted: train, val"):
         sample_networks("foo", 0, 1)
     with pytest.raises(ValueError, match="the range of networks is 5 to 5"):
         sample_networks("val", 5, 5)

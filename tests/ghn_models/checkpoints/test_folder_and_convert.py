@@ -68,7 +68,10 @@ def test_weights_are_found_by_name(home: Path) -> None:
     [
         ("ghn3_xl.imagenet_m16", r"is not in .*: convert the published file ghn3xlm16.pt .*ghn_models.convert"),
         ("ghn2_t5", r"there are no weights of ghn2_t5; ghn_models.create\('ghn2_t5'\) makes an untrained one"),
-        ("ghn2.cifar100", r"there are no weights 'ghn2.cifar100'; accepted: a folder, ghn2.cifar10"),
+        (
+            "ghn2.cifar100",
+            r"there are no weights 'ghn2.cifar100'; did you mean ghn2.cifar10.*, the folder of a checkpoint",
+        ),
         ("some/folder", "some/folder is no checkpoint: it has no config.json"),
     ],
 )
