@@ -466,7 +466,7 @@ def test_names() -> None:
         "ghn3_t",
     ):
         assert get_method(name) is None
-    message = r"there is no model .gradinit\.0.; did you mean gradinit or metainit\? accepted: randinit, he, orth"
+    message = r"there is no model .gradinit\.0.; did you mean gradinit or randinit\? accepted: randinit, he, orth"
     with pytest.raises(ValueError, match=message):
         load_initializer("gradinit.0")
 
