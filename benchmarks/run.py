@@ -165,7 +165,7 @@ def _check(plan: RunConfig, out: Path | None) -> None:
     _folder(plan, out).check()
     here = context(plan)
     if isinstance(here.task, ImageTask):
-        here.protocol.seen(here.task, plan.settings, plan.seed)
+        here.protocol.initializer_images(here.task, plan.settings, plan.seed)
 
 
 def plan_of(options: Run, settings: Any) -> RunConfig:
@@ -175,7 +175,9 @@ def plan_of(options: Run, settings: Any) -> RunConfig:
         ValueError: an option that cannot be used.
     """
     kind = get_protocol(options.protocol)
-    groups = tuple(dict.fromkeys(g for name in options.split for g in (kind.groups if name == "all" else (name,))))
+    groups = tuple(
+        dict.fromkeys(g for name in options.split for g in (kind.default_groups if name == "all" else (name,)))
+    )
     if not groups:
         raise ValueError("--split has no names; it needs one or more")
     for group in groups:
@@ -193,7 +195,7 @@ def plan_of(options: Run, settings: Any) -> RunConfig:
             raise ValueError(f"{name} is {value}; it must be from 0 to 2^63 - 1")
     if options.random_weights and not is_ghn(parse_name(options.model)[0]):
         raise ValueError(f"--random-weights is for GHNs, and {options.model} is none; accepted: as in --model ghn3_l")
-    dataset = (kind.dataset or _trained_on(options)) if options.dataset is None else options.dataset
+    dataset = (kind.own_dataset or _trained_on(options)) if options.dataset is None else options.dataset
     plan = RunConfig(
         protocol=options.protocol,
         settings=settings,
@@ -201,7 +203,7 @@ def plan_of(options: Run, settings: Any) -> RunConfig:
         dataset=dataset,
         groups=groups,
         data_dir=None if options.data_dir is None else str(options.data_dir.resolve()),
-        image_size=options.image_size or kind.image_size(dataset),
+        image_size=options.image_size or kind.default_image_size(dataset),
         num=options.num,
         seed=options.seed,
         repeats=options.repeats or kind.repeats,
@@ -216,9 +218,9 @@ def plan_of(options: Run, settings: Any) -> RunConfig:
 def _check_number(kind: Protocol, networks: dict[str, int]) -> None:
     """Raise ValueError if no group has enough networks, nor have the evaluation splits, which count together, too."""
     together = sum(number for group, number in networks.items() if group in EVALUATION_SPLITS)
-    if max(together, *networks.values()) < kind.fewest:
+    if max(together, *networks.values()) < kind.min_networks:
         found = ", ".join(f"{number} of {group}" for group, number in networks.items())
-        raise ValueError(f"{kind.name} needs {kind.fewest} or more networks of a split; there are {found}")
+        raise ValueError(f"{kind.name} needs {kind.min_networks} or more networks of a split; there are {found}")
 
 
 def _trained_on(options: Run) -> str:
@@ -255,7 +257,7 @@ def study(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, st
     return make_study(request, options.out)
 
 
-_EVERY = tuple(name for name, kind in PROTOCOLS.items() if kind.dataset is None)
+_EVERY = tuple(name for name, kind in PROTOCOLS.items() if kind.own_dataset is None)
 """Protocols that --protocol all runs."""
 
 
@@ -272,7 +274,7 @@ def _runs(options: Any) -> Iterator[tuple[Run, Any]]:
             f"--orth-layer is for GHNs that are made orthogonal, as ghn3_t{ORTH_SUFFIX}, not {options.model}"
         )
     for name in _EVERY if together else (options.protocol,):
-        settings = getattr(options, name, None) or get_protocol(name).settings()
+        settings = getattr(options, name, None) or get_protocol(name).settings_class()
         out = options.out / name if options.out and together else options.out
         yield replace(options, protocol=name, out=out), settings
 
@@ -284,16 +286,20 @@ def _check_settings(options: Any) -> None:
         raise ValueError(unknown_choice("protocol", options.protocol, names))
     used = _EVERY if options.protocol == "all" else (options.protocol,)
     for name, kind in _kinds():
-        if name not in used and getattr(options, name, None) not in (None, kind.settings()):
+        if name not in used and getattr(options, name, None) not in (None, kind.settings_class()):
             raise ValueError(f"there are options --{name}., which are for --protocol {name}, not {options.protocol}")
 
 
 def options_class() -> type:
     """`Run` with the options of every protocol and study: --finetune.epochs and so on."""
     groups = [
-        (name, Annotated[kind.settings, tyro.conf.arg(help=kind.about)], field(default_factory=kind.settings))
+        (
+            name,
+            Annotated[kind.settings_class, tyro.conf.arg(help=kind.about)],
+            field(default_factory=kind.settings_class),
+        )
         for name, kind in _kinds()
-        if fields(kind.settings)
+        if fields(kind.settings_class)
     ]
     return make_dataclass("Run", groups, bases=(Run,), frozen=True, namespace={"__doc__": Run.__doc__})
 

@@ -1,16 +1,25 @@
-"""What a protocol is: how a network with its first parameters becomes a line of results."""
+"""Protocol: how a network with given parameters becomes a row of results.
 
+The command line lists all protocols, so this module and the files in `benchmarks/protocols` import torch, torchvision,
+pandas and scipy in methods only.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, Generic, Self, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 from typing import Protocol as Interface
-
-import torch
-from torch import nn
 
 from benchmarks.core.evaluation_networks import EVALUATION_SPLITS, EvaluationNetwork
 from benchmarks.core.summaries import ACCURACY, Summary
-from ghn_models.images.datasets import ImageTask, load_images, usual_image_size
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from ghn_models.images.datasets import ImageTask
 
 Result = dict[str, float | str]
 """Values by column."""
@@ -21,172 +30,177 @@ ROW_COLUMNS = ("group", "index", "repeat", "name", "params", "status", "reason",
 
 
 class Task(Interface):
-    """The data of a protocol: an `ImageTask`, or what the protocol itself loads."""
+    """Data of a protocol: an `ImageTask`, or what the protocol itself loads."""
 
     @property
     def name(self) -> str:
-        """Of the data set, in records."""
+        """Name of the data set in records."""
 
     @property
     def num_classes(self) -> int:
-        """Outputs of the networks."""
+        """Number of outputs of the networks."""
 
     def to(self, device: torch.device | str) -> Self:
-        """The same data on a device."""
+        """Return the same data on a device."""
 
     def hashes(self) -> dict[str, str | None]:
-        """sha256 of train, val and test, for records."""
+        """Return the sha256 of train, val and test, for records."""
 
 
-TaskType = TypeVar("TaskType", bound=Task)
+TaskT = TypeVar("TaskT", bound=Task)
+SettingsT = TypeVar("SettingsT")
 
 
 @dataclass(frozen=True, eq=False)
-class Case(Generic[TaskType]):
+class Case(Generic[TaskT]):
     """A network to evaluate.
 
     Args:
         model: the network with the parameters that an initializer gave it, on the device of the images.
-        task: data, as the protocol loads them.
+        task: the data, as the protocol loads them.
         batch_size: of the protocol, or less if memory was short.
-        seed: of everything random; depends on the run's seed, the network and the repetition.
+        seed: of everything random; depends on the seed of the run, the network and the repetition.
         network: which network it is.
-        scorer: what scores it, if the protocol is about scores.
-        classifier_fits: the classifier was initialised for these classes, and belongs to the initialisation.
+        scorer: what scores the network, for protocols about scores.
+        classifier_fits: the initializer made the classifier for these classes, so it is a part of the method.
     """
 
     model: nn.Module
-    task: TaskType
+    task: TaskT
     batch_size: int
     seed: int
     network: EvaluationNetwork
-    scorer: "Callable[[Case], float]"
+    scorer: Callable[[Case[Any]], float]
     classifier_fits: bool = False
 
     @property
     def evaluation_batch(self) -> int:
-        """Images whose statistics batch norm uses, the same in all protocols."""
+        """Number of images whose statistics batch norm uses, the same in all protocols."""
         return min(EVALUATION_BATCH, self.batch_size)
 
 
-@dataclass(frozen=True, eq=False)
-class Protocol:
-    """How networks are evaluated; one file in `benchmarks/protocols` each.
+class Protocol(ABC, Generic[SettingsT, TaskT]):
+    """What is measured of networks that an initializer gave their parameters; one file in `benchmarks/protocols` each.
 
-    Args:
-        name: as in --protocol and leaderboards/NAME.csv.
-        version: to be raised with every change of what is measured; records of another version are refused.
-        about: one sentence for people.
-        settings: dataclass of options, all with defaults.
-        setting: what the table says of the options, see `described`.
-        evaluate: results of a network.
-        metrics: what is said of a group of networks; the first one ranks.
-        columns: values that `evaluate` returns besides.
-        summary: how metrics come from results; usually they are accuracies, 0 to 1, that are averaged.
-        groups: networks that are evaluated by default.
-        batch_size: of the case.
-        repeats: seeds for each network by default.
-        fewest: networks that say anything.
-        needs_classifier: it uses predicted classifiers, so the data set must have the classes of the GHN.
-        beta: strength of noise on predicted weights, or None where that is up to the model.
-        seen: the images that initialisers which learn may see, from those of the task, the settings and the seed.
-        scores: models may be proxies or files of scores, too, see `benchmarks.scoring.scorers`.
-        recorded: checks settings, and makes them such as they are recorded.
-        check_groups: raises ValueError if settings do not suit networks of these groups.
-        known: the column of results that follows from settings and networks alone, if any, and its value for a
-            network.
-        tolerance: by how much an accuracy may differ when it is measured again.
-        load: the data, from their name, the folder that the user gives and the size of images; ValueError if they
-            cannot be used.
-        dataset: the name of data that only this protocol uses; else any images for classification.
+    The attributes describe the protocol; methods with a default are for protocols that need them.
     """
 
-    name: str
-    version: int
-    about: str
-    settings: type
-    setting: Callable[[Any], str]
-    evaluate: Callable[[Case, Any], Result]
-    metrics: tuple[str, ...] = ("top1", "top5")
-    columns: tuple[str, ...] = ()
-    summary: Summary = ACCURACY
-    groups: tuple[str, ...] = EVALUATION_SPLITS
+    name: ClassVar[str]
+    """Value of --protocol, and the name of leaderboards/NAME.csv."""
+    version: ClassVar[int] = 1
+    """To be raised with every change of what is measured; records of another version are refused."""
+    about: ClassVar[str]
+    """One sentence for people."""
+    settings_class: type[SettingsT]
+    """Frozen dataclass of options, all with defaults."""
+    metrics: ClassVar[tuple[str, ...]] = ("top1", "top5")
+    """Metrics of a group of networks; the first one ranks."""
+    columns: ClassVar[tuple[str, ...]] = ()
+    """Values that `evaluate` returns besides the metrics."""
+    summary: ClassVar[Summary] = ACCURACY
+    """How metrics follow from results; usually they are accuracies, 0 to 1, that are averaged."""
+    default_groups: ClassVar[tuple[str, ...]] = EVALUATION_SPLITS
+    """Groups of networks that --split all stands for."""
     batch_size: int = EVALUATION_BATCH
-    repeats: int = 1
-    fewest: int = 1
-    needs_classifier: bool = False
-    beta: Callable[[Any], float | None] = lambda settings: None
-    seen: Callable[[ImageTask, Any, int], ImageTask] = lambda task, settings, seed: task
-    scores: bool = False
-    recorded: Callable[[Any], Any] = lambda settings: settings
-    check_groups: Callable[[Any, tuple[str, ...]], None] = lambda settings, groups: None
-    known: Callable[[Any, EvaluationNetwork], tuple[str, float] | None] = lambda settings, network: None
-    tolerance: float = 0.01
-    load: Callable[[str, str | None, int], Task] = load_images
-    dataset: str | None = None
+    """Batch size of a case that fits into memory."""
+    repeats: ClassVar[int] = 1
+    """Default number of seeds for each network."""
+    min_networks: ClassVar[int] = 1
+    """Smallest number of networks that a metric can be computed from."""
+    needs_classifier: ClassVar[bool] = False
+    """Predicted classifiers are used as they are, so the data set must have the classes of the GHN."""
+    accepts_scorers: ClassVar[bool] = False
+    """--model may also be a proxy or a file of scores, see `benchmarks.scoring.scorers`."""
+    tolerance: ClassVar[float] = 0.01
+    """Largest difference of an accuracy that is measured again."""
+    own_dataset: ClassVar[str | None] = None
+    """Name of data that only this protocol uses; None for any images for classification."""
+
+    @abstractmethod
+    def evaluate(self, case: Case[TaskT], settings: SettingsT) -> Result:
+        """Return the results of a network: its accuracy metrics and the other columns."""
+
+    @abstractmethod
+    def describe_settings(self, settings: SettingsT) -> str:
+        """Return what tables say of the settings, see `describe_nondefault`."""
+
+    @abstractmethod
+    def load_task(self, dataset: str, data_dir: str | None, image_size: int) -> TaskT:
+        """Load the data.
+
+        Args:
+            dataset: their name.
+            data_dir: folder that the user gives, if any.
+            image_size: that networks are built for.
+
+        Raises:
+            ValueError: unknown or unusable data.
+        """
+
+    def initializer_images(self, task: TaskT, settings: SettingsT, seed: int) -> ImageTask | None:
+        """Return the images that initializers may learn from; None if the data are not images of classes."""
+        return None
+
+    def noise_strength(self, settings: SettingsT) -> float | None:
+        """Return the strength of noise on predicted weights; None leaves it to the model."""
+        return None
+
+    def recorded_settings(self, settings: SettingsT) -> SettingsT:
+        """Return the settings as records have them.
+
+        Raises:
+            ValueError: a setting cannot be used.
+        """
+        return settings
+
+    def check_groups(self, settings: SettingsT, groups: tuple[str, ...]) -> None:
+        """Raise ValueError if these settings do not suit these groups of networks."""
+
+    def known_value(self, settings: SettingsT, network: EvaluationNetwork) -> tuple[str, float] | None:
+        """Return the column whose value follows from settings and network alone, and the value; None if none does."""
+        return None
 
     @property
-    def accuracies(self) -> tuple[str, ...]:
+    def accuracy_columns(self) -> tuple[str, ...]:
         """Metrics that every network has, 0 to 1."""
         return self.metrics if self.summary.per_network else ()
 
     @property
+    def compared_columns(self) -> tuple[str, ...]:
+        """Columns that are compared when a network is evaluated again."""
+        return self.accuracy_columns or self.columns
+
+    @property
+    def row_columns(self) -> tuple[str, ...]:
+        """Columns of the table of networks."""
+        return (*ROW_COLUMNS, *self.columns, *self.accuracy_columns)
+
+    @property
     def batch_sizes(self) -> list[int]:
-        """The usual one, and its halves for networks that do not fit into memory."""
+        """The usual batch size, then its halves for networks that do not fit into memory."""
         sizes = [self.batch_size]
         while sizes[-1] // 2 >= _SMALLEST_BATCH:
             sizes.append(sizes[-1] // 2)
         return sizes
 
-    @property
-    def compared(self) -> tuple[str, ...]:
-        """Columns that are compared when a network is evaluated again."""
-        return self.accuracies or self.columns
+    def default_image_size(self, dataset: str) -> int:
+        """Return the image size that networks are built for unless the user gives one."""
+        from ghn_models.images.datasets import usual_image_size
 
-    @property
-    def row_columns(self) -> tuple[str, ...]:
-        """Columns of the table of networks."""
-        return (*ROW_COLUMNS, *self.columns, *self.accuracies)
+        return usual_image_size("imagenet" if self.own_dataset else dataset)
 
-    def image_size(self, dataset: str) -> int:
-        """What networks are built for if nothing else is said."""
-        return usual_image_size("imagenet" if self.dataset else dataset)
-
-    def read_settings(self, recorded: dict[str, Any]) -> Any:
-        """Settings as a record has them, where tuples are lists."""
-        return self.settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in recorded.items()})
+    def read_settings(self, recorded: dict[str, Any]) -> SettingsT:
+        """Return the settings of a record, where tuples are lists."""
+        return self.settings_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in recorded.items()})
 
 
-def require(name: str, value: float | tuple[float, ...], fits: Callable[[float], bool], accepted: str) -> None:
-    """Raise ValueError if a setting does not fit, or one of its several values, or if there is none, or one twice."""
-    values = value if isinstance(value, tuple) else (value,)
-    given = f"{name} is {' '.join(map(str, values)) or 'empty'}"
-    if not (values and all(map(fits, values))):
-        raise ValueError(f"{given}; accepted: {accepted}")
-    if len(set(values)) < len(values):
-        raise ValueError(f"{given}; each value is accepted once")
+class ImageProtocol(Protocol[SettingsT, "ImageTask"]):
+    """A protocol on images for classification."""
 
+    def load_task(self, dataset: str, data_dir: str | None, image_size: int) -> ImageTask:
+        from ghn_models.images.datasets import load_images
 
-def positive(value: float) -> bool:
-    """Whether it is above 0 and finite."""
-    return 0 < value < float("inf")
+        return load_images(dataset, data_dir, image_size)
 
-
-def not_negative(value: float) -> bool:
-    """Whether it is 0 or more and finite."""
-    return 0 <= value < float("inf")
-
-
-def count(number: float, noun: str) -> str:
-    """0.1 epoch, 1 epoch, 10 epochs."""
-    return f"{number:g} {noun}{'s' * (number > 1)}"
-
-
-def described(text: str, settings: Any, *told: str) -> str:
-    """What a table says of settings: a text, and all but the `told` ones that are not as usual."""
-    others = [f for f in fields(settings) if f.name not in told and getattr(settings, f.name) != f.default]
-    return ", ".join(filter(None, [text, *(f"{f.name} {_plain(getattr(settings, f.name))}" for f in others)]))
-
-
-def _plain(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    def initializer_images(self, task: ImageTask, settings: SettingsT, seed: int) -> ImageTask | None:
+        return task

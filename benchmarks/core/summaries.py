@@ -1,12 +1,15 @@
-"""What is said of a group of networks: the mean of their accuracies, or how scores rank them."""
+"""Summaries of a group of networks: the mean of their accuracies, or the rank correlation of their scores."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
-from benchmarks.core.rank_correlation import with_interval
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
 
 Statistics = dict[str, float | None]
 """Numbers by name; None where there are too few networks for them."""
@@ -57,6 +60,9 @@ def _accuracy(rows: pd.DataFrame, metric: str) -> Statistics:
     one network; without these std and sem are None. top10 is the mean of the ten best networks (GHN-3 paper, Table 2).
     As in the published tables the variance is divided by n, not n - 1, and sem is std / sqrt(n).
     """
+    import numpy as np
+    import pandas as pd
+
     values = pd.to_numeric(rows[metric], errors="coerce").where(rows["status"] == "ok", 0.0)
     means = values.groupby([rows["group"], rows["index"]]).mean()
     units = (means if len(means) > 1 else values).to_numpy()
@@ -65,7 +71,9 @@ def _accuracy(rows: pd.DataFrame, metric: str) -> Statistics:
     return result | {"top10": float(np.mean(best)), **_spread("top10_", best)}
 
 
-def _spread(name: str, values: np.ndarray) -> Statistics:
+def _spread(name: str, values: NDArray[np.float64]) -> Statistics:
+    import numpy as np
+
     std = float(np.std(values)) if len(values) > 1 else None
     return {f"{name}std": std, f"{name}sem": None if std is None else std / len(values) ** 0.5}
 
@@ -79,6 +87,11 @@ def _tau(rows: pd.DataFrame, metric: str) -> Statistics:
     low and high are the limits of the 95% bootstrap interval over networks. All are None for fewer than three networks
     or constant values.
     """
+    import numpy as np
+    import pandas as pd
+
+    from benchmarks.core.rank_correlation import with_interval
+
     done = rows[rows["status"] == "ok"]
     pairs = done[["score", "truth"]].apply(pd.to_numeric, errors="coerce").astype(float)
     values = pairs.groupby([done["group"], done["index"]]).mean().dropna().to_numpy()  # (n, 2)

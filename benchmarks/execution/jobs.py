@@ -139,9 +139,12 @@ def context(plan: RunConfig) -> Context:
         ValueError: an unknown name, images or weights that are not there, or a classifier for other classes.
     """
     kind = get_protocol(plan.protocol)
-    task = kind.load(plan.dataset, plan.data_dir, plan.image_size).to(plan.device)
+    task = kind.load_task(plan.dataset, plan.data_dir, plan.image_size).to(plan.device)
     untrained = Untrained(task.num_classes, plan.image_size, plan.seed) if plan.random_weights else None
-    init, scores = (load_scorer(plan.model) if kind.scores else None) or (_initializer(plan, untrained), by_accuracy)
+    init, scores = (load_scorer(plan.model) if kind.accepts_scorers else None) or (
+        _initializer(plan, untrained),
+        by_accuracy,
+    )
     if kind.needs_classifier and init.num_classes not in (None, task.num_classes):
         raise ValueError(
             f"{init.name} predicts classifiers of {init.num_classes} classes, and {task.name} has {task.num_classes}; "
@@ -196,11 +199,15 @@ def _prepare(plan: RunConfig, job: Job, share: float) -> Prepared:
     initialize = job.group not in SPLITS or here.initializer.num_classes != here.task.num_classes
     model, graph = network.build(plan.image_size, here.task.num_classes, initialize)
     params = sum(p.numel() for p in model.parameters())
-    images = here.protocol.seen(here.task, plan.settings, seed % 2**31) if isinstance(here.task, ImageTask) else None
+    images = (
+        here.protocol.initializer_images(here.task, plan.settings, seed % 2**31)
+        if isinstance(here.task, ImageTask)
+        else None
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # parameters that are not predicted keep their initialisation
         for name, member in zip(network.name.split("+"), members(model), strict=True):
-            beta = here.protocol.beta(plan.settings)
+            beta = here.protocol.noise_strength(plan.settings)
             needed = here.protocol.needs_classifier
             setting = InitContext(name, graph, images, plan.image_size, generator, beta, initialize, share, needed)
             here.initializer.apply(member, setting)

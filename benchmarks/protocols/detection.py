@@ -5,23 +5,16 @@ PyTorch, whose hyperparameters are the defaults here. The row `vit` of the paper
 convolutions in place of patches of 16x16 pixels and the encoding of the position; here it is the network of the split.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from benchmarks.core.protocol import Case, Protocol, Result
+from benchmarks.core.protocol_settings import check_setting, describe_nondefault, format_count, is_positive
 
-from benchmarks.core.protocol import Case, Protocol, Result, count, described, positive, require
-from benchmarks.core.sgd import optimizer, seed_device, set_lr
-from benchmarks.detection.average_precision import average_precision
-from benchmarks.detection.backbones import Backbone
-from benchmarks.detection.penn_fudan import PENN_FUDAN, PedestrianTask, Scene, load_pedestrians
-
-_WEIGHT_DECAY = 5e-4
-_WARM_UP, _WARM_UP_STEPS = 1e-3, 1000
-_ANCHORS, _RATIOS = (32, 64, 128, 256, 512), (0.5, 1.0, 2.0)  # sides in pixels, height / width
+if TYPE_CHECKING:
+    from benchmarks.detection.penn_fudan import PedestrianTask
 
 
 @dataclass(frozen=True)
@@ -40,142 +33,51 @@ class DetectionConfig:
     image_side: int = 800
 
     def __post_init__(self) -> None:
-        require("detection.epochs", self.epochs, lambda n: n >= 1, "1 or more")
-        require("detection.lr", self.lr, positive, "above 0")
-        require("detection.image_side", self.image_side, lambda side: side >= 32, "32 or more")
+        check_setting("detection.epochs", self.epochs, lambda n: n >= 1, "1 or more")
+        check_setting("detection.lr", self.lr, is_positive, "above 0")
+        check_setting("detection.image_side", self.image_side, lambda side: side >= 32, "32 or more")
 
 
-def evaluate(case: Case[PedestrianTask], settings: DetectionConfig) -> Result:
+class Detection(Protocol[DetectionConfig, "PedestrianTask"]):
     """Average precision at IoU 0.50 on 50 of the 170 photographs, after training on the others.
 
     Which ones depends on the seed, as in the papers. A network whose loss is not finite stops there and has 0.
     """
-    seed_device(case.model, case.seed)
-    train_scenes, test_scenes = case.task.split(case.seed)
-    detector = faster_rcnn(case.model, settings.image_side)
-    steps, finite = train(detector, train_scenes, case.batch_size, settings, case.seed)
-    return {"steps": steps, "ap50": precision(detector, test_scenes) if finite else 0.0}
 
+    name = "detection"
+    about = "average precision (IoU 0.50) of pedestrian detectors whose backbone starts from the first parameters"
+    settings_class = DetectionConfig
+    metrics = ("ap50",)
+    columns = ("steps",)
+    default_groups = ("resnet50", "vit", "darts", "resnet101", "resnet152")
+    batch_size = 2
+    repeats = 3
+    tolerance = 0.1
+    own_dataset = "pennfudan"
 
-def check_groups(settings: DetectionConfig, groups: tuple[str, ...]) -> None:
-    """Raise ValueError if there is an ensemble, which has no maps of its own."""
-    for group in groups:
-        if "+" in group:
-            raise ValueError(f"{group} is an ensemble, which cannot be a backbone; accepted: single networks, splits")
+    def evaluate(self, case: Case[PedestrianTask], settings: DetectionConfig) -> Result:
+        from benchmarks.core.sgd import seed_device
+        from benchmarks.detection.faster_rcnn import faster_rcnn, precision, train
 
+        seed_device(case.model, case.seed)
+        train_scenes, test_scenes = case.task.split(case.seed)
+        detector = faster_rcnn(case.model, settings.image_side)
+        steps, finite = train(detector, train_scenes, case.batch_size, settings.epochs, settings.lr, case.seed)
+        return {"steps": steps, "ap50": precision(detector, test_scenes) if finite else 0.0}
 
-def faster_rcnn(network: nn.Module, image_side: int) -> nn.Module:
-    """A Faster R-CNN (Ren et al., 2015) with a network as its backbone, on the device of the network.
+    def describe_settings(self, settings: DetectionConfig) -> str:
+        text = describe_nondefault(format_count(settings.epochs, "epoch"), settings, "epochs", "image_side")
+        return text + f", {settings.image_side} pixels" * (settings.image_side != DetectionConfig.image_side)
 
-    One map, 15 anchors at each place, regions of 7x7, as in the tutorial. Networks of DeepNets-1M with attention see
-    smaller images, since their time grows with the square of the area: 320 pixels instead of 800, as in the
-    reference code.
+    def load_task(self, dataset: str, data_dir: str | None, image_size: int) -> PedestrianTask:
+        from benchmarks.detection.penn_fudan import load_pedestrians
 
-    Raises:
-        ValueError: the network cannot be a backbone.
-    """
-    from torchvision.models.detection import FasterRCNN
-    from torchvision.models.detection.anchor_utils import AnchorGenerator
-    from torchvision.ops import MultiScaleRoIAlign
+        return load_pedestrians(dataset, data_dir, image_size)
 
-    backbone = Backbone(network)
-    side = image_side * 2 // 5 if backbone.attends else image_side
-    with next(network.parameters()).device:
-        detector = FasterRCNN(
-            backbone,
-            num_classes=2,
-            min_size=side,
-            max_size=side * 5 // 3,
-            rpn_anchor_generator=AnchorGenerator((_ANCHORS,), (_RATIOS,)),
-            box_roi_pool=MultiScaleRoIAlign(["0"], output_size=7, sampling_ratio=2),
-        )
-    # There is one size. Choosing it at random would take numbers of the CPU, which may be making the next network.
-    detector.transform.torch_choice = lambda sizes: sizes[0]
-    return detector
-
-
-def train(
-    detector: nn.Module, scenes: Sequence[Scene], batch_size: int, settings: DetectionConfig, seed: int
-) -> tuple[int, bool]:
-    """Train a detector in place: SGD with momentum 0.9 and weight decay 5e-4, half of the images mirrored.
-
-    Returns:
-        Number of steps, and whether all losses were finite; training ends with the first that is not.
-    """
-    sgd = optimizer(detector, settings.lr, _WEIGHT_DECAY)
-    rng = np.random.default_rng([seed, 1])
-    per_epoch = math.ceil(len(scenes) / batch_size)
-    detector.train()
-    step = 0
-    for _ in range(settings.epochs):
-        for batch in _batches(scenes, batch_size, rng):
-            set_lr(sgd, settings.lr * _rate(step, per_epoch, settings.epochs))
-            targets = [{"boxes": s.boxes, "labels": torch.ones(len(s.boxes)).to(s.boxes).long()} for s in batch]
-            loss = torch.stack([*detector([s.image / 255 for s in batch], targets).values()]).sum()
-            if not torch.isfinite(loss):
-                return step, False
-            sgd.zero_grad()
-            loss.backward()
-            sgd.step()
-            step += 1
-    return step, True
-
-
-def _rate(step: int, per_epoch: int, epochs: int) -> float:
-    """Share of the learning rate: it grows in the first epoch, then falls in three steps."""
-    warm_up = min(_WARM_UP_STEPS, per_epoch - 1)
-    grown = _WARM_UP + (1 - _WARM_UP) * step / warm_up if step < warm_up else 1.0
-    return grown * 0.1 ** (step // per_epoch // max(1, round(0.3 * epochs)))
-
-
-def _batches(scenes: Sequence[Scene], batch_size: int, rng: np.random.Generator) -> Iterator[list[Scene]]:
-    """All scenes once, in random order."""
-    order = rng.permutation(len(scenes))
-    for start in range(0, len(order), batch_size):
-        yield [mirrored(scenes[i]) if rng.random() < 0.5 else scenes[i] for i in order[start : start + batch_size]]
-
-
-def mirrored(scene: Scene) -> Scene:
-    """The same scene, left and right exchanged."""
-    left, top, right, bottom = scene.boxes.unbind(1)
-    width = scene.image.shape[2]
-    return Scene(scene.image.flip(2), torch.stack([width - right, top, width - left, bottom], 1))
-
-
-@torch.no_grad()
-def precision(detector: nn.Module, scenes: Sequence[Scene]) -> float:
-    """Average precision at IoU 0.50; batch norm uses the statistics of training."""
-    detector.eval()
-
-    def numbers(values: Tensor) -> np.ndarray:
-        return values.cpu().numpy().astype(np.float64)
-
-    found = [detector([scene.image / 255])[0] for scene in scenes]
-    return average_precision(
-        [numbers(scene.boxes) for scene in scenes],
-        [(numbers(result["boxes"]), numbers(result["scores"])) for result in found],
-    )
-
-
-def _setting(settings: DetectionConfig) -> str:
-    text = described(count(settings.epochs, "epoch"), settings, "epochs", "image_side")
-    return text + f", {settings.image_side} pixels" * (settings.image_side != DetectionConfig.image_side)
-
-
-PROTOCOL = Protocol(
-    name="detection",
-    version=1,
-    about="average precision (IoU 0.50) of pedestrian detectors whose backbone starts from the first parameters",
-    settings=DetectionConfig,
-    setting=_setting,
-    evaluate=evaluate,
-    metrics=("ap50",),
-    columns=("steps",),
-    groups=("resnet50", "vit", "darts", "resnet101", "resnet152"),
-    batch_size=2,
-    repeats=3,
-    check_groups=check_groups,
-    tolerance=0.1,
-    load=load_pedestrians,
-    dataset=PENN_FUDAN,
-)
+    def check_groups(self, settings: DetectionConfig, groups: tuple[str, ...]) -> None:
+        """Raise ValueError if there is an ensemble, which has no feature maps of its own."""
+        for group in groups:
+            if "+" in group:
+                raise ValueError(
+                    f"{group} is an ensemble, which cannot be a backbone; accepted: single networks, splits"
+                )

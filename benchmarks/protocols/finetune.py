@@ -1,12 +1,24 @@
 """Accuracy after a short training that starts from the first parameters (GHN-3 paper, section 5.1)."""
 
+from __future__ import annotations
+
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from benchmarks.core.accuracy import topk_accuracy
-from benchmarks.core.ensemble import members
-from benchmarks.core.protocol import Case, Protocol, Result, count, described, not_negative, positive, require
-from benchmarks.core.sgd import fine_tune
+from benchmarks.core.protocol import Case, ImageProtocol, Result
+from benchmarks.core.protocol_settings import (
+    check_setting,
+    describe_nondefault,
+    format_count,
+    is_nonnegative,
+    is_positive,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ghn_models.images.datasets import ImageTask
 
 _WEIGHT_DECAY = 3e-5
 
@@ -27,12 +39,12 @@ class FinetuneConfig:
     beta: float = 1e-5
 
     def __post_init__(self) -> None:
-        require("finetune.epochs", self.epochs, positive, "above 0")
-        require("finetune.lrs", self.lrs, positive, "one or more learning rates above 0")
-        require("finetune.beta", self.beta, not_negative, "0 or more")
+        check_setting("finetune.epochs", self.epochs, is_positive, "above 0")
+        check_setting("finetune.lrs", self.lrs, is_positive, "one or more learning rates above 0")
+        check_setting("finetune.beta", self.beta, is_nonnegative, "0 or more")
 
 
-def evaluate(case: Case, settings: FinetuneConfig) -> Result:
+class Finetune(ImageProtocol[FinetuneConfig]):
     """Test accuracy with the learning rate that is best on the validation images.
 
     SGD with momentum 0.9, weight decay 3e-5 and batches of 128 images. Only the network that was chosen sees the test
@@ -40,34 +52,40 @@ def evaluate(case: Case, settings: FinetuneConfig) -> Result:
     of batches of 64 images, as without fine-tuning. The networks of an ensemble are trained one by one, with the
     learning rate that is best for all of it.
     """
-    evaluation_batch = case.evaluation_batch
-    best: tuple[float, float] = (-1.0, 0.0)
-    trained = False
-    for lr in settings.lrs:
-        model = deepcopy(case.model)
-        finite = all(
-            fine_tune(
-                *(member, case.task.train, settings.epochs, case.batch_size, lr, _WEIGHT_DECAY),
-                *(case.seed, case.task.flip),
-            )
-            for member in members(model)
-        )
-        accuracy = topk_accuracy(model, case.task.val.batches(evaluation_batch))[0] if finite else 0.0
-        if accuracy > best[0]:
-            best, chosen, trained = (accuracy, lr), model, finite
-    top1, top5 = topk_accuracy(chosen, case.task.test.batches(evaluation_batch)) if trained else (0.0, 0.0)
-    return {"lr": best[1], "val_top1": best[0], "top1": top1, "top5": top5}
+
+    name = "finetune"
+    about = "accuracy after a short training that starts from the first parameters"
+    settings_class = FinetuneConfig
+    columns = ("lr", "val_top1")
+    batch_size = 128
+    tolerance = 0.04
+
+    def evaluate(self, case: Case[ImageTask], settings: FinetuneConfig) -> Result:
+        from benchmarks.core.accuracy import topk_accuracy
+
+        evaluation_batch = case.evaluation_batch
+        best: tuple[float, float] = (-1.0, 0.0)
+        trained = False
+        for lr in settings.lrs:
+            model, finite = _train(case, settings.epochs, lr)
+            accuracy = topk_accuracy(model, case.task.val.batches(evaluation_batch))[0] if finite else 0.0
+            if accuracy > best[0]:
+                best, chosen, trained = (accuracy, lr), model, finite
+        top1, top5 = topk_accuracy(chosen, case.task.test.batches(evaluation_batch)) if trained else (0.0, 0.0)
+        return {"lr": best[1], "val_top1": best[0], "top1": top1, "top5": top5}
+
+    def describe_settings(self, settings: FinetuneConfig) -> str:
+        return describe_nondefault(format_count(settings.epochs, "epoch"), settings, "epochs")
+
+    def noise_strength(self, settings: FinetuneConfig) -> float:
+        return settings.beta
 
 
-PROTOCOL = Protocol(
-    name="finetune",
-    version=1,
-    about="accuracy after a short training that starts from the first parameters",
-    settings=FinetuneConfig,
-    setting=lambda settings: described(count(settings.epochs, "epoch"), settings, "epochs"),
-    evaluate=evaluate,
-    columns=("lr", "val_top1"),
-    batch_size=128,
-    beta=lambda settings: settings.beta,
-    tolerance=0.04,
-)
+def _train(case: Case[ImageTask], epochs: float, lr: float) -> tuple[nn.Module, bool]:
+    """Return a trained copy of the network, and whether all losses were finite."""
+    from benchmarks.core.ensemble import members
+    from benchmarks.core.sgd import fine_tune
+
+    model = deepcopy(case.model)
+    options = (case.task.train, epochs, case.batch_size, lr, _WEIGHT_DECAY, case.seed, case.task.flip)
+    return model, all(fine_tune(member, *options) for member in members(model))

@@ -5,23 +5,22 @@ published (PyTorch-74), measured here, or in a file. Within each group and over 
 mostly about differences between groups.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-import torch
-
-from benchmarks.core.accuracy import topk_accuracy
-from benchmarks.core.ensemble import members
 from benchmarks.core.evaluation_networks import GLOBAL_RNG_LOCK, EvaluationNetwork, networks_in
-from benchmarks.core.protocol import Case, Protocol, Result, count, described, positive, require
-from benchmarks.core.sgd import fine_tune
+from benchmarks.core.protocol import Case, ImageProtocol, Result
+from benchmarks.core.protocol_settings import check_setting, describe_nondefault, format_count, is_positive
 from benchmarks.core.summaries import CORRELATION
-from benchmarks.initializers.base import recordable
-from benchmarks.published_results.per_network import load
-from benchmarks.scoring.scorers import column_of
-from ghn_models.checkpoints import folder as checkpoints
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ghn_models.images.datasets import ImageTask
 
 _TRAINING, _PUBLISHED = "training", "published"
 _GROUP = "torchvision74"
@@ -47,27 +46,89 @@ class NasConfig:
     def __post_init__(self) -> None:
         if self.truth != _TRAINING and (self.epochs, self.lr) != (NasConfig.epochs, NasConfig.lr):
             raise ValueError(f"nas.epochs and nas.lr are for --nas.truth {_TRAINING}, not {self.truth}")
-        require("nas.epochs", self.epochs, positive, "above 0")
-        require("nas.lr", self.lr, positive, "above 0")
+        check_setting("nas.epochs", self.epochs, is_positive, "above 0")
+        check_setting("nas.lr", self.lr, is_positive, "above 0")
 
 
-def evaluate(case: Case, settings: NasConfig) -> Result:
+class Nas(ImageProtocol[NasConfig]):
     """Score of a network with the parameters that it was given, and its truth.
 
     Training is SGD with momentum 0.9, a cosine schedule, weight decay 3e-5 and batches of 128 images, from PyTorch's
-    initialisation; the truth is the accuracy on test images.
+    initialization; the truth is the accuracy on test images.
     """
-    score = case.scorer(case)
-    if settings.truth == _TRAINING:
-        return {"score": score, "truth": _trained(case, settings)}
-    known = _known(settings.truth)
-    key = (case.network.group, case.network.index)
-    if key not in known.index:
-        raise ValueError(f"{Path(settings.truth).name} has no truth for it")
-    return {"score": score, "truth": float(known[key])}
+
+    name = "nas"
+    about = "rank correlation (Kendall's tau) between a score and accuracy after training, for architecture search"
+    settings_class = NasConfig
+    metrics = ("tau",)
+    columns = ("score", "truth")
+    summary = CORRELATION
+    default_groups = (_GROUP,)
+    batch_size = _BATCH
+    min_networks = 3
+    needs_classifier = True
+    accepts_scorers = True
+    tolerance = 0.04
+
+    def evaluate(self, case: Case[ImageTask], settings: NasConfig) -> Result:
+        score = case.scorer(case)
+        if settings.truth == _TRAINING:
+            return {"score": score, "truth": _trained_accuracy(case, settings)}
+        truths = _read_truth(settings.truth)
+        key = (case.network.group, case.network.index)
+        if key not in truths.index:
+            raise ValueError(f"{Path(settings.truth).name} has no truth for it")
+        return {"score": score, "truth": float(truths[key])}
+
+    def describe_settings(self, settings: NasConfig) -> str:
+        if settings.truth == _PUBLISHED:
+            return "ImageNet accuracy of torchvision's weights"
+        if settings.truth != _TRAINING:
+            return f"truth of {settings.truth}"
+        text = f"trained for {format_count(settings.epochs, 'epoch')}"
+        return describe_nondefault(text, settings, "truth", "epochs")
+
+    def recorded_settings(self, settings: NasConfig) -> NasConfig:
+        """Return the settings for a record: a file is known by its name and hash, not by where it is."""
+        from benchmarks.initializers.base import recordable
+        from ghn_models.checkpoints import folder as checkpoints
+
+        if not is_truth_file(settings.truth):
+            return settings
+        path = Path(settings.truth)
+        if not path.is_file():
+            raise ValueError(f"nas.truth is {settings.truth!r}; accepted: {_PUBLISHED}, {_TRAINING} or a CSV file")
+        _read_truth(settings.truth)
+        return replace(settings, truth=f"{recordable(path.name)[-80:]} {checkpoints.sha256(path)[:16]}")
+
+    def check_groups(self, settings: NasConfig, groups: tuple[str, ...]) -> None:
+        """Raise ValueError if the truth is the published one and a group has none."""
+        others = [group for group in groups if group != _GROUP]
+        if settings.truth == _PUBLISHED and others:
+            raise ValueError(
+                f"there are published accuracies of {_GROUP} only, not of {', '.join(others)}; --nas.truth training "
+                "trains each network here, and --nas.truth FILE.csv reads the truth"
+            )
+
+    def known_value(self, settings: NasConfig, network: EvaluationNetwork) -> tuple[str, float] | None:
+        """Return the column truth and its value if it is published."""
+        if settings.truth != _PUBLISHED:
+            return None
+        return "truth", float(_read_truth(_PUBLISHED)[network.group, network.index])
 
 
-def _trained(case: Case, settings: NasConfig) -> float:
+def is_truth_file(truth: str) -> bool:
+    """Return whether the truth, as settings or a record have it, is a file."""
+    return truth not in ("", _TRAINING, _PUBLISHED)
+
+
+def _trained_accuracy(case: Case[ImageTask], settings: NasConfig) -> float:
+    import torch
+
+    from benchmarks.core.accuracy import topk_accuracy
+    from benchmarks.core.ensemble import members
+    from benchmarks.core.sgd import fine_tune
+
     with GLOBAL_RNG_LOCK:
         torch.default_generator.manual_seed(case.seed)
         model, _ = case.network.build(case.task.train.size, case.task.num_classes)
@@ -78,75 +139,15 @@ def _trained(case: Case, settings: NasConfig) -> float:
 
 
 @cache
-def _known(truth: str) -> pd.Series:
-    """Truth by group and index."""
+def _read_truth(truth: str) -> pd.Series:
+    """Return the truth by group and index."""
+    import pandas as pd
+
+    from benchmarks.published_results.per_network import load
+    from benchmarks.scoring.scorers import read_column
+
     if truth != _PUBLISHED:
-        return column_of(Path(truth), ("truth", "top1"))
+        return read_column(Path(truth), ("truth", "top1"))
     table = load(_GROUP)
     trained = table[(table["method"] == "RANDINIT") & (table["protocol"] == "sota")].set_index("arch")["top1"]
-    return pd.Series({(_GROUP, s.index): trained[s.name] for s in networks_in(_GROUP)})
-
-
-def published_truth(settings: NasConfig, network: EvaluationNetwork) -> tuple[str, float] | None:
-    """The column truth of a network, if it is published."""
-    return ("truth", float(_known(_PUBLISHED)[network.group, network.index])) if settings.truth == _PUBLISHED else None
-
-
-def is_file_of_truth(truth: str) -> bool:
-    """Whether the truth is in a file, by its name in settings or in a record."""
-    return truth not in ("", _TRAINING, _PUBLISHED)
-
-
-def check(settings: NasConfig) -> NasConfig:
-    """NasConfig for a record: a file is known by its name and hash, not by where it is.
-
-    Raises:
-        ValueError: the file cannot be used.
-    """
-    if not is_file_of_truth(settings.truth):
-        return settings
-    if not Path(settings.truth).is_file():
-        raise ValueError(f"nas.truth is {settings.truth!r}; accepted: {_PUBLISHED}, {_TRAINING} or a CSV file")
-    _known(settings.truth)
-    path = Path(settings.truth)
-    return replace(settings, truth=f"{recordable(path.name)[-80:]} {checkpoints.sha256(path)[:16]}")
-
-
-def check_groups(settings: NasConfig, groups: tuple[str, ...]) -> None:
-    """Raise ValueError if there are networks without a published truth, and it is wanted."""
-    others = [group for group in groups if group != _GROUP]
-    if settings.truth == _PUBLISHED and others:
-        raise ValueError(
-            f"there are published accuracies of {_GROUP} only, not of {', '.join(others)}; --nas.truth training trains "
-            "each network here, and --nas.truth FILE.csv reads the truth"
-        )
-
-
-def _setting(settings: NasConfig) -> str:
-    if settings.truth == _PUBLISHED:
-        return "ImageNet accuracy of torchvision's weights"
-    if settings.truth != _TRAINING:
-        return f"truth of {settings.truth}"
-    return described(f"trained for {count(settings.epochs, 'epoch')}", settings, "truth", "epochs")
-
-
-PROTOCOL = Protocol(
-    name="nas",
-    version=1,
-    about="rank correlation (Kendall's tau) between a score and accuracy after training, for architecture search",
-    settings=NasConfig,
-    setting=_setting,
-    evaluate=evaluate,
-    groups=(_GROUP,),
-    metrics=("tau",),
-    columns=("score", "truth"),
-    summary=CORRELATION,
-    batch_size=_BATCH,
-    fewest=3,
-    needs_classifier=True,
-    scores=True,
-    recorded=check,
-    check_groups=check_groups,
-    known=published_truth,
-    tolerance=0.04,
-)
+    return pd.Series({(_GROUP, network.index): trained[network.name] for network in networks_in(_GROUP)})

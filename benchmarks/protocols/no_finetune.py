@@ -1,9 +1,14 @@
 """Accuracy with the first parameters, without any training (DeepNets paper, section 5.1)."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from benchmarks.core.accuracy import topk_accuracy
-from benchmarks.core.protocol import Case, Protocol, Result
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.core.protocol import Case, ImageProtocol, Result
+
+if TYPE_CHECKING:
+    from ghn_models.images.datasets import ImageTask
 
 
 @dataclass(frozen=True)
@@ -11,18 +16,19 @@ class NoFinetuneConfig:
     """Nothing can be set."""
 
 
-def evaluate(case: Case, settings: NoFinetuneConfig) -> Result:
+class NoFinetune(ImageProtocol[NoFinetuneConfig]):
     """Test accuracy; batch norm uses the statistics of batches of 64 images."""
-    top1, top5 = topk_accuracy(case.model, case.task.test.batches(case.batch_size))
-    return {"top1": top1, "top5": top5}
 
+    name = "no_finetune"
+    about = "accuracy with the first parameters as they are, without training"
+    settings_class = NoFinetuneConfig
+    needs_classifier = True
 
-PROTOCOL = Protocol(
-    name="no_finetune",
-    version=1,
-    about="accuracy with the first parameters as they are, without training",
-    settings=NoFinetuneConfig,
-    setting=lambda settings: "",
-    evaluate=evaluate,
-    needs_classifier=True,
-)
+    def evaluate(self, case: Case[ImageTask], settings: NoFinetuneConfig) -> Result:
+        from benchmarks.core.accuracy import topk_accuracy
+
+        top1, top5 = topk_accuracy(case.model, case.task.test.batches(case.batch_size))
+        return {"top1": top1, "top5": top5}
+
+    def describe_settings(self, settings: NoFinetuneConfig) -> str:
+        return ""

@@ -1,15 +1,21 @@
 """All protocols by name; a new one needs a file in this package and a line here."""
 
+from typing import Any
+
 from benchmarks.core.protocol import Protocol
-from benchmarks.protocols import detection, finetune, nas, no_finetune, transfer
+from benchmarks.protocols.detection import Detection
+from benchmarks.protocols.finetune import Finetune
+from benchmarks.protocols.nas import Nas
+from benchmarks.protocols.no_finetune import NoFinetune
+from benchmarks.protocols.transfer import Transfer
 from deepnets.utils.errors import unknown_choice
 
-PROTOCOLS: dict[str, Protocol] = {
-    module.PROTOCOL.name: module.PROTOCOL for module in (detection, finetune, nas, no_finetune, transfer)
+PROTOCOLS: dict[str, Protocol[Any, Any]] = {
+    protocol.name: protocol for protocol in (Detection(), Finetune(), Nas(), NoFinetune(), Transfer())
 }
 
 
-def get_protocol(name: str) -> Protocol:
+def get_protocol(name: str) -> Protocol[Any, Any]:
     """Return the protocol of this name.
 
     Raises:

@@ -1,16 +1,19 @@
 """Accuracy on a task with few labels, with a new classifier (DeepNets paper, section 5.3; GHN-3 paper, section 5.3)."""
 
+from __future__ import annotations
+
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import TYPE_CHECKING
 
-from torch import nn
+from benchmarks.core.protocol import Case, ImageProtocol, Result
+from benchmarks.core.protocol_settings import check_setting, describe_nondefault, is_nonnegative, is_positive
 
-from benchmarks.core.accuracy import topk_accuracy
-from benchmarks.core.ensemble import members
-from benchmarks.core.protocol import Case, Protocol, Result, described, not_negative, positive, require
-from benchmarks.core.sgd import fine_tune, seed_device
-from ghn_models.images.datasets import ImagePart
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ghn_models.images.datasets import ImagePart, ImageTask
 
 _HELD_OUT = 5  # every fifth label is for choosing learning rate and weight decay
 
@@ -35,72 +38,88 @@ class TransferConfig:
     beta: float = 1e-5
 
     def __post_init__(self) -> None:
-        require("transfer.labels_per_class", self.labels_per_class, lambda n: n >= _HELD_OUT, f"{_HELD_OUT} or more")
-        require("transfer.epochs", self.epochs, lambda n: n >= 1, "1 or more")
-        require("transfer.lrs", self.lrs, positive, "one or more learning rates above 0")
-        require(
+        check_setting(
+            "transfer.labels_per_class", self.labels_per_class, lambda n: n >= _HELD_OUT, f"{_HELD_OUT} or more"
+        )
+        check_setting("transfer.epochs", self.epochs, lambda n: n >= 1, "1 or more")
+        check_setting("transfer.lrs", self.lrs, is_positive, "one or more learning rates above 0")
+        check_setting(
             "transfer.weight_decays", self.weight_decays, lambda w: 0 <= w < 1, "one or more numbers from 0 to below 1"
         )
-        require("transfer.beta", self.beta, not_negative, "0 or more")
+        check_setting("transfer.beta", self.beta, is_nonnegative, "0 or more")
 
 
-def evaluate(case: Case, settings: TransferConfig) -> Result:
+class Transfer(ImageProtocol[TransferConfig]):
     """Test accuracy after training all of the network on few labels.
 
-    The classifier is a new one, with PyTorch's initialisation, unless the initialisation makes classifiers for these
+    The classifier is a new one, with PyTorch's initialization, unless the initializer makes classifiers for these
     classes (He, FixUp, GradInit, MetaInit). SGD with momentum 0.9 and a cosine schedule; learning rate and weight decay
     are chosen with a fifth of the labels held out, and the network is then trained on all of them. The labels depend on
     the seed. If the losses of this last training are not finite, accuracies are 0.
     """
-    seed_device(case.model, case.seed)
-    for member in () if case.classifier_fits else members(case.model):
-        new_classifier(member, case.task.num_classes)
-    count = settings.labels_per_class // _HELD_OUT
-    labels = case.task.train.few(settings.labels_per_class, case.seed)
-    part = case.task.train.few(settings.labels_per_class - count, case.seed)
-    held_out = case.task.train.few(count, case.seed, skip=settings.labels_per_class - count)
 
-    def train(images: ImagePart, lr: float, weight_decay: float) -> tuple[nn.Module, bool]:
-        model = deepcopy(case.model)
-        options = (images, settings.epochs, case.batch_size, lr, weight_decay, case.seed, case.task.flip)
-        return model, all(fine_tune(member, *options, decay=True) for member in members(model))
+    name = "transfer"
+    about = "accuracy after training on few labels of another data set, which starts from the first parameters"
+    settings_class = TransferConfig
+    columns = ("lr", "weight_decay", "val_top1")
+    default_groups = ("resnet50", "vit", "darts", "convnext_base", "swin_t")
+    batch_size = 96
+    repeats = 3
+    tolerance = 0.04
 
-    tried = []
-    for lr, weight_decay in product(settings.lrs, settings.weight_decays):
-        model, finite = train(part, lr, weight_decay)
-        tried.append(
-            (topk_accuracy(model, held_out.batches(case.evaluation_batch))[0] if finite else 0.0, lr, weight_decay)
-        )
-    accuracy, lr, weight_decay = max(tried, key=lambda pair: pair[0])
-    model, finite = train(labels, lr, weight_decay)
-    top1, top5 = topk_accuracy(model, case.task.test.batches(case.evaluation_batch)) if finite else (0.0, 0.0)
-    return {"lr": lr, "weight_decay": weight_decay, "val_top1": accuracy, "top1": top1, "top5": top5}
+    def evaluate(self, case: Case[ImageTask], settings: TransferConfig) -> Result:
+        from benchmarks.core.accuracy import topk_accuracy
+        from benchmarks.core.ensemble import members
+        from benchmarks.core.sgd import seed_device
+
+        seed_device(case.model, case.seed)
+        for member in () if case.classifier_fits else members(case.model):
+            reset_classifier(member, case.task.num_classes)
+        count = settings.labels_per_class // _HELD_OUT
+        labels = case.task.train.few(settings.labels_per_class, case.seed)
+        part = case.task.train.few(settings.labels_per_class - count, case.seed)
+        held_out = case.task.train.few(count, case.seed, skip=settings.labels_per_class - count)
+        trials = []
+        for lr, weight_decay in product(settings.lrs, settings.weight_decays):
+            model, finite = _train(case, part, settings.epochs, lr, weight_decay)
+            accuracy = topk_accuracy(model, held_out.batches(case.evaluation_batch))[0] if finite else 0.0
+            trials.append((accuracy, lr, weight_decay))
+        accuracy, lr, weight_decay = max(trials, key=lambda trial: trial[0])
+        model, finite = _train(case, labels, settings.epochs, lr, weight_decay)
+        top1, top5 = topk_accuracy(model, case.task.test.batches(case.evaluation_batch)) if finite else (0.0, 0.0)
+        return {"lr": lr, "weight_decay": weight_decay, "val_top1": accuracy, "top1": top1, "top5": top5}
+
+    def describe_settings(self, settings: TransferConfig) -> str:
+        return describe_nondefault(f"{settings.labels_per_class} labels per class", settings, "labels_per_class")
+
+    def noise_strength(self, settings: TransferConfig) -> float:
+        return settings.beta
+
+    def initializer_images(self, task: ImageTask, settings: TransferConfig, seed: int) -> ImageTask:
+        return replace(task, train=task.train.few(settings.labels_per_class, seed))
 
 
-def new_classifier(model: nn.Module, num_classes: int) -> None:
-    """Give the last layer with an output for each class its random initialisation.
+def _train(
+    case: Case[ImageTask], images: ImagePart, epochs: int, lr: float, weight_decay: float
+) -> tuple[nn.Module, bool]:
+    """Return a trained copy of the network, and whether all losses were finite."""
+    from benchmarks.core.ensemble import members
+    from benchmarks.core.sgd import fine_tune
+
+    model = deepcopy(case.model)
+    options = (images, epochs, case.batch_size, lr, weight_decay, case.seed, case.task.flip)
+    return model, all(fine_tune(member, *options, decay=True) for member in members(model))
+
+
+def reset_classifier(model: nn.Module, num_classes: int) -> None:
+    """Give the last layer with an output for each class PyTorch's random initialization.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the network has no such layer.
     """
+    from torch import nn
+
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d) and len(m.weight) == num_classes]
     if not layers:
         raise ValueError(f"the network has no layer with {num_classes} outputs")
     layers[-1].reset_parameters()
-
-
-PROTOCOL = Protocol(
-    name="transfer",
-    version=1,
-    about="accuracy after training on few labels of another data set, which starts from the first parameters",
-    settings=TransferConfig,
-    setting=lambda settings: described(f"{settings.labels_per_class} labels per class", settings, "labels_per_class"),
-    evaluate=evaluate,
-    columns=("lr", "weight_decay", "val_top1"),
-    groups=("resnet50", "vit", "darts", "convnext_base", "swin_t"),
-    batch_size=96,
-    repeats=3,
-    beta=lambda settings: settings.beta,
-    seen=lambda task, settings, seed: replace(task, train=task.train.few(settings.labels_per_class, seed)),
-    tolerance=0.04,
-)

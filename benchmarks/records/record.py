@@ -93,7 +93,7 @@ def run_identity(plan: RunConfig, context: Context) -> Identity:
         "protocol": {
             "name": plan.protocol,
             "version": context.protocol.version,
-            "settings": json.loads(json.dumps(asdict(context.protocol.recorded(plan.settings)))),
+            "settings": json.loads(json.dumps(asdict(context.protocol.recorded_settings(plan.settings)))),
         },
         "dataset": {
             "name": context.task.name,

@@ -51,7 +51,7 @@ def _decode(table: bytes) -> str:
 
 
 def _row_problems(row: dict[str, str], protocol: Protocol, settings: Any) -> Iterator[str]:
-    results = (*protocol.columns, *protocol.accuracies)
+    results = (*protocol.columns, *protocol.accuracy_columns)
     if row["status"] == "failed":
         if not row["reason"]:
             yield "it failed without a reason"
@@ -62,7 +62,7 @@ def _row_problems(row: dict[str, str], protocol: Protocol, settings: Any) -> Ite
         yield f"its status is {row['status']!r}; accepted: ok, failed"
     numbers = {name: parse_number(row[name]) for name in ("params", "batch_size", *results)}
     for name, value in numbers.items():
-        is_accuracy = name in (*protocol.accuracies, "val_top1")
+        is_accuracy = name in (*protocol.accuracy_columns, "val_top1")
         if not isfinite(value) or (is_accuracy and not 0 <= value <= 1):
             yield f"{name} is {row[name]!r}, which is not {'an accuracy' if is_accuracy else 'a number'}"
     if numbers["batch_size"] not in protocol.batch_sizes:
@@ -71,7 +71,7 @@ def _row_problems(row: dict[str, str], protocol: Protocol, settings: Any) -> Ite
         choices = getattr(settings, f"{name}s", None)  # lr is one of lrs
         if choices is not None and numbers[name] not in choices:
             yield f"{name} is {row[name]}, but its settings have {', '.join(map(str, choices))}"
-    if protocol.accuracies == ("top1", "top5") and numbers["top1"] > numbers["top5"]:
+    if protocol.accuracy_columns == ("top1", "top5") and numbers["top1"] > numbers["top5"]:
         yield "top1 is above top5"
 
 

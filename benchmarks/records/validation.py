@@ -133,7 +133,7 @@ def _name_problems(submission: _Submission) -> Problems:
 
 def _setting_problems(submission: _Submission) -> Problems:
     protocol, settings = submission.protocol, submission.record["protocol"]["settings"]
-    defaults = asdict(protocol.settings())
+    defaults = asdict(protocol.settings_class())
     if settings.keys() != defaults.keys() or not all(_has_type_of(settings[k], defaults[k]) for k in defaults):
         yield f"its settings are not settings of {protocol.name}, such as {defaults}"
         return
@@ -168,7 +168,7 @@ def _hash_problems(submission: _Submission) -> Problems:
 def _model_problems(submission: _Submission) -> Problems:
     model = submission.record["model"]
     name, sha256 = model["name"], model["weights_sha256"]
-    is_proxy = submission.protocol.scores and name in PROXIES
+    is_proxy = submission.protocol.accepts_scorers and name in PROXIES
     has_weights = not is_proxy and get_method(name) is None
     if has_weights and sha256 is None:
         yield f"{name} needs a weights_sha256"
@@ -258,10 +258,10 @@ def _predictable_problems(submission: _Submission) -> Problems:
     """Check results that follow from settings, networks or parameter counts without a measurement."""
     protocol, settings, rows = submission.protocol, submission.settings, submission.finished
     for row in rows.to_dict("records"):
-        known = protocol.known(settings, network_at(row["group"], row["index"]))
+        known = protocol.known_value(settings, network_at(row["group"], row["index"]))
         if known is not None and float(row[known[0]]) != known[1]:
             yield f"{known[0]} of {row['name']} is {row[known[0]]}, but it must be {known[1]}"
-    scores_are_counts = protocol.scores and submission.record["model"]["name"] == "params"
+    scores_are_counts = protocol.accepts_scorers and submission.record["model"]["name"] == "params"
     if scores_are_counts and (rows["score"].astype(float) != rows["params"]).any():
         yield "scores of params differ from the numbers of parameters"
 

@@ -12,7 +12,7 @@ from benchmarks.core.protocol import Protocol
 from benchmarks.execution.jobs import Job, Row, RunConfig, context, evaluate
 from benchmarks.initializers.ghn import ORTH_SUFFIX
 from benchmarks.initializers.pretrained import PRETRAINED_PREFIX, PRETRAINED_RECORD_PREFIX
-from benchmarks.protocols.nas import is_file_of_truth
+from benchmarks.protocols.nas import is_truth_file
 from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records.record import Record, RecordError, read_rows, record_jobs
 from benchmarks.scoring.scorers import SCORE_FILE_PREFIX, by_accuracy
@@ -99,14 +99,14 @@ def _settings(protocol: Protocol, record: Record, truth: Path | None) -> Any:
     """Return the protocol's settings as recorded, with the user's file of truth in place of the recorded one."""
     recorded = record["protocol"]["settings"]
     settings, recorded_truth = protocol.read_settings(recorded), recorded.get("truth", "")
-    if not is_file_of_truth(recorded_truth):
+    if not is_truth_file(recorded_truth):
         if truth is not None:
             raise RecordError(f"{record['run_id']} has no file of truth, so --truth is of no use")
         return settings
     if truth is None:
         raise RecordError(f"its truth is the file {recorded_truth.split()[0]}; give it as --truth")
     own = replace(settings, truth=str(truth))
-    if protocol.recorded(own) != settings:
+    if protocol.recorded_settings(own) != settings:
         raise RecordError(f"{truth} is not the truth of {record['run_id']}, which is {recorded_truth}")
     return own
 
@@ -140,7 +140,7 @@ def _compare(config: RunConfig, job: Job, recorded: dict[str, Any]) -> Compariso
     Scores of proxies can have any size, so they are compared relatively; so are values above 1.
     """
     measured, protocol = evaluate(config, job), PROTOCOLS[config.protocol]
-    columns = protocol.compared
+    columns = protocol.compared_columns
     failed = [row["status"] == "failed" for row in (recorded, measured)]
     if any(failed):
         differences = [float(failed[0] != failed[1])] * len(columns)

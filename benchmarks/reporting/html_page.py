@@ -68,8 +68,8 @@ def _run(record: Record, table: bytes) -> dict[str, Any]:
         "weights": (record["model"]["weights_sha256"] or "none")[:16],
         "test images": (record["dataset"]["sha256"]["test"] or "unknown")[:16],
     }
-    points = {metric: _accuracies(rows, metric) for metric in kind.accuracies}
-    pairs = {} if kind.accuracies else _pairs(rows[rows["status"] == "ok"])
+    points = {metric: _accuracies(rows, metric) for metric in kind.accuracy_columns}
+    pairs = {} if kind.accuracy_columns else _pairs(rows[rows["status"] == "ok"])
     return {"about": about, "points": points, "pairs": pairs, "chance": 100 / record["dataset"]["classes"]}
 
 

@@ -23,7 +23,7 @@ def plot_run(folder: Path, record: Record, table: bytes) -> Path:
     groups = list(record["networks"])
     figure = Figure(figsize=(1.6 + 1.1 * len(groups), 3.6), layout="constrained")
     axes = figure.subplots()
-    if kind.accuracies:
+    if kind.accuracy_columns:
         _accuracies(axes, groups, rows, record, kind.metrics[0])
     else:
         _scores(axes, groups, rows)

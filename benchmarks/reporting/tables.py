@@ -105,8 +105,8 @@ def _setting(record: Record) -> str:
         record["model"]["orth_layer"],
     )
     parts = [
-        kind.setting(kind.read_settings(record["protocol"]["settings"])),
-        f"{size} pixels" if size != kind.image_size(record["dataset"]["name"]) else "",
+        kind.describe_settings(kind.read_settings(record["protocol"]["settings"])),
+        f"{size} pixels" if size != kind.default_image_size(record["dataset"]["name"]) else "",
         f"orthogonal from layer {layer} on" if layer else "",
     ]
     return ", ".join(filter(None, parts))
@@ -165,7 +165,7 @@ def summary(record: Record) -> str:
         cells = [kind.summary.text(kind.summary.cell(result[metric], names)) for metric, _, names in shown]
         table.append((group, str(result["networks"]), str(result["failed"]), *cells))
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    unit = ", percent" if kind.accuracies else ""
+    unit = ", percent" if kind.accuracy_columns else ""
     run = ", ".join(filter(None, [f"{record['model']['name']} on {record['dataset']['name']}", _setting(record)]))
     title = f"{run}: {kind.about}{unit}"
     lines = [
@@ -185,7 +185,7 @@ def failures(rows: pd.DataFrame, most: int = 3) -> str:
 
 def _shown(kind: Protocol, networks: int) -> dict[str, tuple[str, ...]]:
     """Columns of a metric in the terminal, for groups of so many networks: head and statistics."""
-    if not kind.accuracies:
+    if not kind.accuracy_columns:
         return {"[95% interval]": kind.summary.shown}
     top = {f"best {TOP}": ("top10",)} if networks > TOP else {}
     return {"mean ± sem": ("mean", "sem"), **top, "best": ("max",)}

@@ -52,7 +52,7 @@ def load_scorer(name: str) -> tuple[Initializer, Scorer] | None:
     if not name.endswith(_CSV):
         return None
     path = Path(name)
-    values = column_of(path, ("score",))
+    values = read_column(path, ("score",))
     sha256 = checkpoints.sha256(path)
     called = f"{SCORE_FILE_PREFIX}{recordable(path.name.removesuffix('.gz').removesuffix('.csv'))[-60:]}-{sha256[:6]}"
     return replace(load_initializer("randinit"), name=called, weights_sha256=sha256), _looked_up(values)
@@ -88,7 +88,7 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path} cannot be read as CSV ({one_line(error)})") from None
 
 
-def column_of(path: Path, names: tuple[str, ...]) -> pd.Series:
+def read_column(path: Path, names: tuple[str, ...]) -> pd.Series:
     """The first of these columns that a CSV file has, by group and index; repetitions are averaged.
 
     Raises:

@@ -54,7 +54,7 @@ class Study:
         name: as in --protocol.
         version: to be raised with every change of what is measured.
         about: one sentence for people.
-        settings: dataclass of options, all with defaults.
+        settings_class: dataclass of options, all with defaults.
         run: the study; raises ValueError for settings that cannot be used.
         summary: the tables as text for people.
         inputs: files that the results depend on.
@@ -64,7 +64,7 @@ class Study:
     name: str
     version: int
     about: str
-    settings: type
+    settings_class: type
     run: Callable[[Case, Any], Findings]
     summary: Callable[[Tables], str]
     inputs: Callable[[Any], list[Path]] = lambda settings: []

@@ -152,7 +152,7 @@ def test_small_scores_are_compared_with_themselves(board: Path, tmp_path: Path) 
     truth, scores = tmp_path / "truth.csv", tmp_path / "score.csv"
     truth.write_text("group,index,truth\ntest,0,0.5\ntest,1,0.75\ntest,2,0.25\n")
     scores.write_text("group,index,score\ntest,0,1e-4\ntest,1,3e-4\ntest,2,5e-4\n")
-    plan = RunConfig("nas", PROTOCOLS["nas"].settings(truth=str(truth)), str(scores), "digits", ("test",), num=3)
+    plan = RunConfig("nas", PROTOCOLS["nas"].settings_class(truth=str(truth)), str(scores), "digits", ("test",), num=3)
     assert verified(board, tmp_path / "made_up", plan, {}, truth=truth, weights=scores) == 0
     assert verified(board, tmp_path / "made_up", plan, {"score": 2e-4}, truth=truth, weights=scores)
 
@@ -161,7 +161,7 @@ def test_files_of_others_have_to_be_given(board: Path, tmp_path: Path) -> None:
     for name in ("score", "truth"):
         (tmp_path / f"{name}.csv").write_text(f"group,index,{name}\ntest,0,0.5\ntest,1,0.75\ntest,2,0.25\n")
     scores, truth = tmp_path / "score.csv", tmp_path / "truth.csv"
-    plan = RunConfig("nas", PROTOCOLS["nas"].settings(truth=str(truth)), str(scores), "digits", ("test",), num=3)
+    plan = RunConfig("nas", PROTOCOLS["nas"].settings_class(truth=str(truth)), str(scores), "digits", ("test",), num=3)
     with pytest.raises(RecordError, match=r"its truth is the file truth\.csv; give it as --truth"):
         verified(board, tmp_path / "made_up", plan, {}, weights=scores)
     with pytest.raises(RecordError, match="give it as --weights"):

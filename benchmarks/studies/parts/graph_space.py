@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from benchmarks.core.evaluation_networks import network_at, torchvision_network
+from benchmarks.core.evaluation_networks import network_at
+from benchmarks.core.torchvision_networks import torchvision_network
 from benchmarks.published_results.paper_tables import paper_tables
 from benchmarks.studies.parts.embeddings import graph_embeddings
 from benchmarks.studies.parts.graph_set_distances import frechet_distance, hungarian_costs

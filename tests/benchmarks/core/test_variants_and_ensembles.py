@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.core import accuracy
 from benchmarks.core.ensemble import Ensemble, members
-from benchmarks.core.evaluation_networks import EvaluationNetwork, networks_in, torchvision_network
+from benchmarks.core.evaluation_networks import EvaluationNetwork, networks_in
 from benchmarks.core.protocol import Case
+from benchmarks.core.torchvision_networks import torchvision_network
 from benchmarks.execution.jobs import Job, RunConfig, evaluate
 from benchmarks.protocols import finetune, transfer
 from benchmarks.scoring.scorers import by_accuracy
@@ -125,17 +127,17 @@ def test_members_of_an_ensemble_are_trained_alone() -> None:
     together = Ensemble([small(0), small(1)])
     trained: list[nn.Module] = []
     with pytest.MonkeyPatch.context() as patch:
-        real = finetune.topk_accuracy
+        real = accuracy.topk_accuracy
         patch.setattr(
-            finetune, "topk_accuracy", lambda model, batches: (trained.append(model), real(model, batches))[1]
+            accuracy, "topk_accuracy", lambda model, batches: (trained.append(model), real(model, batches))[1]
         )
         for model in (together, small(0), small(1)):
-            finetune.evaluate(Case(model, digits, 128, 5, SUBJECT, by_accuracy), settings)
+            finetune.Finetune().evaluate(Case(model, digits, 128, 5, SUBJECT, by_accuracy), settings)
     ensemble, first, second = trained[::2]
     for member, alone in zip(members(ensemble), (first, second), strict=True):
         assert all(map(torch.equal, member.parameters(), alone.parameters()))
     few = transfer.TransferConfig(labels_per_class=5, epochs=1, lrs=(0.1,), weight_decays=(1e-4,))
-    assert 0 <= transfer.evaluate(Case(together, digits, 16, 0, SUBJECT, by_accuracy), few)["top1"] <= 1
+    assert 0 <= transfer.Transfer().evaluate(Case(together, digits, 16, 0, SUBJECT, by_accuracy), few)["top1"] <= 1
 
 
 def test_ensembles_are_named_by_their_members() -> None:

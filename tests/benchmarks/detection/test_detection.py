@@ -19,6 +19,7 @@ from torchvision.ops import box_iou
 from benchmarks import run as command
 from benchmarks.core.evaluation_networks import EvaluationNetwork, check_group, network_at
 from benchmarks.core.protocol import Case
+from benchmarks.detection import faster_rcnn
 from benchmarks.detection import penn_fudan as pedestrians
 from benchmarks.detection.average_precision import average_precision
 from benchmarks.detection.backbones import Backbone
@@ -337,14 +338,14 @@ def test_networks_that_cannot_be_backbones_fail_with_a_reason(drawn: Path) -> No
 
 
 def test_learning_rate_warms_up_and_falls() -> None:
-    rates = [detection._rate(step, 60, 10) for step in range(600)]
+    rates = [faster_rcnn._rate(step, 60, 10) for step in range(600)]
     assert rates[0] == pytest.approx(1e-3)
     assert rates[30] == pytest.approx(1e-3 + (1 - 1e-3) * 30 / 59)
     assert rates[59:180] == [1.0] * 121
     assert rates[180] == pytest.approx(0.1)
     assert rates[360] == pytest.approx(0.01)
     assert rates[599] == pytest.approx(1e-3)
-    assert [detection._rate(step, 1, 1) for step in range(1)] == [1.0]
+    assert [faster_rcnn._rate(step, 1, 1) for step in range(1)] == [1.0]
 
 
 def test_mirrored_boxes_are_those_of_the_mirrored_mask() -> None:
@@ -352,34 +353,34 @@ def test_mirrored_boxes_are_those_of_the_mirrored_mask() -> None:
     mask[1:4, 2:4], mask[0, 6] = 1, 2
     image = torch.arange(35, dtype=torch.uint8).view(1, 5, 7).expand(3, 5, 7)
     scene = pedestrians.Scene(image, torch.from_numpy(boxes_of(mask)))
-    flipped = detection.mirrored(scene)
+    flipped = faster_rcnn.mirrored(scene)
     assert flipped.boxes.tolist() == boxes_of(mask[:, ::-1].copy()).tolist()
     assert torch.equal(flipped.image[0, 0], torch.arange(6, -1, -1))
-    assert torch.equal(detection.mirrored(flipped).image, image)
+    assert torch.equal(faster_rcnn.mirrored(flipped).image, image)
 
 
 def test_average_precision_rises_on_the_images_of_training(task: PedestrianTask) -> None:
     scenes = task.scenes[:4]
     torch.manual_seed(0)
-    detector = detection.faster_rcnn(small_network(), 64)
-    before = detection.precision(detector, scenes)
-    steps, finite = detection.train(detector, scenes, 2, detection.DetectionConfig(40, 0.05, 64), seed=0)
+    detector = faster_rcnn.faster_rcnn(small_network(), 64)
+    before = faster_rcnn.precision(detector, scenes)
+    steps, finite = faster_rcnn.train(detector, scenes, 2, 40, 0.05, seed=0)
     assert (steps, finite) == (80, True)
-    assert detection.precision(detector, scenes) > before + 0.1
+    assert faster_rcnn.precision(detector, scenes) > before + 0.1
 
 
 def test_training_that_diverges_has_no_precision(task: PedestrianTask) -> None:
-    result = detection.evaluate(
+    result = detection.Detection().evaluate(
         Case(small_network(), task, 2, 0, SUBJECT, by_accuracy), detection.DetectionConfig(2, 1e30, 64)
     )
     assert result["ap50"] == 0
     assert float(result["steps"]) < 2 * 6
-    assert set(result) == {*detection.PROTOCOL.metrics, *detection.PROTOCOL.columns}
+    assert set(result) == {*detection.Detection.metrics, *detection.Detection.columns}
 
 
 def test_training_takes_no_random_numbers_of_the_next_network(task: PedestrianTask) -> None:
     """On a GPU, whose own generator draws regions and dropout, another network is made meanwhile."""
-    detector = detection.faster_rcnn(small_network(), 64)
+    detector = faster_rcnn.faster_rcnn(small_network(), 64)
     detector.transform.train()
     state = torch.random.get_rng_state()
     detector.transform([scene.image / 255 for scene in task.scenes[:2]])
@@ -392,8 +393,8 @@ def test_average_precision_rises_on_other_images(tmp_path: Path) -> None:
     draw(Synthetic(tmp_path / "drawn", num=64, height=64))
     task = load_pedestrians("pennfudan", tmp_path / "drawn", 224)
     torch.manual_seed(0)
-    before = detection.precision(detection.faster_rcnn(small_network(48), 64), task.split(0)[1])
-    result = detection.evaluate(
+    before = faster_rcnn.precision(faster_rcnn.faster_rcnn(small_network(48), 64), task.split(0)[1])
+    result = detection.Detection().evaluate(
         Case(small_network(48), task, 2, 0, SUBJECT, by_accuracy), detection.DetectionConfig(12, 0.05, 64)
     )
     assert float(result["ap50"]) > before + 0.3
@@ -445,4 +446,4 @@ def test_published_precision_is_in_percent() -> None:
     assert len(rows) == 7 + 4
     for group in {"resnet50", *(group for row in rows.values() for group in row.values)}:
         check_group(group)
-        assert group in detection.PROTOCOL.groups
+        assert group in detection.Detection.default_groups

@@ -27,7 +27,7 @@ from benchmarks.initializers.base import InitContext
 from benchmarks.initializers.ghn import Untrained, load_predictor
 from benchmarks.initializers.registry import METHODS
 from benchmarks.protocols.no_finetune import NoFinetuneConfig
-from benchmarks.protocols.registry import PROTOCOLS
+from benchmarks.protocols.transfer import Transfer, TransferConfig
 from benchmarks.records.record import make_record
 from benchmarks.records.record_files import read_record
 from benchmarks.run import Run, plan_of
@@ -125,15 +125,12 @@ def test_one_network_ahead_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> No
 def test_learning_sees_few_labels_where_few_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[InitContext] = []
     trained: list[int] = []
-    kind = PROTOCOLS["transfer"]
     context.cache_clear()
     monkeypatch.setitem(METHODS, "randinit", lambda model, setting: seen.append(setting))
-    monkeypatch.setitem(
-        PROTOCOLS,
-        "transfer",
-        replace(kind, evaluate=lambda case, settings: trained.append(case.seed) or {"top1": 0.1, "top5": 0.5}),
+    monkeypatch.setattr(
+        Transfer, "evaluate", lambda self, case, settings: trained.append(case.seed) or {"top1": 0.1, "top5": 0.5}
     )
-    plan = replace(PLAN, protocol="transfer", settings=kind.settings(labels_per_class=7))
+    plan = replace(PLAN, protocol="transfer", settings=TransferConfig(labels_per_class=7))
     assert runs.evaluate(plan, PLAN.jobs()[0])["status"] == "ok"
     (few,) = (setting.images().train for setting in seen)
     assert few.labels.bincount().tolist() == [7] * 10

@@ -70,7 +70,7 @@ def test_a_proxy_against_a_file_of_truth(tmp_path: Path, truth: Path) -> None:
 
 
 def test_published_truth_is_that_of_the_network_of_this_name() -> None:
-    known = nas._known("published")
+    known = nas._read_truth("published")
     table = load("torchvision74")
     trained = table[(table["method"] == "RANDINIT") & (table["protocol"] == "sota")].set_index("arch")["top1"]
     assert {s.name: known["torchvision74", s.index] for s in networks_in("torchvision74")} == trained.to_dict()
@@ -115,7 +115,7 @@ def test_published_truth_and_counted_parameters_cannot_be_made_up() -> None:
     rows = [
         {"group": job.group, "index": job.index, "repeat": 0, "name": networks_in(job.group)[job.index].name,
          "params": 7 + job.index, "batch_size": 128, "status": "ok", "reason": "", "score": 7.0 + job.index,
-         "seconds": 1.0, "truth": nas.published_truth(plan.settings, networks_in(job.group)[job.index])[1]}
+         "seconds": 1.0, "truth": nas.Nas().known_value(plan.settings, networks_in(job.group)[job.index])[1]}
         for job in plan.jobs()
     ]  # fmt: skip
     assert find_problems(*make_record(plan, context(plan), rows, ["run"]), {}) == []
@@ -174,7 +174,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, columns: str, message: str) -
 
 def test_proxies_are_for_nas_only() -> None:
     with pytest.raises(ValueError, match="synflow gives networks scores and no parameters"):
-        context(RunConfig("no_finetune", PROTOCOLS["no_finetune"].settings(), "synflow", "digits", ("test",)))
+        context(RunConfig("no_finetune", PROTOCOLS["no_finetune"].settings_class(), "synflow", "digits", ("test",)))
 
 
 def test_published_rows_follow_from_published_results() -> None:

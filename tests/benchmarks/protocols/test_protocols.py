@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.core import sgd
+from benchmarks.core import accuracy, sgd
 from benchmarks.core.accuracy import topk_accuracy
-from benchmarks.core.evaluation_networks import EvaluationNetwork, check_group, networks_in, torchvision_network
+from benchmarks.core.evaluation_networks import EvaluationNetwork, check_group, networks_in
 from benchmarks.core.protocol import Case
+from benchmarks.core.torchvision_networks import torchvision_network
 from benchmarks.initializers.base import InitContext
 from benchmarks.initializers.ghn import Untrained, predict_with
 from benchmarks.initializers.registry import load_initializer
@@ -116,11 +117,11 @@ def test_finetune_tests_the_choice_of_validation_once(digits: ImageTask, monkeyp
         asked.append((model.lr, batches))
         return scores[model.lr], 1.0
 
-    monkeypatch.setattr(finetune, "fine_tune", training)
-    monkeypatch.setattr(finetune, "topk_accuracy", measured)
+    monkeypatch.setattr(sgd, "fine_tune", training)
+    monkeypatch.setattr(accuracy, "topk_accuracy", measured)
     monkeypatch.setattr(type(digits.val), "batches", lambda self, size: (len(self), size, self is digits.test))
     case = case_of(small_network(), digits, 128, 3)
-    result = finetune.evaluate(case, finetune.FinetuneConfig(epochs=2, lrs=(0.1, 0.02, 0.5)))
+    result = finetune.Finetune().evaluate(case, finetune.FinetuneConfig(epochs=2, lrs=(0.1, 0.02, 0.5)))
     assert result == {"lr": 0.02, "val_top1": 0.8, "top1": 0.8, "top5": 1.0}
     assert trained == [(0.1, 2, 128), (0.02, 2, 128), (0.5, 2, 128)]
     assert asked == [(0.1, (300, 64, False)), (0.02, (300, 64, False)), (0.02, (300, 64, True))]  # 0.5 diverged
@@ -138,11 +139,11 @@ def test_training_that_diverges_has_no_accuracy(digits: ImageTask) -> None:
 def test_finetune_and_transfer_learn(digits: ImageTask) -> None:
     before = topk_accuracy(small_network(), digits.test.batches())[0]
     settings = finetune.FinetuneConfig(epochs=1, lrs=(0.1, 0.01))
-    assert finetune.evaluate(case_of(small_network(), digits, 128, 0), settings)["top1"] > before + 0.2
+    assert finetune.Finetune().evaluate(case_of(small_network(), digits, 128, 0), settings)["top1"] > before + 0.2
     few = transfer.TransferConfig(labels_per_class=10, epochs=5, lrs=(0.1,), weight_decays=(1e-4,))
     model = small_network()
     classifier = model[-1].weight.detach().clone()
-    result = transfer.evaluate(case_of(model, digits, 16, 0), few)
+    result = transfer.Transfer().evaluate(case_of(model, digits, 16, 0), few)
     assert result["top1"] > before + 0.2
     assert (result["lr"], result["weight_decay"]) == (0.1, 1e-4)
     assert not torch.equal(model[-1].weight, classifier)
@@ -150,14 +151,16 @@ def test_finetune_and_transfer_learn(digits: ImageTask) -> None:
 
 def test_labels_for_choosing_are_not_trained_on(digits: ImageTask, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(transfer, "fine_tune", lambda model, images, *rest, **options: seen.append(images) or True)
+    monkeypatch.setattr(sgd, "fine_tune", lambda model, images, *rest, **options: seen.append(images) or True)
     chosen = []
-    real = transfer.topk_accuracy
+    real = accuracy.topk_accuracy
     monkeypatch.setattr(
-        transfer, "topk_accuracy", lambda model, batches: chosen.append(list(batches)) or real(model, chosen[-1])
+        accuracy, "topk_accuracy", lambda model, batches: chosen.append(list(batches)) or real(model, chosen[-1])
     )
     case = case_of(small_network(), digits, 16, 5)
-    transfer.evaluate(case, transfer.TransferConfig(labels_per_class=10, lrs=(0.1, 0.01), weight_decays=(0.0,)))
+    transfer.Transfer().evaluate(
+        case, transfer.TransferConfig(labels_per_class=10, lrs=(0.1, 0.01), weight_decays=(0.0,))
+    )
     part, _, everything = seen
 
     def rows(images: Tensor) -> set[bytes]:
@@ -187,7 +190,7 @@ def test_transfer_keeps_classifiers_that_were_made_for_it(fits: bool, digits: Im
     case = replace(case_of(small_network(), digits, 96, 0), classifier_fits=fits)
     with torch.no_grad():
         case.model[-1].weight.zero_()
-    transfer.evaluate(case, settings)
+    transfer.Transfer().evaluate(case, settings)
     assert case.model[-1].weight.any() != fits
     assert load_initializer("gradinit.5").makes_classifiers
     assert not load_initializer("randinit").makes_classifiers
@@ -200,13 +203,13 @@ def test_every_protocol_names_what_it_returns(digits: ImageTask) -> None:
         "transfer": {"epochs": 1, "lrs": (0.1,), "weight_decays": (0.0,)},
     }
     for name, kind in PROTOCOLS.items():
-        if kind.dataset is not None:  # of other data
+        if kind.own_dataset is not None:  # of other data
             continue
-        settings = kind.settings(**few.get(name, {}))
+        settings = kind.settings_class(**few.get(name, {}))
         result = kind.evaluate(case_of(small_network(), digits, kind.batch_size, 0), settings)
-        assert set(result) == {*kind.accuracies, *kind.columns}
-        assert kind.setting(settings) == kind.setting(kind.settings(**few.get(name, {})))
-        for group in kind.groups:
+        assert set(result) == {*kind.accuracy_columns, *kind.columns}
+        assert kind.describe_settings(settings) == kind.describe_settings(kind.settings_class(**few.get(name, {})))
+        for group in kind.default_groups:
             check_group(group)
 
 

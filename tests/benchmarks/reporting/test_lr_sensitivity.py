@@ -104,6 +104,6 @@ def test_networks_are_compared_with_themselves(tmp_path: Path) -> None:
 
 
 def test_other_learning_rates_are_another_setting() -> None:
-    setting = PROTOCOLS["finetune"].setting
+    setting = PROTOCOLS["finetune"].describe_settings
     assert setting(finetune.FinetuneConfig()) == "1 epoch"
     assert setting(finetune.FinetuneConfig(epochs=10, lrs=(0.1,))) == "10 epochs, lrs 0.1"

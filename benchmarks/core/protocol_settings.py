@@ -1,0 +1,60 @@
+"""Checks and texts of protocol settings."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+
+def check_setting(name: str, value: float | tuple[float, ...], fits: Callable[[float], bool], accepted: str) -> None:
+    """Check one setting.
+
+    Args:
+        name: as the user types it, PROTOCOL.NAME.
+        value: one or several numbers.
+        fits: tells whether a number is accepted.
+        accepted: the same in words.
+
+    Raises:
+        ValueError: a number is not accepted or comes twice, or there is none.
+    """
+    values = value if isinstance(value, tuple) else (value,)
+    described = f"{name} is {' '.join(map(str, values)) or 'empty'}"
+    if not (values and all(map(fits, values))):
+        raise ValueError(f"{described}; accepted: {accepted}")
+    if len(set(values)) < len(values):
+        raise ValueError(f"{described}; each value is accepted once")
+
+
+def is_positive(value: float) -> bool:
+    """Return whether a number is above 0 and finite."""
+    return 0 < value < float("inf")
+
+
+def is_nonnegative(value: float) -> bool:
+    """Return whether a number is 0 or more and finite."""
+    return 0 <= value < float("inf")
+
+
+def format_count(number: float, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> format_count(0.1, "epoch"), format_count(10, "epoch")
+    ('0.1 epoch', '10 epochs')
+    """
+    return f"{number:g} {noun}{'s' * (number > 1)}"
+
+
+def describe_nondefault(text: str, settings: Any, *mentioned: str) -> str:
+    """Return a text, followed by the names and values of settings that differ from their defaults.
+
+    Args:
+        text: what a table says first.
+        settings: a dataclass of options.
+        mentioned: names of options that the text says already.
+    """
+    others = [f for f in fields(settings) if f.name not in mentioned and getattr(settings, f.name) != f.default]
+    return ", ".join(filter(None, [text, *(f"{f.name} {_plain(getattr(settings, f.name))}" for f in others)]))
+
+
+def _plain(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
