@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepnets.design_space.architecture_table import ArchitectureTable
+from deepnets.graphs.graph_columns import GraphColumns
 from deepnets.graphs.primitives import PRIMITIVES
 from deepnets.graphs.shortest_paths import average_path_length
 from deepnets.sampling.splits import SPLITS
 from deepnets.sampling.training_widths import training_widths
 from deepnets.storage.network_file import NetworkFile
-from deepnets.symbolic.builder import GraphColumns, count_parameters
+from deepnets.symbolic.builder import count_parameters
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -129,6 +129,6 @@ SCALAR_DTYPES: dict[str, type] = {
 """Columns that carry the field of `Architecture` of the same name unchanged."""
 
 
-def state_numbers(bits: NDArray[np.uint16], state: int) -> NDArray[np.bool_]:
-    """Whether `state` is concatenated, for an array of `concat` columns of any shape."""
-    return (bits >> np.uint16(state) & 1).astype(bool)
+def concatenates(concat: NDArray[np.uint16], state: int) -> NDArray[np.bool_]:
+    """Return whether the cells concatenate a state, for an array of `concat` columns of any shape."""
+    return (concat >> np.uint16(state) & 1).astype(np.bool_)

@@ -32,7 +32,6 @@ from deepnets.design_space.architecture import Architecture
 from deepnets.design_space.architecture_table import ArchitectureTable
 from deepnets.design_space.genotype import MAX_STEPS
 from deepnets.design_space.image_sizes import IMAGE_SIZES
-from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.graphs.primitives import PRIMITIVES
 from deepnets.published.graph_compare import LabelledGraph, Vocabulary, compare, difference
 from deepnets.published.metadata import BLOCK, Metadata
@@ -43,7 +42,7 @@ from deepnets.storage.column_writer import new_file
 from deepnets.storage.network_file import NetworkFile, network_columns
 from deepnets.storage.sharded_file import PartialFile, Plan, fingerprint
 from deepnets.symbolic.block_tables import NAMES
-from deepnets.symbolic.builder import draw
+from deepnets.symbolic.builder import build_graphs
 from deepnets.utils.atomic_files import atomic_write, move_into_place
 from deepnets.utils.errors import FileError, unknown_choice
 
@@ -206,10 +205,10 @@ def _networks(split: str, nets: Sequence[dict[str, Any]], source: Path) -> Netwo
     except (ValueError, TypeError, AttributeError) as error:
         raise FileError(f"the metadata of {source} has an architecture that cannot be read: {error}") from None
     table = ArchitectureTable.from_architectures([replace(a, channels=GENERATION_CHANNELS) for a in architectures])
-    drawing = draw(table)
+    graphs = build_graphs(table)
     channels = split_channels(split, table) if recorded is None else recorded
-    counts = {size: drawing.count_parameters(size, 10) for size in IMAGE_SIZES}
-    return Networks(table, channels, counts, drawing.graphs())
+    counts = {size: graphs.count_parameters(size, 10) for size in IMAGE_SIZES}
+    return Networks(table, channels, counts, graphs.prune())
 
 
 def _recorded_channels(
@@ -238,8 +237,7 @@ def _compare_block(
     for row, net in enumerate(nets):
         graphs = networks.graphs.take(np.array([row]))
         shape = np.zeros((len(graphs.op), 4), np.int32)  # not recorded, so not compared
-        ends = (graphs.edge_src, graphs.edge_dst)
-        symbolic = LabelledGraph.of(ArchGraph.from_columns(graphs.op, graphs.cell, graphs.name, shape, *ends, NAMES))
+        symbolic = LabelledGraph.of(graphs.arch_graphs(shape, NAMES)[0])
         index = start + row
         try:
             recorded = vocabulary.read(group[str(index)])

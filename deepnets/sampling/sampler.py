@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from deepnets.design_space.architecture_table import NO_EDGE, ArchitectureTable
 from deepnets.design_space.genotype import MAX_STEPS, OPERATION_INDEX, OPERATIONS
 from deepnets.design_space.image_sizes import IMAGE_SIZES, check_image_size
+from deepnets.graphs.graph_columns import GraphColumns
 from deepnets.sampling.splits import SplitRules, split_rules
-from deepnets.symbolic.builder import GraphColumns, count_parameters, draw
+from deepnets.symbolic.builder import build_graphs, count_parameters
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -193,19 +194,19 @@ def sample_networks(split: str, start: int, stop: int, seed: int = 0) -> Network
     parts, order = [], []
     while len(pending):
         table = _next_plausible(rules, split, seed, start, stop, proposal, pending)
-        drawing = draw(table)
-        params = np.stack([drawing.count_parameters(size, 10) for size in IMAGE_SIZES])
-        accepted = (params <= rules.max_params).all(axis=0) & drawing.connected
+        graphs = build_graphs(table)
+        params = np.stack([graphs.count_parameters(size, 10) for size in IMAGE_SIZES])
+        accepted = (params <= rules.max_params).all(axis=0) & graphs.connected
         rows = np.flatnonzero(accepted)
-        parts.append((table.rows(rows), params[:, rows], drawing.graphs().take(rows)))
+        parts.append((table.rows(rows), params[:, rows], graphs.prune().take(rows)))
         order.append(pending[rows])
         pending = pending[~accepted]
         proposal[pending] += 1
     at = np.argsort(np.concatenate(order))
     table = ArchitectureTable.concatenate([part[0] for part in parts]).rows(at)
     params = np.concatenate([part[1] for part in parts], axis=1)[:, at]
-    graphs = GraphColumns.concatenate([part[2] for part in parts]).take(at)
-    return Networks(table, split_channels(split, table), dict(zip(IMAGE_SIZES, params, strict=True)), graphs)
+    columns = GraphColumns.concatenate([part[2] for part in parts]).take(at)
+    return Networks(table, split_channels(split, table), dict(zip(IMAGE_SIZES, params, strict=True)), columns)
 
 
 def _next_plausible(

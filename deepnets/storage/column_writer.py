@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from deepnets.graphs.ragged import concatenate_pointers
 from deepnets.storage.column_reader import (
     FORMAT,
     FORMAT_VERSION,
@@ -112,15 +113,9 @@ class _Source:
                 raise FileError("the parts have different name vocabularies; delete them and generate again")
             return cls.of(columns[0][:])
         if name in POINTERS:
-            return cls.of(_joined_pointers([np.concatenate(list(_verified(file, name))) for file in files]))
+            return cls.of(concatenate_pointers([np.concatenate(list(_verified(file, name))) for file in files]))
         pieces = (piece for file in files for piece in _verified(file, name))
         return cls(columns[0].dtype, (sum(map(len, columns)), *columns[0].shape[1:]), pieces)
-
-
-def _joined_pointers(pointers: Sequence[Column]) -> Column:
-    """Bounds of ragged rows that stand one after the other."""
-    ends = np.cumsum([0, *(pointer[-1] for pointer in pointers)])
-    return np.concatenate([pointers[0][:1], *(p[1:] + end for p, end in zip(pointers, ends, strict=False))])
 
 
 def _verified(file: "ColumnFile", name: str) -> Iterator[Column]:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 import deepnets
 from deepnets.graphs.arch_graph import ArchGraph
+from deepnets.graphs.graph_columns import GraphColumns
+from deepnets.graphs.ragged import pointers
 from deepnets.storage.column_reader import VOCABULARY, Column, ColumnFile, decode_vocabulary, encode_vocabulary, reopen
 from deepnets.storage.column_writer import write_columns
-from deepnets.symbolic.builder import GraphColumns
 from deepnets.utils.errors import FileError
 
 Ints = NDArray[np.int64]
@@ -45,8 +46,8 @@ def write_graphs(path: Path, split: str, graphs: Mapping[str, ArchGraph], overwr
     columns: dict[str, Column] = {
         VOCABULARY: encode_vocabulary(vocabulary),
         _MODELS: encode_vocabulary(list(graphs)),
-        "graphs/node_ptr": np.concatenate([[0], np.cumsum(lengths)]),
-        "graphs/edge_ptr": np.concatenate([[0], np.cumsum([e.shape[1] for e in edges])]),
+        "graphs/node_ptr": pointers(lengths),
+        "graphs/edge_ptr": pointers([e.shape[1] for e in edges]),
         "graphs/op": np.concatenate([graph.op for graph in several]),
         "graphs/cell": np.concatenate([graph.cell for graph in several]),
         "graphs/name": np.array([position[name] for graph in several for name in graph.name.tolist()], names),
@@ -116,9 +117,7 @@ class GraphFile:
             nodes, edges = (slice(int(ptr[0]), int(ptr[-1])) for ptr in (node_ptr, edge_ptr))
             columns = [self._rows(f"graphs/{name}", nodes if name in _OF_NODES else edges) for name in GRAPH_COLUMNS]
             return GraphColumns(node_ptr - node_ptr[0], edge_ptr - edge_ptr[0], *columns)
-        node_ptr, edge_ptr = (
-            np.concatenate([[0], np.cumsum(ptr[index + 1] - ptr[index])]) for ptr in (self.node_ptr, self.edge_ptr)
-        )
+        node_ptr, edge_ptr = (pointers(ptr[index + 1] - ptr[index]) for ptr in (self.node_ptr, self.edge_ptr))
         columns = [
             self._gather(f"graphs/{name}", self.node_ptr if name in _OF_NODES else self.edge_ptr, index)
             for name in GRAPH_COLUMNS
@@ -133,8 +132,7 @@ class GraphFile:
         """
         at = self.check_index(index)
         graphs, shapes = self.read(slice(at, at + 1))
-        ends = (graphs.edge_src, graphs.edge_dst)
-        return ArchGraph.from_columns(graphs.op, graphs.cell, graphs.name, shapes, *ends, self.vocabulary)
+        return graphs.arch_graphs(shapes, self.vocabulary)[0]
 
     def check_index(self, index: int) -> int:
         """The index if there is such a graph; negative ones count from the end."""

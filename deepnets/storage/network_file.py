@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from deepnets.design_space.architecture import Architecture
 from deepnets.design_space.architecture_table import NO_EDGE, ArchitectureTable
 from deepnets.design_space.image_sizes import IMAGE_SIZES, check_image_size
+from deepnets.graphs.graph_columns import GraphColumns
 from deepnets.sampling.sampler import Networks
 from deepnets.storage.column_reader import VOCABULARY, Column, Columns, encode_vocabulary, reopen
 from deepnets.storage.graph_file import GRAPH_COLUMNS, GraphFile
 from deepnets.symbolic.block_tables import NAMES
-from deepnets.symbolic.builder import GraphColumns
-from deepnets.symbolic.shapes import CellValues, NodeDimensions
+from deepnets.symbolic.shapes import node_shapes
 from deepnets.utils.errors import FileError
 
 Ints = NDArray[np.int64]
@@ -116,9 +116,7 @@ class NetworkFile(GraphFile):
     def read(self, index: Ints | slice) -> tuple[GraphColumns, Ints]:
         """The graphs at `index`, and the shapes of their nodes (N, 4)."""
         table, graphs = self.table(index), self.graphs(index)
-        net = np.repeat(np.arange(len(graphs)), np.diff(graphs.node_ptr)) if len(graphs) > 1 else 0
-        cells = CellValues.of(table, self.image_size, self.num_classes)
-        return graphs, NodeDimensions.of(table, cells, net, graphs.cell, graphs.name).evaluate(cells)
+        return graphs, node_shapes(table, graphs, self.image_size, self.num_classes)
 
     def graphs(self, index: Ints | slice) -> GraphColumns:
         """The graphs at `index`; a slice, of step 1, is read without copying."""

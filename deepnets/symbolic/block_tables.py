@@ -1,17 +1,16 @@
-"""The blocks of `deepnets.symbolic.block_specs` compiled to arrays, and the frozen name vocabulary they define.
+"""The blocks of `deepnets.symbolic.block_specs` as arrays, and the frozen vocabulary of names that they define.
 
-Symbolic graphs are made for many architectures at once by gathering from these arrays. A parameter name is stored
-as an index into `NAMES`, whose entries keep a `{cell}` to fill in. The order of `NAMES` is part of the file format
-only through the copy that every file carries.
+Symbolic graphs are built for many architectures at once by gathering from these arrays. A parameter name is stored
+as an index into `NAMES`, whose entries keep a `{cell}` to fill in. Every file carries a copy of `NAMES`, so that its
+order may change.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepnets.design_space.genotype import MAX_STEPS, OPERATIONS
 from deepnets.graphs.primitives import PRIMITIVE_INDEX
+from deepnets.graphs.ragged import RaggedArray
 from deepnets.symbolic.block_specs import (
     Block,
     aggregate,
@@ -46,30 +45,6 @@ HEAD = np.array([[_add(head(glob_avg, n)) for n in (1, 2)] for glob_avg in _FLAG
 """[glob_avg, fc_layers - 1] -> block"""
 
 
-@dataclass(frozen=True)
-class _Flat:
-    """Ragged rows, one per block, as one array and the bounds of the rows."""
-
-    start: NDArray[np.int64]  # (blocks,)
-    length: NDArray[np.int64]  # (blocks,)
-    values: NDArray[np.int64]  # (sum of lengths, ...)
-
-    @classmethod
-    def of(cls, rows: list[list[int]] | list[list[tuple[int, int]]], width: int = 0) -> "_Flat":
-        length = np.array([len(row) for row in rows])
-        shape = (-1, width) if width else (-1,)
-        values = np.array([value for row in rows for value in row], np.int64).reshape(shape)
-        return cls(np.cumsum(length) - length, length, values)
-
-
-def expand(rows: _Flat, index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Concatenate the rows at `index`: (which entry of `index` each value comes from, its position in `values`)."""
-    length = rows.length[index]
-    owner = np.repeat(np.arange(len(index)), length)
-    shift = rows.start[index] - (np.cumsum(length) - length)
-    return owner, np.arange(len(owner)) + shift[owner]
-
-
 _TEMPLATES = list(dict.fromkeys(node.name for block in _BLOCKS for node in block))
 _FIXED = [name for name in _TEMPLATES if "{op}" not in name]
 _PER_OP = [name for name in _TEMPLATES if "{op}" in name]
@@ -78,20 +53,22 @@ NAMES = (
     *_FIXED,
     *(name.replace("{op}", str(op)) for op in range(2 * MAX_STEPS) for name in _PER_OP),
 )
-"""Parameter names, or the primitive for nodes without parameters; `{cell}` is to be filled in."""
+"""Names of parameters, or the primitive for nodes without parameters; `{cell}` stands for the node's cell."""
 
 FIXED_NAMES = len(_FIXED)
 NAMES_PER_OP = len(_PER_OP)
 _NAME_INDEX = {name: index for index, name in enumerate(_FIXED + _PER_OP)}
 
-NODES = _Flat.of([[_NAME_INDEX[node.name] for node in block] for block in _BLOCKS])
-"""Nodes of each block; a value is a name for edge 0 of the cell, so edge k's is k * NAMES_PER_OP further."""
+NODES = RaggedArray.from_rows([[_NAME_INDEX[node.name] for node in block] for block in _BLOCKS])
+"""Nodes of each block. A value is the name of the node on edge 0 of a cell; on edge k it is k * NAMES_PER_OP more."""
 NODE_PRIMITIVE = np.array([PRIMITIVE_INDEX[node.primitive] for block in _BLOCKS for node in block], np.uint8)
 NODE_IS_PER_OP = NODES.values >= FIXED_NAMES
 
-INNER_EDGES = _Flat.of([[(r, i) for i, node in enumerate(b) for r in node.reads if r >= 0] for b in _BLOCKS], width=2)
-"""(source, target) positions of the edges inside of each block."""
-ENTRIES = _Flat.of([[i for i, node in enumerate(block) if -1 in node.reads] for block in _BLOCKS])
+INNER_EDGES = RaggedArray.from_rows(
+    [[(source, i) for i, node in enumerate(block) for source in node.reads if source >= 0] for block in _BLOCKS], (2,)
+)
+"""(source, target) positions of the edges within each block."""
+ENTRIES = RaggedArray.from_rows([[i for i, node in enumerate(block) if -1 in node.reads] for block in _BLOCKS])
 """Positions of the nodes that read each block's input."""
 
 
@@ -104,15 +81,16 @@ SYMBOLS = (
     *("stem", "features", "fc", "num_classes"),
     *("ks", "patch", "tokens"),  # sizes along height and width
 )
-"""What the dimensions of a shape are made of; `deepnets.symbolic.shapes` computes their values."""
+"""Symbols of the dimensions of shapes; `deepnets.symbolic.shapes` computes their values."""
 SYMBOL_INDEX = {symbol: index for index, symbol in enumerate(SYMBOLS)}
 
 
 def _shape_table() -> NDArray[np.int64]:
-    """(names for edge 0, operations + 1, input states, 4): symbols of a node's shape.
+    """Return the symbols of the shape of every kind of node.
 
-    The second index is the operation for nodes of the cell's edges, else the last entry; the third is the input
-    state of the edge: 0, 1 or 2 for any later one.
+    Returns:
+        (names for edge 0, operations + 1, 3 input states, 4) symbols. The second index is the operation for nodes on
+        an edge of a cell, else the last one; the third is the state that the edge reads: 0, 1, or 2 for any later one.
     """
     table = np.zeros((FIXED_NAMES + NAMES_PER_OP, len(OPERATIONS) + 1, 3, 4), np.int64)
     operation_of = {int(block): op for op, blocks in enumerate(OPERATION) for block in blocks.flat}
@@ -120,16 +98,16 @@ def _shape_table() -> NDArray[np.int64]:
         for node in block:
             op = operation_of[index] if "{op}" in node.name else len(OPERATIONS)
             symbols = [[SYMBOL_INDEX[d.replace("src", f"src{state}")] for d in node.shape] for state in range(3)]
-            known = table[_NAME_INDEX[node.name], op]
-            assert not known.any() or (known == symbols).all(), node.name
+            earlier = table[_NAME_INDEX[node.name], op]
+            assert not earlier.any() or (earlier == symbols).all(), node.name
             table[_NAME_INDEX[node.name], op] = symbols
     return table
 
 
-SHAPES = _shape_table()
+SHAPE_SYMBOLS = _shape_table()
 EDGE_OF_NAME = np.array([-1] * FIXED_NAMES + [i // NAMES_PER_OP for i in range(len(NAMES) - FIXED_NAMES)])
 """The edge of the cell that a name belongs to, -1 for none."""
 TEMPLATE_OF_NAME = np.array(
     [n if n < FIXED_NAMES else FIXED_NAMES + (n - FIXED_NAMES) % NAMES_PER_OP for n in range(len(NAMES))]
 )
-"""The name as if for edge 0: the first index of `SHAPES`."""
+"""The name as if for edge 0: the first index of `SHAPE_SYMBOLS`."""

@@ -172,7 +172,7 @@ def _drawn(num: int, image_size: int, quiet: bool) -> tuple[ArchitectureTable, I
             networks = sample_networks("train", start, min(start + SHARD_SIZE, num))
             tables.append(networks.table)
             params.append(networks.num_params(image_size))
-            nodes.append(np.diff(networks.graphs.node_ptr))
+            nodes.append(networks.graphs.num_nodes)
             bar.update(len(networks.table))
     return ArchitectureTable.concatenate(tables), np.concatenate(params), np.concatenate(nodes)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -10,11 +9,11 @@ from numpy.typing import NDArray
 
 from deepnets import PRIMITIVES, ArchGraph
 from deepnets.design_space.architecture_table import ArchitectureTable
+from deepnets.graphs.graph_columns import GraphColumns
 from deepnets.sampling.sampler import Networks, sample_networks
 from deepnets.sampling.training_widths import training_widths
 from deepnets.symbolic.block_tables import NAMES
-from deepnets.symbolic.builder import GraphColumns
-from deepnets.symbolic.shapes import CellValues, NodeDimensions
+from deepnets.symbolic.shapes import node_shapes
 from ghn_models import GHN
 
 Floats = NDArray[np.float64]
@@ -50,15 +49,7 @@ def columns_graphs(
     table: ArchitectureTable, columns: GraphColumns, image_size: int, num_classes: int
 ) -> list[ArchGraph]:
     """Graphs from columns, with the shapes that follow from the architectures."""
-    cells = CellValues.of(table, image_size, num_classes)
-    network = np.repeat(np.arange(len(columns)), np.diff(columns.node_ptr))
-    shape = NodeDimensions.of(table, cells, network, columns.cell, columns.name).evaluate(cells)
-    graphs = []
-    for nodes, edges in zip(pairwise(columns.node_ptr.tolist()), pairwise(columns.edge_ptr.tolist()), strict=True):
-        a, b = slice(*nodes), slice(*edges)
-        of_nodes = (columns.op[a], columns.cell[a], columns.name[a], shape[a])
-        graphs.append(ArchGraph.from_columns(*of_nodes, columns.edge_src[b], columns.edge_dst[b], NAMES))
-    return graphs
+    return columns.arch_graphs(node_shapes(table, columns, image_size, num_classes), NAMES)
 
 
 @torch.no_grad()

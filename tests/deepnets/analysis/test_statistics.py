@@ -21,11 +21,12 @@ from deepnets.analysis.statistics import (
 )
 from deepnets.datasets.generation import generate
 from deepnets.graphs.arch_graph import ArchGraph
+from deepnets.graphs.graph_columns import GraphColumns
 from deepnets.graphs.primitives import PRIMITIVES
 from deepnets.sampling.sampler import sample_networks
 from deepnets.sampling.training_widths import TRAINING_CHANNELS, TRAINING_FC_DIMS, training_widths
 from deepnets.storage.network_file import NetworkFile
-from deepnets.symbolic.builder import GraphColumns, count_parameters
+from deepnets.symbolic.builder import count_parameters
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from deepnets.design_space.architecture_table import ArchitectureTable
 from deepnets.graphs.primitives import PRIMITIVES
 from deepnets.sampling.sampler import sample_networks
 from deepnets.sampling.splits import SPLITS
-from deepnets.symbolic.builder import count_parameters, draw
+from deepnets.symbolic.builder import build_graphs, count_parameters
 from tests.support.paths import GOLDEN as REFERENCE
 
 GOLDEN = json.loads(gzip.decompress((REFERENCE / "deepnets_graphs.json.gz").read_bytes()))
@@ -84,7 +84,7 @@ def test_a_batch_is_its_architectures_one_by_one() -> None:
         alone = [networks.table[row].num_params(image_size, 100) for row in range(30)]
         assert together.tolist() == alone
     for row in range(30):
-        single = draw(ArchitectureTable.from_architectures([networks.table[row]])).graphs()
+        single = build_graphs(ArchitectureTable.from_architectures([networks.table[row]])).prune()
         taken = networks.graphs.take(np.array([row]))
         for column in ("op", "cell", "name", "edge_src", "edge_dst"):
             assert (getattr(single, column) == getattr(taken, column)).all()
