@@ -52,7 +52,7 @@ from benchmarks.records.record import (
     run_identity,
 )
 from benchmarks.records.record_files import read_record, write_record
-from benchmarks.reporting.tables import failures, summary
+from benchmarks.reporting.run_summary import summarize_failures, summarize_run
 from benchmarks.scoring.scorers import SCORER_HELP
 from benchmarks.studies import STUDIES
 from benchmarks.studies.report import Request
@@ -323,7 +323,7 @@ def _main() -> int:
     for one, settings in runs:
         path, made = run(one, settings, command)
         rows = read_rows(read_record(path)[1])
-        print(f"{summary(made)}\n{failures(rows)}record: {path}")
+        print(f"{summarize_run(made)}\n{summarize_failures(rows)}record: {path}")
         missing = explain_missing_values(made["results"], get_protocol(one.protocol))
         if missing:
             print(missing)

@@ -30,7 +30,7 @@ _GROUPS = {
     "ResNet-101": "resnet101",
     "ResNet-152": "resnet152",
 }
-SINGLE = ("resnet50", "vit", "darts", "convnext_base", "swin_t", "resnet101", "resnet152")
+SINGLE_NETWORKS = ("resnet50", "vit", "darts", "convnext_base", "swin_t", "resnet101", "resnet152")
 _KINDS = {
     "no_finetune": ("no_finetune", ""),
     "sgd_1k_steps": ("finetune", "0.1 epoch"),
@@ -124,7 +124,7 @@ def published_rows(protocol: str) -> list[PublishedRow]:
         only = _TABLES.get((kind, line.source, line.table))
         if kind != protocol or only is None or group is None or metric is None or only not in ("", line.split_or_arch):
             continue
-        if line.metric.endswith("_mean") == (group in SINGLE):  # a single network of a split, or the reverse
+        if line.metric.endswith("_mean") == (group in SINGLE_NETWORKS):  # a single network of a split, or the reverse
             continue
         model = _model(line)
         again = model in ("GHN-1", "GHN-2", "GHN-2, no GatedGNN (MLP)")  # of Table 3

@@ -1,65 +1,80 @@
-"""The leaderboards as one HTML page, which needs nothing else: no server, no network."""
+"""The leaderboards as one HTML page, which works offline: style, script and data are in the file."""
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import pandas as pd
 
 from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records.record import Record, read_rows
-from benchmarks.reporting.tables import Line, columns
+from benchmarks.reporting.rows import LeaderboardRow, group_columns
+
+_HERE = Path(__file__).parent
 
 
-def page(boards: Mapping[str, Sequence[Line]], records: Sequence[tuple[Record, bytes]]) -> str:
-    """The page with all leaderboards, and the accuracy of every network of the records.
+class _Board(TypedDict):
+    """A leaderboard, as `page.js` reads it; `bar` scales values to the percent of a cell's width."""
+
+    name: str
+    about: str
+    groups: list[str]
+    lines: list[dict[str, object]]
+    digits: int
+    bar: float
+
+
+class _Run(TypedDict):
+    """Details of a run, as `page.js` reads them.
+
+    `points` are accuracies by metric and group in percent; `pairs` are ranks of score and truth by group, where the
+    protocol is about scores.
+    """
+
+    about: dict[str, str]
+    points: dict[str, dict[str, list[float]]]
+    pairs: dict[str, list[list[float]]]
+    chance: float
+
+
+def render_page(boards: Mapping[str, Sequence[LeaderboardRow]], records: Sequence[tuple[Record, bytes]]) -> str:
+    """Return the page with all leaderboards, and with the result of every network of the records.
 
     Args:
         boards: rows by protocol.
         records: all records and their tables.
     """
     content = {
-        "protocols": [_board(name, lines) for name, lines in boards.items()],
+        "protocols": [_board(name, rows) for name, rows in boards.items()],
         "runs": {record["run_id"]: _run(record, table) for record, table in records},
     }
     data = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
-    return (Path(__file__).parent / "page.html").read_text().replace("{{DATA}}", data)
+    script = (_HERE / "page.js").read_text()
+    return (_HERE / "page.html").read_text().replace("{{SCRIPT}}", script).replace("{{DATA}}", data)
 
 
-def _board(name: str, lines: Sequence[Line]) -> dict[str, Any]:
-    kind = PROTOCOLS[name]
-    digits = kind.summary.digits + 1
-    rows = [
-        {
-            "model": line.model,
-            "dataset": line.dataset,
-            "setting": line.setting,
-            "metric": line.metric,
-            "values": {
-                g: [None if n is None else round(n, digits) for n in numbers] for g, numbers in line.values.items()
-            },
-            "networks": line.networks,
-            "failed": line.failed,
-            "status": line.status,
-            "source": line.source,
-            "date": line.date,
-        }
-        for line in lines
-    ]
+def _board(name: str, rows: Sequence[LeaderboardRow]) -> _Board:
+    protocol = PROTOCOLS[name]
+    digits = protocol.summary.digits + 1
+
+    def rounded(numbers: tuple[float | None, ...]) -> list[float | None]:
+        return [None if number is None else round(number, digits) for number in numbers]
+
+    lines = [asdict(row) | {"values": {g: rounded(numbers) for g, numbers in row.values.items()}} for row in rows]
     return {
         "name": name,
-        "about": kind.about,
-        "groups": columns(lines),
-        "lines": rows,
-        "digits": kind.summary.digits,
-        "bar": 100 / kind.summary.scale,
+        "about": protocol.about,
+        "groups": group_columns(rows),
+        "lines": lines,
+        "digits": protocol.summary.digits,
+        "bar": 100 / protocol.summary.scale,
     }
 
 
-def _run(record: Record, table: bytes) -> dict[str, Any]:
-    """What the page tells of a run: where it comes from, and the accuracies of its networks in percent."""
-    rows, kind = read_rows(table), PROTOCOLS[record["protocol"]["name"]]
+def _run(record: Record, table: bytes) -> _Run:
+    rows, protocol = read_rows(table), PROTOCOLS[record["protocol"]["name"]]
     about = {
         "command": record["command"],
         "commit": record["commit"] or "unknown",
@@ -68,13 +83,13 @@ def _run(record: Record, table: bytes) -> dict[str, Any]:
         "weights": (record["model"]["weights_sha256"] or "none")[:16],
         "test images": (record["dataset"]["sha256"]["test"] or "unknown")[:16],
     }
-    points = {metric: _accuracies(rows, metric) for metric in kind.accuracy_columns}
-    pairs = {} if kind.accuracy_columns else _pairs(rows[rows["status"] == "ok"])
+    points = {metric: _accuracies(rows, metric) for metric in protocol.accuracy_columns}
+    pairs = {} if protocol.accuracy_columns else _rank_pairs(rows[rows["status"] == "ok"])
     return {"about": about, "points": points, "pairs": pairs, "chance": 100 / record["dataset"]["classes"]}
 
 
 def _accuracies(rows: pd.DataFrame, metric: str) -> dict[str, list[float]]:
-    """Of the networks of each group, in percent; 0 if they failed."""
+    """Return the accuracies of each group's networks in percent, sorted; 0 for networks that failed."""
     values = pd.to_numeric(rows[metric], errors="coerce").where(rows["status"] == "ok", 0.0)
     return {
         str(group): [round(100 * value, 1) for value in sorted(part)]
@@ -82,7 +97,7 @@ def _accuracies(rows: pd.DataFrame, metric: str) -> dict[str, list[float]]:
     }
 
 
-def _pairs(rows: pd.DataFrame) -> dict[str, list[list[float]]]:
-    """Ranks, 0 to 1, of the score and the truth of each network; large scores would hide the others."""
+def _rank_pairs(rows: pd.DataFrame) -> dict[str, list[list[float]]]:
+    """Return the ranks of score and truth of each network, 0 to 1; a few huge scores would hide the others."""
     ranks = rows[["score", "truth"]].apply(pd.to_numeric).rank(pct=True).round(3)
     return {str(group): ranks.loc[part.index].to_numpy().tolist() for group, part in rows.groupby("group", sort=False)}

@@ -9,8 +9,9 @@ from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records.record import Record, RecordError
 from benchmarks.records.record_files import find_record, read_record, table_path, write_record
 from benchmarks.records.validation import Datasets, find_clashes, find_problems
-from benchmarks.reporting.html_page import page
-from benchmarks.reporting.tables import leaderboard, to_csv, to_markdown
+from benchmarks.reporting.html_page import render_page
+from benchmarks.reporting.rows import leaderboard_rows
+from benchmarks.reporting.tables import to_csv, to_markdown
 from deepnets.utils.atomic_files import atomic_write, write_json
 from deepnets.utils.errors import one_line
 
@@ -81,13 +82,13 @@ class LeaderboardFolder:
     def render(self) -> dict[str, str]:
         """Return the contents of the generated files by name."""
         records = self.read_records()
-        boards = {name: leaderboard(name, [record for record, _ in records]) for name in PROTOCOLS}
+        boards = {name: leaderboard_rows(name, [record for record, _ in records]) for name in PROTOCOLS}
         guide = (Path(__file__).parent / "guide.md").read_text()
         tables = [f"## {name}: {PROTOCOLS[name].about}\n\n{to_markdown(name, lines)}" for name, lines in boards.items()]
         return {
             **{f"{name}.csv": to_csv(name, lines) for name, lines in boards.items()},
             "README.md": "\n".join([guide, *tables]),
-            "index.html": page(boards, records),
+            "index.html": render_page(boards, records),
         }
 
     def write_generated_files(self) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Pictures of results."""
+"""Plot of a run: the results of all its networks."""
 
 from pathlib import Path
 
@@ -13,29 +13,29 @@ from deepnets.utils.figures import save
 
 
 def plot_run(folder: Path, record: Record, table: bytes) -> Path:
-    """All networks of a run.
+    """Plot the accuracy of each network, or its score against the truth.
 
     Returns:
         The picture, RUN_ID.png in the folder.
     """
-    rows, kind = read_rows(table), PROTOCOLS[record["protocol"]["name"]]
+    rows, protocol = read_rows(table), PROTOCOLS[record["protocol"]["name"]]
     rows = rows[rows["status"] == "ok"]
     groups = list(record["networks"])
     figure = Figure(figsize=(1.6 + 1.1 * len(groups), 3.6), layout="constrained")
     axes = figure.subplots()
-    if kind.accuracy_columns:
-        _accuracies(axes, groups, rows, record, kind.metrics[0])
+    if protocol.accuracy_columns:
+        _plot_accuracies(axes, groups, rows, record, protocol.metrics[0])
     else:
-        _scores(axes, groups, rows)
-    axes.set_title(f"{record['model']['name']} on {record['dataset']['name']}, {kind.name}", fontsize=10)
+        _plot_scores(axes, groups, rows)
+    axes.set_title(f"{record['model']['name']} on {record['dataset']['name']}, {protocol.name}", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     path = folder / f"{record['run_id']}.png"
     save(figure, path)
     return path
 
 
-def _scores(axes: Axes, groups: list[str], rows: pd.DataFrame) -> None:
-    """Score and truth of each network."""
+def _plot_scores(axes: Axes, groups: list[str], rows: pd.DataFrame) -> None:
+    """Plot the truth of each network against its score."""
     for group in groups:
         part = rows[rows["group"] == group]
         axes.scatter(
@@ -46,8 +46,8 @@ def _scores(axes: Axes, groups: list[str], rows: pd.DataFrame) -> None:
     axes.legend(frameon=False, fontsize=7)
 
 
-def _accuracies(axes: Axes, groups: list[str], rows: pd.DataFrame, record: Record, metric: str) -> None:
-    """A column of points for each group; bars are means."""
+def _plot_accuracies(axes: Axes, groups: list[str], rows: pd.DataFrame, record: Record, metric: str) -> None:
+    """Plot a column of points for each group; bars are means, the dotted line is chance level."""
     for place, group in enumerate(groups):
         part = rows[rows["group"] == group]
         values = 100 * pd.to_numeric(part[metric]).to_numpy()

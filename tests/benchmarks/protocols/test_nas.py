@@ -20,7 +20,8 @@ from benchmarks.published_results.paper_tables import published_rows
 from benchmarks.published_results.per_network import accuracy, load, values
 from benchmarks.records.record import make_record, read_rows, run_identity
 from benchmarks.records.validation import find_problems
-from benchmarks.reporting.tables import failures, lines_of, summary
+from benchmarks.reporting.rows import record_rows
+from benchmarks.reporting.run_summary import summarize_failures, summarize_run
 from deepnets.sampling.sampler import sample_networks
 from deepnets.symbolic.builder import count_parameters
 from ghn_models.checkpoints import folder as checkpoints
@@ -63,10 +64,10 @@ def test_a_proxy_against_a_file_of_truth(tmp_path: Path, truth: Path) -> None:
     assert made["protocol"]["settings"]["truth"].startswith("truth.csv ")
     assert str(tmp_path) not in str({**made, "command": ""})
     assert find_problems(made, table, {}) == []
-    line = lines_of(made)[0]
+    line = record_rows(made)[0]
     assert line.values["test"][0] == pytest.approx(expected["test"])
     assert line.setting.startswith("truth of truth.csv ")
-    assert f"{expected['test']:.3f} [" in summary(made)
+    assert f"{expected['test']:.3f} [" in summarize_run(made)
 
 
 def test_published_truth_is_that_of_the_network_of_this_name() -> None:
@@ -153,8 +154,8 @@ def test_groups_that_failed_as_a_whole_have_no_correlation(tmp_path: Path, truth
     assert made["results"]["all"]["tau"]["n"] == 2
     (found,) = find_problems(made, table, {})
     assert found.startswith("there is no tau: fewer than three networks")
-    assert "bnfree" in summary(made)
-    assert failures(read_rows(table)) == f"{2 * NUM - 2} failed: ValueError: the file has no value for it\n"
+    assert "bnfree" in summarize_run(made)
+    assert summarize_failures(read_rows(table)) == f"{2 * NUM - 2} failed: ValueError: the file has no value for it\n"
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from benchmarks.protocols.registry import PROTOCOLS
-from benchmarks.reporting.html_page import page
-from benchmarks.reporting.tables import leaderboard
+from benchmarks.reporting.html_page import render_page
+from benchmarks.reporting.rows import leaderboard_rows
 from tests.support.made_up_records import made
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
@@ -26,9 +26,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         pytest.skip("there is no Chromium with its driver")
     records = [made()]
     records[0][0]["model"]["name"] = "<b>hostile</b></script>"
-    boards = {name: leaderboard(name, [record for record, _ in records]) for name in PROTOCOLS}
+    boards = {name: leaderboard_rows(name, [record for record, _ in records]) for name in PROTOCOLS}
     path = tmp_path_factory.mktemp("page") / "index.html"
-    path.write_text(page(boards, records))
+    path.write_text(render_page(boards, records))
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for option in _OPTIONS:
@@ -118,7 +118,8 @@ def test_all_settings_are_shown_at_first(browser: Any, tmp_path: Path) -> None:
     records = [made(), made()]
     records[1][0]["model"]["orth_layer"] = 5
     path = tmp_path / "index.html"
-    path.write_text(page({"no_finetune": leaderboard("no_finetune", [record for record, _ in records])}, records))
+    rows = leaderboard_rows("no_finetune", [record for record, _ in records])
+    path.write_text(render_page({"no_finetune": rows}, records))
     before = browser.current_url
     browser.get(f"file://{path}")
     shown, rows = texts(browser, "#count")[0].removesuffix(" rows").split(" of ")

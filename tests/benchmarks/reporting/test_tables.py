@@ -15,7 +15,9 @@ from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.published_results.paper_tables import paper_tables, published_rows
 from benchmarks.records.record import make_record
 from benchmarks.records.record_files import read_record
-from benchmarks.reporting.tables import lines_of, summary, to_csv, to_markdown
+from benchmarks.reporting.rows import record_rows
+from benchmarks.reporting.run_summary import summarize_run
+from benchmarks.reporting.tables import to_csv, to_markdown
 from tests.support.made_up_records import PLAN, made, rows_of
 from tests.support.paths import LEADERBOARDS
 
@@ -23,7 +25,7 @@ from tests.support.paths import LEADERBOARDS
 def test_tables_say_what_records_say() -> None:
     plan = replace(PLAN, groups=EVALUATION_SPLITS, num=5)
     record, table = made(plan)
-    top1, top5 = lines_of(record)
+    top1, top5 = record_rows(record)
     rows = pd.read_csv(io.BytesIO(table))
     scores = rows["top1"].fillna(0.0)
     together = record["results"]["all"]["top1"]
@@ -36,8 +38,8 @@ def test_tables_say_what_records_say() -> None:
     read = pd.read_csv(io.StringIO(to_csv("no_finetune", [top1, top5])))
     assert read.loc[0, "wide"] == pytest.approx(top1.values["wide"][0], abs=0.005)
     assert to_markdown("no_finetune", [top1]).count(f"{top1.values['deep'][0]:.1f} ±") == 1
-    assert f"{100 * record['results']['dense']['top1']['max']:.1f}" in summary(record)
-    assert "best 10" in summary(record)  # of 25 networks
+    assert f"{100 * record['results']['dense']['top1']['max']:.1f}" in summarize_run(record)
+    assert "best 10" in summarize_run(record)  # of 25 networks
 
 
 def test_summaries_say_how_networks_were_trained_and_nothing_of_ten_if_there_are_fewer() -> None:
@@ -47,7 +49,7 @@ def test_summaries_say_how_networks_were_trained_and_nothing_of_ten_if_there_are
          "status": "ok", "reason": "", "lr": 0.1, "val_top1": 0.1, "top1": 0.2, "top5": 0.6, "seconds": 1.0}
         for job in plan.jobs()
     ]  # fmt: skip
-    text = summary(make_record(plan, context(plan), rows, ["run"])[0])
+    text = summarize_run(make_record(plan, context(plan), rows, ["run"])[0])
     assert text.startswith("he on digits, 0.5 epoch: accuracy after a short training")
     assert "best 10" not in text
 
@@ -64,7 +66,7 @@ def test_the_best_networks_have_a_column_of_their_own() -> None:
     scores = pd.read_csv(io.BytesIO(table))["top1"].fillna(0.0)
     assert len(scores) == 900
     best = np.sort(scores.to_numpy())[-10:]
-    line = lines_of(record)[0]
+    line = record_rows(record)[0]
     assert line.values["all"][0] == pytest.approx(100 * scores.mean())
     assert line.values["top10"] == (pytest.approx(100 * best.mean()), pytest.approx(100 * best.std() / 10**0.5))
 
@@ -72,7 +74,7 @@ def test_the_best_networks_have_a_column_of_their_own() -> None:
 def test_some_networks_are_not_compared_with_all() -> None:
     """Every split weighs the same in a run of the first five of each, and ten of 25 are not the ten best of 900."""
     record, _ = made(replace(PLAN, groups=EVALUATION_SPLITS, num=5))
-    assert lines_of(record)[0].values.keys() == set(EVALUATION_SPLITS)
+    assert record_rows(record)[0].values.keys() == set(EVALUATION_SPLITS)
 
 
 def test_a_network_that_fails_twice_is_one_that_failed() -> None:
@@ -80,13 +82,13 @@ def test_a_network_that_fails_twice_is_one_that_failed() -> None:
     rows = rows_of(plan)
     result, _ = make_record(plan, context(plan), rows, ["run"])
     assert [row["status"] for row in rows].count("failed") == 3
-    assert (result["results"]["test"]["failed"], lines_of(result)[0].failed) == (1, 1)
+    assert (result["results"]["test"]["failed"], record_rows(result)[0].failed) == (1, 1)
 
 
 def test_settings_that_are_not_usual_are_told() -> None:
     def setting(**changes: Any) -> str:
         plan = RunConfig("finetune", finetune.FinetuneConfig(**changes), "randinit", "digits", ("test",), num=1)
-        return lines_of(make_record(plan, context(plan), rows_of(plan), ["run"])[0])[0].setting
+        return record_rows(make_record(plan, context(plan), rows_of(plan), ["run"])[0])[0].setting
 
     assert setting() == "1 epoch"
     assert setting(epochs=10.0, lrs=(0.1, 0.2)) == "10 epochs, lrs 0.1 0.2"
