@@ -147,7 +147,7 @@ def run(options: Run, settings: Any, command: Sequence[str]) -> tuple[Path, Reco
 def _folder(plan: RunConfig, out: Path | None) -> RunFolder:
     """Where the results are stored: they come from one kind of machine and one version of the code."""
     content = run_identity(plan, context(plan))
-    where = {"device": plan.device, "versions": provenance.versions(), "commit": provenance.code()}
+    where = {"device": plan.device, "versions": provenance.versions(), "commit": provenance.code_state()}
     return RunFolder(out or Path("results") / run_id(content), {**content, **where})
 
 

@@ -16,7 +16,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from deepnets.utils.atomic_files import atomic_write, check_writable, write_json
 from deepnets.utils.command_line import run_command, sigterm_interrupts
-from deepnets.utils.figures import check_suffix
+from deepnets.utils.figures import check_figure_suffix
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ class Trace:
             raise ValueError("plot, json and hdf5 name the same file; each needs a name of its own")
         _check_folders(*results)
         if self.plot is not None:
-            check_suffix(self.plot)
+            check_figure_suffix(self.plot)
         size = self.input_size[0] if len(self.input_size) == 1 else self.input_size or None
         model = load_target(self.model)
         start = time.monotonic()

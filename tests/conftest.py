@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deepnets.utils.executors import Workers, workers
+from deepnets.utils.executors import WorkerPool, start_workers
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # set before torch is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,15 +32,15 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     context.cache_clear()
 
     @contextmanager
-    def here() -> Iterator[Workers]:
+    def here() -> Iterator[WorkerPool]:
         monkeypatch.setattr(execution, "_reached_limit", False)  # like a new process
-        yield Workers(None, 1)
+        yield WorkerPool(None, 1)
 
-    def some(scheduler: Any, processes: Any, *args: Any, **options: Any) -> AbstractContextManager[Workers]:
+    def some(scheduler: Any, processes: Any, *args: Any, **options: Any) -> AbstractContextManager[WorkerPool]:
         alone = scheduler is None and processes == 1
-        return here() if alone else workers(scheduler, processes, *args, **options)
+        return here() if alone else start_workers(scheduler, processes, *args, **options)
 
-    monkeypatch.setattr(execution, "workers", some)
+    monkeypatch.setattr(execution, "start_workers", some)
 
 
 @pytest.fixture

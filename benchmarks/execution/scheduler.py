@@ -18,7 +18,7 @@ from benchmarks.execution import memory
 from benchmarks.execution.jobs import Batches, Job, Prepared, Row, RunConfig, Stage, attempt, context, evaluate, prepare
 from benchmarks.protocols.registry import get_protocol
 from deepnets.utils.atomic_files import append_json_line
-from deepnets.utils.executors import available_cores, fresh_processes, workers
+from deepnets.utils.executors import available_cores, fresh_processes, start_workers
 from deepnets.utils.run_directory import RunDirectory
 
 _SMALLEST_SHARE = 1 / 8  # of the memory; seldom do all workers need much at once
@@ -105,8 +105,8 @@ def _results(
     plan: RunConfig, jobs: list[Job], scheduler: str | None, processes: int | None
 ) -> Iterator[tuple[Job, Row]]:
     if scheduler is not None:
-        with workers(scheduler, None, len(jobs)) as those:
-            yield from those.compute(partial(_on_cluster, plan), jobs)
+        with start_workers(scheduler, None, len(jobs)) as pool:
+            yield from pool.compute(partial(_on_cluster, plan), jobs)
     elif plan.device == "cpu":
         yield from _in_processes(plan, jobs, processes)
     elif context(plan).initializer.learns:  # on the GPU too, which would be shared with another network
@@ -153,8 +153,8 @@ def _until_unfit(plan: RunConfig, waiting: deque[Job], width: int) -> Iterator[t
             yield waiting.popleft()
 
     share = max(1 / width, _SMALLEST_SHARE)
-    with workers(None, width, len(waiting), start="spawn") as those:
-        for job, row in those.compute(partial(_with_share, plan, share), handed_out()):
+    with start_workers(None, width, len(waiting), start="spawn") as pool:
+        for job, row in pool.compute(partial(_with_share, plan, share), handed_out()):
             fit = fit and row != "unfit"
             yield job, row
 
@@ -168,8 +168,8 @@ def _alone(plan: RunConfig, jobs: list[Job]) -> Iterator[tuple[Job, Row]]:
     trials = [(job, here.batches) for job in jobs]
     while trials:
         unfit = []
-        with fresh_processes() as those:
-            for (job, batches), (row, short) in those.compute(partial(_with_all_memory, plan), trials):
+        with fresh_processes() as pool:
+            for (job, batches), (row, short) in pool.compute(partial(_with_all_memory, plan), trials):
                 smaller = None if short is None else here.smaller(batches, short)
                 if smaller is None:
                     yield job, row

@@ -52,8 +52,8 @@ def main() -> None:
     if not 1 / 16 <= share <= 1:
         parser.error(f"--share is {share}; it must be from 1/16 to 1")
     cases = [(name, index) for name in INITIALIZERS for index in NETWORKS]
-    with memory.reused_in_new_processes(), fresh_processes() as those:
-        for (name, index), (seconds, peak) in those.compute(partial(measured, share), cases):
+    with memory.reused_in_new_processes(), fresh_processes() as pool:
+        for (name, index), (seconds, peak) in pool.compute(partial(measured, share), cases):
             print(f"{name:<10} test/{index:<4} {seconds:8.2f} s/step {peak:8.2f} GB", flush=True)
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records.record import Record, read_rows
-from deepnets.utils.figures import save
+from deepnets.utils.figures import save_figure
 
 
 def plot_run(folder: Path, record: Record, table: bytes) -> Path:
@@ -30,7 +30,7 @@ def plot_run(folder: Path, record: Record, table: bytes) -> Path:
     axes.set_title(f"{record['model']['name']} on {record['dataset']['name']}, {protocol.name}", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     path = folder / f"{record['run_id']}.png"
-    save(figure, path)
+    save_figure(figure, path)
     return path
 
 

@@ -20,7 +20,7 @@ from benchmarks.initializers.ghn import Predictor
 from benchmarks.studies.study import Case, Findings, Study, Tables
 from deepnets.utils import provenance
 from deepnets.utils.atomic_files import atomic_write, write_json
-from deepnets.utils.figures import save
+from deepnets.utils.figures import save_figure
 from deepnets.utils.run_directory import RunDirectory, read_identity
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.images.datasets import ImageTask
@@ -124,7 +124,7 @@ def _compute(request: Request, folder: Path, identity: dict[str, Any]) -> Tables
     for name, content in written.items():
         atomic_write(folder / name, content)
     for name, figure in findings.figures.items():
-        save(figure, folder / f"{name}.png")
+        save_figure(figure, folder / f"{name}.png")
     report = {
         **identity,
         "tables": {name: hashlib.sha256(written[f"{name}.csv"]).hexdigest() for name in findings.tables},

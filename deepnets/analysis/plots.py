@@ -23,7 +23,7 @@ from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.graphs.primitives import PRIMITIVE_INDEX, PRIMITIVES
 from deepnets.storage.network_file import NetworkFile
 from deepnets.symbolic.builder import count_parameters
-from deepnets.utils.figures import check_suffix, save
+from deepnets.utils.figures import check_figure_suffix, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def plot_statistics(
     Raises:
         ValueError: no files, or an unknown suffix.
     """
-    check_suffix(path)
+    check_figure_suffix(path)
     if not files:
         raise ValueError("there is nothing to plot: give at least one file")
     if reference is None:
@@ -71,7 +71,7 @@ def plot_statistics(
     titles = ("nodes", "primitives", "initial channels", "parameters", "path length and degree", "distance to train")
     for letter, title, ax in zip("abcdef", titles, axes, strict=True):
         ax.set_title(f"({letter}) {title}", loc="left")
-    save(figure, path)
+    save_figure(figure, path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +245,7 @@ def plot_graph(graph: ArchGraph, path: str | os.PathLike[str], title: str | None
     Raises:
         ValueError: an unknown suffix.
     """
-    check_suffix(path)
+    check_figure_suffix(path)
     layout = GraphLayout.of(graph)
     picture = np.array(layout.size) * _PITCH
     width = max(picture[0], 4 * _LEGEND_WIDTH) + 0.2
@@ -263,7 +263,7 @@ def plot_graph(graph: ArchGraph, path: str | os.PathLike[str], title: str | None
     _legend(figure, ax, legend_columns)
     if title:
         figure.text(0.5, 1 - 0.06 / height, title, ha="center", va="top", fontsize=9)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def _legend(figure: "Figure", ax: "Axes", columns: int) -> None:

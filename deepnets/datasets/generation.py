@@ -17,7 +17,7 @@ from deepnets.storage.sharded_file import PartialFile, Plan, Shard
 from deepnets.utils import executors
 from deepnets.utils.atomic_files import check_writable
 from deepnets.utils.errors import describe_write_error
-from deepnets.utils.executors import Workers
+from deepnets.utils.executors import WorkerPool
 
 SHARD_SIZE = 5000
 """Networks a worker computes at a time, and the most that a kill loses for each worker."""
@@ -76,8 +76,8 @@ def generate(
     partial_file = PartialFile(path, Plan(split, num, seed, compress, SHARD_SIZE))
     partial_file.check_new(overwrite)
     with partial_file.opened(overwrite):
-        with executors.workers(scheduler, workers, len(partial_file.missing())) as those:
-            _compute(partial_file, those)
+        with executors.start_workers(scheduler, workers, len(partial_file.missing())) as pool:
+            _compute(partial_file, pool)
         partial_file.merge(overwrite)
     return path
 
@@ -107,11 +107,11 @@ def shard_columns(split: str, seed: int, start: int, stop: int) -> Columns:
     return network_columns(networks, split_rules(split).max_steps)
 
 
-def _compute(file: PartialFile, those: Workers) -> None:
+def _compute(file: PartialFile, pool: WorkerPool) -> None:
     plan = file.plan
     compute = partial(_shard, plan.split, plan.seed)
     with tqdm(total=plan.num, initial=file.num_finished(), unit=" networks", desc=plan.split, smoothing=0.05) as bar:
-        for shard, columns in those.compute(compute, file.missing()):
+        for shard, columns in pool.compute(compute, file.missing()):
             file.write(shard, columns)
             bar.update(shard[1] - shard[0])
 

@@ -1,4 +1,4 @@
-"""Who does the work: this process, local processes, or the workers of a Dask cluster."""
+"""Workers that compute tasks: this process, local processes, or those of a Dask cluster."""
 
 import os
 import threading
@@ -20,21 +20,21 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Workers:
-    """Those who compute tasks; without an executor it is this process.
+class WorkerPool:
+    """Workers that compute tasks.
 
     Args:
-        executor: takes functions and their arguments.
-        width: tasks that are computed at a time.
+        executor: runs functions in its workers; None stands for this process.
+        width: how many tasks it computes at a time.
     """
 
     executor: Executor | None
     width: int
 
     def compute(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
-        """Tasks and their results, in the order in which they are finished.
+        """Yield tasks and their results in the order in which they are finished.
 
-        Only a few tasks for each worker are under way, so that memory does not grow with their number.
+        Only a few more tasks than workers are submitted at a time, so that memory does not grow with their number.
         """
         if self.executor is None:
             for task in tasks:
@@ -56,17 +56,17 @@ class Workers:
 
 
 @contextmanager
-def workers(
+def start_workers(
     scheduler: str | None, processes: int | None, n_tasks: int, start: Literal["fork", "spawn"] = "fork"
-) -> Iterator[Workers]:
-    """Workers for so many tasks.
+) -> Iterator[WorkerPool]:
+    """Start workers, and end them when the block ends.
 
     Args:
-        scheduler: address of a Dask scheduler; local processes without.
-        processes: how many local ones; by default one for each available core.
-        n_tasks: more processes are not started.
-        start: forked processes start at once and need no importable main module, and a single one would be of no
-            use, so this process does its work; spawned ones are for parents with threads, such as those of torch.
+        scheduler: address of a Dask scheduler whose workers compute; by default local processes do.
+        processes: number of local processes, by default one for each available core.
+        n_tasks: number of tasks; more processes are not started.
+        start: "fork" starts quickly and needs no importable main module, and this process replaces a single worker;
+            "spawn" is safe in processes with threads, such as those of torch.
 
     Raises:
         ValueError: no scheduler answers.
@@ -74,49 +74,49 @@ def workers(
     """
     if scheduler is not None:
         with _dask_client(scheduler) as client:
-            yield Workers(client.get_executor(), max(1, sum(client.nthreads().values())))
+            yield WorkerPool(client.get_executor(), max(1, sum(client.nthreads().values())))
         return
     width = min(available_cores() if processes is None else processes, n_tasks)
     if width <= 1 and start == "fork":
-        yield Workers(None, 1)
+        yield WorkerPool(None, 1)
         return
     with _processes(width, start) as pool:
         pool.submit(os.getpid).result()  # starts the workers now, before a progress bar starts a thread
-        yield Workers(pool, width)
+        yield WorkerPool(pool, width)
 
 
 @contextmanager
-def fresh_processes() -> Iterator[Workers]:
-    """A new process for each task, one at a time.
+def fresh_processes() -> Iterator[WorkerPool]:
+    """Compute each task in a new process, one at a time.
 
     Raises:
-        FileError: it was killed.
+        FileError: a process was killed.
     """
     with _processes(1, "spawn", max_tasks_per_child=1) as pool:
-        yield Workers(pool, 1)
+        yield WorkerPool(pool, 1)
 
 
 @contextmanager
 def _processes(width: int, start: str, max_tasks_per_child: int | None = None) -> Iterator[ProcessPoolExecutor]:
     context = get_context(start if start in get_all_start_methods() else None)
     with ProcessPoolExecutor(
-        width, context, initializer=_end_with, initargs=(os.getpid(),), max_tasks_per_child=max_tasks_per_child
+        width, context, initializer=_watch_parent, initargs=(os.getpid(),), max_tasks_per_child=max_tasks_per_child
     ) as pool:
         try:
             yield pool
         except BrokenExecutor:
             raise FileError(
-                "a worker was killed, perhaps for want of memory; the same command continues, best with fewer workers"
+                "a worker was killed, perhaps for lack of memory; the same command continues, best with fewer workers"
             ) from None
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _end_with(parent: int) -> None:
-    """End this worker when the process that started it is gone, which it would not notice otherwise."""
+def _watch_parent(parent: int) -> None:
+    """End this worker when its parent process is gone; it would wait for tasks for ever otherwise."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,4 +1,4 @@
-"""Pictures in files."""
+"""Figures of matplotlib, written to files."""
 
 import io
 import os
@@ -10,25 +10,26 @@ from deepnets.utils.atomic_files import atomic_write
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SUFFIXES = (".png", ".pdf", ".svg")
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 
 _DPI = 200
 
 
-def check_suffix(path: str | os.PathLike[str]) -> None:
-    """Raise ValueError unless the suffix is that of a picture."""
+def check_figure_suffix(path: str | os.PathLike[str]) -> None:
+    """Raise ValueError unless the suffix names a format that figures are written in."""
     suffix = Path(path).suffix
-    if suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path} has the suffix {suffix!r}; pictures are written as {', '.join(SUFFIXES)}")
+    if suffix.lower() not in FIGURE_SUFFIXES:
+        raise ValueError(f"{path} has the suffix {suffix!r}; figures are written as {', '.join(FIGURE_SUFFIXES)}")
 
 
-def save(figure: "Figure", path: str | os.PathLike[str]) -> None:
-    """Write a picture as a whole or not at all; the suffix decides its format.
+def save_figure(figure: "Figure", path: str | os.PathLike[str]) -> None:
+    """Write a figure atomically, in the format of the suffix.
 
     Raises:
         ValueError: an unknown suffix.
+        OSError: the file cannot be written.
     """
-    check_suffix(path)
+    check_figure_suffix(path)
     content = io.BytesIO()
     figure.savefig(content, dpi=_DPI, format=Path(path).suffix.lower()[1:])
     atomic_write(Path(path), content.getvalue())

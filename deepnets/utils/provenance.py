@@ -1,4 +1,4 @@
-"""Where results come from: versions, commit, machine."""
+"""Provenance of results: versions of libraries, commit of the toolkit, machine."""
 
 import hashlib
 import os
@@ -13,49 +13,49 @@ _REPOSITORY = Path(__file__).parents[2]
 
 
 def commit() -> str | None:
-    """Commit of the toolkit if it runs from its repository, with "+changes" behind it if files were changed."""
+    """Return the toolkit's commit, with "+changes" if tracked files differ from it; None outside of a repository."""
     if not (_REPOSITORY / ".git").exists():
         return None
     head = _git("rev-parse", "HEAD")
     return head and head + "+changes" * bool(_git("status", "--porcelain", "--untracked-files=no"))
 
 
-def code() -> str | None:
-    """The commit and a hash of what was changed since: equal if and only if tracked files are."""
-    found = commit()
-    if found is None or "+" not in found:
-        return found
+def code_state() -> str | None:
+    """Return the commit and a hash of the changes since: equal if and only if all tracked files are equal."""
+    head = commit()
+    if head is None or "+" not in head:
+        return head
     changes = _git("diff", "HEAD", "--binary") or ""
-    return f"{found}.{hashlib.sha256(changes.encode(errors='surrogateescape')).hexdigest()[:16]}"
+    return f"{head}.{hashlib.sha256(changes.encode(errors='surrogateescape')).hexdigest()[:16]}"
 
 
 def _git(*arguments: str) -> str | None:
     try:
-        found = subprocess.run(
+        result = subprocess.run(
             ["git", *arguments], cwd=_REPOSITORY, capture_output=True, text=True, errors="surrogateescape", check=False
         )
     except OSError:  # no git
         return None
-    return found.stdout.strip() or None
+    return result.stdout.strip() or None
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that results depend on."""
-    found = {"python": platform.python_version(), "deepnets": deepnets.__version__}
+    """Return the versions of Python, of the toolkit and of the libraries that results depend on."""
+    recorded = {"python": platform.python_version(), "deepnets": deepnets.__version__}
     for name in ("torch", "torchvision", "numpy", "scikit-learn"):
         try:
-            found[name] = version(name)
+            recorded[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+            recorded[name] = "unknown"
+    return recorded
 
 
 def machine(device: str) -> dict[str, str | int]:
-    """What the results were computed on."""
-    found: dict[str, str | int] = {"system": platform.system(), "processor": platform.machine(), "device": device}
-    found["cores"] = os.cpu_count() or 1
+    """Return what results are computed on: system, processor, device, number of cores, and the GPU if there is one."""
+    recorded: dict[str, str | int] = {"system": platform.system(), "processor": platform.machine(), "device": device}
+    recorded["cores"] = os.cpu_count() or 1
     if device.startswith("cuda"):
         import torch
 
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found
+        recorded["gpu"] = torch.cuda.get_device_name(device)
+    return recorded

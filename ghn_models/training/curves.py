@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from deepnets.utils.figures import save
+from deepnets.utils.figures import save_figure
 from ghn_models.training import trainer as loop
 
 
@@ -32,6 +32,6 @@ def plot_curves(folder: Path) -> Path:
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     path = folder / "curves.png"
-    save(figure, path)
+    save_figure(figure, path)
     plt.close(figure)
     return path

@@ -127,8 +127,8 @@ def test_an_allocator_that_the_user_has_chosen_stays(monkeypatch: pytest.MonkeyP
 
 
 def test_fresh_processes_have_one_task() -> None:
-    with fresh_processes() as those:
-        pids = [pid for _, pid in those.compute(_pid, range(3))]
+    with fresh_processes() as pool:
+        pids = [pid for _, pid in pool.compute(_pid, range(3))]
     assert len({*pids, os.getpid()}) == 4
 
 

@@ -180,13 +180,13 @@ def test_a_folder_is_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_results_of_changed_code_are_not_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {"rev-parse": "a" * 40, "status": " M runs.py", "diff": "+one"}
     monkeypatch.setattr(provenance, "_git", lambda verb, *arguments: answers[verb])
-    first = provenance.code()
+    first = provenance.code_state()
     answers["diff"] = "+two"
-    assert provenance.code() != first
+    assert provenance.code_state() != first
     answers["diff"] = "+one"
-    assert provenance.code() == first
+    assert provenance.code_state() == first
     answers["status"] = None
-    assert provenance.code() == provenance.commit() == "a" * 40
+    assert provenance.code_state() == provenance.commit() == "a" * 40
 
 
 def test_record_holds_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from benchmarks.execution.jobs import Batches, Job, Row, RunConfig, context
 from benchmarks.execution.scheduler import compute
 from benchmarks.initializers.base import InitContext
 from benchmarks.initializers.registry import METHODS
-from deepnets.utils.executors import Workers
+from deepnets.utils.executors import WorkerPool
 from tests.support.quick_protocols import PLAN, folder, scored
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -135,8 +135,8 @@ def test_short_memory_halves_the_batches_of_initialisers(
         return runs.evaluate(plan, job) if alone else next(row for _, row in execution._alone(plan, [job]))
 
     @contextmanager
-    def here() -> Iterator[Workers]:
-        yield Workers(None, 1)
+    def here() -> Iterator[WorkerPool]:
+        yield WorkerPool(None, 1)
 
     monkeypatch.setattr(execution, "fresh_processes", here)
     job = Job("test", 0, 0)
@@ -171,9 +171,9 @@ def test_what_needs_more_than_its_share_of_memory_is_evaluated_alone(
         return {"top1": 0.1, "top5": 0.5}
 
     @contextmanager
-    def alone() -> Iterator[Workers]:
+    def alone() -> Iterator[WorkerPool]:
         sizes.append(("alone", 0))
-        yield Workers(None, 1)
+        yield WorkerPool(None, 1)
 
     monkeypatch.setattr(execution, "fresh_processes", alone)
     scored(hungry, monkeypatch)
@@ -207,12 +207,12 @@ def test_only_networks_that_need_too_much_are_evaluated_alone(monkeypatch: pytes
         have = "alone"
 
     @contextmanager
-    def worker(*args: object, **options: object) -> Iterator[Workers]:
+    def worker(*args: object, **options: object) -> Iterator[WorkerPool]:
         monkeypatch.setattr(execution, "_reached_limit", False)
         with ThreadPoolExecutor(1) as pool:
-            yield Workers(pool, 1)
+            yield WorkerPool(pool, 1)
 
-    monkeypatch.setattr(execution, "workers", worker)
+    monkeypatch.setattr(execution, "start_workers", worker)
     monkeypatch.setattr(execution, "fresh_processes", worker)
     monkeypatch.setattr(memory, "limit", limited)
     monkeypatch.setattr(memory, "return_what_is_freed", returned)

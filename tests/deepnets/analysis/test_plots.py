@@ -43,7 +43,7 @@ def test_statistics_of_one_and_of_several_files(val: NetworkFile, train: Network
 
 
 def test_errors(val: NetworkFile, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"suffix '\.jpg'; pictures are written as \.png, \.pdf, \.svg"):
+    with pytest.raises(ValueError, match=r"suffix '\.jpg'; figures are written as \.png, \.pdf, \.svg"):
         plot_graph(val.graph(0), tmp_path / "graph.jpg")
     with pytest.raises(ValueError, match="suffix ''"):
         plot_statistics({"val": val}, None, tmp_path / "statistics")
