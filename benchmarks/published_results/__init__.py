@@ -1,0 +1,1 @@
+"""Numbers of the GHN papers: their printed tables and their results of single networks."""

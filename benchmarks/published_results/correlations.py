@@ -1,5 +1,6 @@
-"""Rank correlations that follow from the published results of single networks, as rows of the nas leaderboard."""
+"""Rank correlations from the published results of single networks: the published rows of the nas leaderboard."""
 
+from dataclasses import dataclass
 from functools import cache
 
 import pandas as pd
@@ -7,28 +8,39 @@ import pandas as pd
 from benchmarks.core.rank_correlation import correlations
 from benchmarks.published_results.per_network import accuracy, values
 
-_TRUTH = {"cifar10": ("sgd_50ep", "trained for 50 epochs"), "imagenet": ("sgd_1ep", "trained for 1 epoch")}
-_COLUMNS = {"params": "params", "time": "inference_time_s"}
+_TRUTHS = {"cifar10": ("sgd_50ep", "trained for 50 epochs"), "imagenet": ("sgd_1ep", "trained for 1 epoch")}
+_PREDICTED_BY = {"cifar10": ("MLP", "GHN-1", "GHN-2"), "imagenet": ("GHN-1", "GHN-2")}
+_PROPERTY_COLUMNS = {"params": "params", "time": "inference_time_s"}
+
+
+@dataclass(frozen=True)
+class CorrelationRow:
+    """Correlation of a score with the accuracy of trained networks.
+
+    Args:
+        score: method that predicts parameters, or property of networks.
+        dataset, setting: how the networks were trained.
+        values: Kendall's tau and the limits of its 95% interval by group of networks.
+    """
+
+    score: str
+    dataset: str
+    setting: str
+    values: dict[str, tuple[float | None, ...]]
 
 
 @cache
-def correlation_rows() -> list[tuple[str, str, str, dict[str, tuple[float | None, ...]]]]:
-    """Score, data set, setting, and tau with its interval by group of networks."""
-    rows: list[tuple[str, str, str, dict[str, tuple[float | None, ...]]]] = []
-    for dataset, (protocol, setting) in _TRUTH.items():
+def correlation_rows() -> list[CorrelationRow]:
+    """Return the correlations of all published scores."""
+    rows = []
+    for dataset, (protocol, setting) in _TRUTHS.items():
         truth = accuracy(dataset, "RANDINIT", protocol=protocol)
-        for name in ("MLP", "GHN-1", "GHN-2", *_COLUMNS):
-            if dataset == "imagenet" and name == "MLP":  # not published
-                continue
-            table = correlations(_scores(dataset, name), truth)
-            cells: dict[str, tuple[float | None, ...]] = {
-                str(g): tuple(map(float, line)) for g, *line in table[["tau", "low", "high"]].itertuples()
-            }
-            rows.append((name, dataset, setting, cells))
+        scores = {name: accuracy(dataset, name, protocol="no_finetune") for name in _PREDICTED_BY[dataset]}
+        scores |= {name: values(dataset, column) for name, column in _PROPERTY_COLUMNS.items()}
+        rows += [CorrelationRow(name, dataset, setting, _taus(score, truth)) for name, score in scores.items()]
     return rows
 
 
-def _scores(dataset: str, name: str) -> pd.Series:
-    if name in _COLUMNS:
-        return values(dataset, _COLUMNS[name])
-    return accuracy(dataset, name, protocol="no_finetune")
+def _taus(scores: pd.Series, truth: pd.Series) -> dict[str, tuple[float | None, ...]]:
+    table = correlations(scores, truth)[["tau", "low", "high"]]
+    return {str(group): tuple(map(float, numbers)) for group, *numbers in table.itertuples()}

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.published_results.correlations import correlation_rows
-from benchmarks.published_results.per_network import DATA
+from benchmarks.published_results.per_network import DATA_DIR
 
 _GROUPS = {
     **{f"deepnets1m/{split}": split for split in ("val", "test", "wide", "deep", "dense", "bnfree", "all")},
@@ -31,7 +31,7 @@ _GROUPS = {
     "ResNet-152": "resnet152",
 }
 SINGLE_NETWORKS = ("resnet50", "vit", "darts", "convnext_base", "swin_t", "resnet101", "resnet152")
-_KINDS = {
+_PROTOCOLS = {
     "no_finetune": ("no_finetune", ""),
     "sgd_1k_steps": ("finetune", "0.1 epoch"),
     "sgd_1ep": ("finetune", "1 epoch"),
@@ -39,7 +39,8 @@ _KINDS = {
     "transfer": ("transfer", "100 labels per class"),  # of CIFAR-10, see _SETTINGS
     "detection": ("detection", "10 epochs"),
 }
-# Tables with results of whole splits, and what of them is new; others are subsets or try other settings.
+# Tables with results of whole splits, and the group that they add, if not all of it is new. Other tables have subsets
+# of these results, or other settings.
 _TABLES = {
     ("no_finetune", "ppuda2021", "3"): "",
     ("no_finetune", "ppuda2021", "4"): "",
@@ -90,8 +91,8 @@ class PublishedRow:
 
     Args:
         protocol, setting: how it was measured.
-        model, dataset, metric: what.
-        values: by group of networks; of accuracies mean and standard error or None, in percent.
+        model, dataset, metric: what was measured.
+        values: by group of networks: mean of an accuracy and its standard error (None if not printed), in percent.
         source: paper and table.
     """
 
@@ -106,38 +107,56 @@ class PublishedRow:
 
 @cache
 def paper_tables() -> pd.DataFrame:
-    """One line for each printed number: source, table, model, protocol, metric, value and so on."""
-    return pd.read_csv(DATA / "paper_tables.csv.gz", dtype={"table": str}, keep_default_na=True)
+    """Return all printed numbers: one line each with source, table, model, protocol, metric, value and so on."""
+    return pd.read_csv(DATA_DIR / "paper_tables.csv.gz", dtype={"table": str}, keep_default_na=True)
 
 
 def published_rows(protocol: str) -> list[PublishedRow]:
-    """The rows of a leaderboard that come from papers, or from their results of single networks."""
+    """Return the published rows of a leaderboard, from the papers' tables or from their results of single networks."""
     if protocol == "nas":
         source = "ppuda2021, results of single networks"
         return [
-            PublishedRow("nas", how, name, data, "tau", cells, source) for name, data, how, cells in correlation_rows()
+            PublishedRow("nas", row.setting, row.score, row.dataset, "tau", row.values, source)
+            for row in correlation_rows()
         ]
     rows: dict[tuple[str, ...], PublishedRow] = {}
     for line in paper_tables().itertuples():
-        kind, setting = _KINDS.get(line.protocol, ("", ""))
-        group, metric = _GROUPS.get(line.split_or_arch), _METRICS.get(line.metric)
-        only = _TABLES.get((kind, line.source, line.table))
-        if kind != protocol or only is None or group is None or metric is None or only not in ("", line.split_or_arch):
+        if not _belongs_to(line, protocol):
             continue
-        if line.metric.endswith("_mean") == (group in SINGLE_NETWORKS):  # a single network of a split, or the reverse
-            continue
-        model = _model(line)
-        again = model in ("GHN-1", "GHN-2", "GHN-2, no GatedGNN (MLP)")  # of Table 3
-        if again and (line.source, line.table) == ("ppuda2021", "8"):
-            continue
-        dataset, setting = _DATASETS.get(line.dataset, line.dataset), _SETTINGS.get(line.dataset, setting)
-        source = f"{line.source}, Table {line.table}"
-        key = (setting, model, dataset, metric, source)
-        row = rows.setdefault(key, PublishedRow(kind, setting, model, dataset, metric, {}, source))
-        error = _standard_error(line)
-        percent = 100 if line.metric in _FRACTIONS else 1
-        row.values[group] = (percent * float(line.value), None if error is None else percent * error)
+        _, setting = _PROTOCOLS[line.protocol]
+        row = PublishedRow(
+            protocol=protocol,
+            setting=_SETTINGS.get(line.dataset, setting),
+            model=_model(line),
+            dataset=_DATASETS.get(line.dataset, line.dataset),
+            metric=_METRICS[line.metric],
+            values={},
+            source=f"{line.source}, Table {line.table}",
+        )
+        row = rows.setdefault((row.setting, row.model, row.dataset, row.metric, row.source), row)
+        row.values[_GROUPS[line.split_or_arch]] = _value(line)
     return list(rows.values())
+
+
+def _belongs_to(line: Any, protocol: str) -> bool:
+    """Tell whether a printed number is a new result of a whole group of networks for this protocol."""
+    group = _GROUPS.get(line.split_or_arch)
+    new_group = _TABLES.get((protocol, line.source, line.table))
+    if _PROTOCOLS.get(line.protocol, ("", ""))[0] != protocol or group is None or line.metric not in _METRICS:
+        return False
+    if new_group is None or new_group not in ("", line.split_or_arch):
+        return False
+    if line.metric.endswith("_mean") == (group in SINGLE_NETWORKS):  # a single network of a split, or the reverse
+        return False
+    is_repeated = _model(line) in ("GHN-1", "GHN-2", "GHN-2, no GatedGNN (MLP)")  # in Table 8 as in Table 3
+    return not (is_repeated and (line.source, line.table) == ("ppuda2021", "8"))
+
+
+def _value(line: Any) -> tuple[float, float | None]:
+    """Return mean and standard error in percent."""
+    error = _standard_error(line)
+    scale = 100 if line.metric in _FRACTIONS else 1
+    return scale * float(line.value), None if error is None else scale * error
 
 
 def _model(line: Any) -> str:

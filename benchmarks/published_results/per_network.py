@@ -21,7 +21,7 @@ import pandas as pd
 from benchmarks.core.evaluation_networks import EVALUATION_SPLITS
 from deepnets.utils.errors import unknown_choice
 
-DATA = Path(__file__).parent / "data"
+DATA_DIR = Path(__file__).parent / "data"
 _FILES = {
     "cifar10": "per_architecture_cifar10",
     "cifar10_epochs": "per_architecture_cifar10_extended",
@@ -30,11 +30,11 @@ _FILES = {
     "imagenet": "per_architecture_imagenet",
     "torchvision74": "per_architecture_torchvision74",
 }
-KEY = ["split", "arch_index"]
+INDEX_COLUMNS = ["split", "arch_index"]
 
 
 def load(name: str) -> pd.DataFrame:
-    """A table of published results, a line for each network and method.
+    """Return a table of published results, a line for each network and method.
 
     Raises:
         ValueError: an unknown name.
@@ -46,65 +46,68 @@ def load(name: str) -> pd.DataFrame:
 
 @cache
 def _read(name: str) -> pd.DataFrame:
-    return pd.read_csv(DATA / f"{_FILES[name]}.csv.gz")
+    return pd.read_csv(DATA_DIR / f"{_FILES[name]}.csv.gz")
 
 
 def query(split: str, index: int, dataset: str = "cifar10") -> pd.DataFrame:
-    """All published results of one network.
+    """Return all published results of one network.
 
     Args:
         split: val, test, wide, deep, dense, bnfree, predefined; pytorch74 for torchvision74.
-        index: of the network in the split of the published DeepNets-1M.
-        dataset: which table.
+        index: index of the network in the split of the published DeepNets-1M.
+        dataset: name of the table.
 
     Raises:
         ValueError: an unknown table, split or index.
     """
     table = load(dataset)
-    found = table[(table["split"] == split) & (table["arch_index"] == index)]
-    if found.empty:
+    lines = table[(table["split"] == split) & (table["arch_index"] == index)]
+    if lines.empty:
         known = table.groupby("split", sort=False)["arch_index"].max() + 1
         accepted = ", ".join(f"{name} 0 to {count - 1}" for name, count in known.items())
         raise ValueError(f"there are no results of {split} {index} in {dataset}; accepted: {accepted}")
-    return found.reset_index(drop=True)
+    return lines.reset_index(drop=True)
 
 
 def values(dataset: str, column: str, method: str | None = None, **conditions: object) -> pd.Series:
-    """One value for each network, where it is known.
+    """Return one value for each network, where it is known.
 
     Args:
-        dataset: which table.
-        column: which of its columns.
+        dataset: name of the table.
+        column: name of the column.
         method: RANDINIT, GHN-2 and so on.
-        conditions: what other columns have to be, such as protocol="sgd_50ep" or epoch=1.
+        conditions: values that other columns must have, such as protocol="sgd_50ep" or epoch=1.
 
     Returns:
         Values by split and index.
 
     Raises:
-        ValueError: an unknown table or column, or nothing that fulfils the conditions.
+        ValueError: an unknown table or column, or conditions that no line meets.
     """
     table = load(dataset)
-    wanted = {**({} if method is None else {"method": method}), **conditions}
-    for name in (column, *wanted):
+    expected = {**({} if method is None else {"method": method}), **conditions}
+    for name in (column, *expected):
         if name not in table:
             raise ValueError(f"{dataset} has no column {name!r}; accepted: {', '.join(table)}")
-    for name, value in wanted.items():
+    for name, value in expected.items():
         known = table[name].unique()
         table = table[table[name] == value]
         if table.empty:
             raise ValueError(f"{dataset} has no {name} {value!r} here; accepted: {', '.join(map(str, known))}")
-    return table.drop_duplicates(KEY).set_index(KEY)[column].dropna()
+    return table.drop_duplicates(INDEX_COLUMNS).set_index(INDEX_COLUMNS)[column].dropna()
 
 
 def accuracy(dataset: str, method: str, **conditions: object) -> pd.Series:
-    """Accuracy on test images by split and index; as the papers do, networks of val are left out on CIFAR-10."""
+    """Return accuracies on test images by split and index.
+
+    As in the papers, networks of val have none on CIFAR-10.
+    """
     column = {"cifar10": "test_top1", "cifar10_epochs": "test_top1", "imagenet": "test_top5"}.get(dataset, "top1")
     return values(dataset, column, method, **conditions)
 
 
 def by_split(scores: pd.Series) -> pd.DataFrame:
-    """Number, mean, std, sem and max for each split, and over all evaluation splits and those out of distribution.
+    """Return number, mean, std, sem and max for each split, all evaluation splits, and those out of distribution.
 
     As in the papers std is divided by n and sem is std / sqrt(n).
     """
@@ -124,6 +127,11 @@ def _summary(part: np.ndarray) -> dict[str, float]:
 
 
 def compare(scores: pd.Series, baseline: pd.Series) -> dict[str, float]:
-    """How often scores are above a baseline (percent), and by how much on average where they are and where not."""
+    """Compare scores with a baseline.
+
+    Returns:
+        `wins`, the percentage of networks with a higher score; `gain` and `loss`, the mean difference where the score
+        is higher and where it is not.
+    """
     gain = (scores - baseline).dropna()
     return {"wins": 100 * (gain > 0).mean(), "gain": gain[gain > 0].mean(), "loss": gain[gain <= 0].mean()}

@@ -1,0 +1,1 @@
+"""Building blocks of the studies: graph sets, embeddings, predicted parameters, regressions, figures."""
