@@ -1,9 +1,10 @@
-"""Generation of a split: parallel, resumable, the same content however the work is cut.
+"""Generation of a split: parallel, resumable, and with the same content however the work is cut.
 
-The networks are cut into shards, which workers compute and this process writes.
+Workers compute shards of networks, and this process writes them.
 """
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -17,16 +18,19 @@ from deepnets.storage.sharded_file import PartialFile, Plan, Shard
 from deepnets.utils import executors
 from deepnets.utils.atomic_files import check_writable
 from deepnets.utils.errors import describe_write_error
-from deepnets.utils.executors import WorkerPool
 
 SHARD_SIZE = 5000
-"""Networks a worker computes at a time, and the most that a kill loses for each worker."""
+"""Networks that a worker computes at a time, and the most that a kill loses for each worker."""
 
 MAX_NETWORKS = 10**9
 
 
 def split_path(root: str | os.PathLike[str], split: str, image_size: int = 32) -> Path:
-    """Where the file of a split lies in a folder of data; predefined networks have one for each image size."""
+    """Return the path of the file of a split; predefined networks have one file for each image size.
+
+    >>> str(split_path("data", "train"))
+    'data/deepnets1m_train.hdf5'
+    """
     size = "_224" if split == "predefined" and image_size == 224 else ""
     return Path(root).expanduser() / f"deepnets1m_{split}{size}.hdf5"
 
@@ -44,16 +48,18 @@ def generate(
 ) -> Path:
     """Generate a split of DeepNets-1M into a file, with a progress bar.
 
+    >>> generate("data/deepnets1m_val.hdf5", "val")  # doctest: +SKIP
+
     Args:
         path: the file to write.
-        split: train, val, test, wide, deep, dense, bnfree or search; torchvision74 or predefined, which are traced.
+        split: train, val, test, wide, deep, dense, bnfree or search; or torchvision74 or predefined, which are traced.
         num: number of networks, by default that of the published split.
         seed: root seed; network i depends on (seed, split, i) only.
         workers: local processes, by default one per available core.
         scheduler: address of a Dask scheduler that runs the work instead of local processes.
-        compress: gzip the columns: a seventh of the size, slower to read.
+        compress: compress the columns with gzip: the file is a seventh of the size and slower to read.
         overwrite: replace an existing file or a partial run with other settings.
-        image_size: for the split predefined: 32 (10 classes) or 224 (1000 classes). Files of other splits serve both.
+        image_size: 32 (10 classes) or 224 (1000 classes) for the split predefined. Files of other splits serve both.
 
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
@@ -63,10 +69,8 @@ def generate(
     path = Path(path).expanduser().resolve()
     check_split(split)
     if split in TRACED_SPLITS:
-        given = {"num": num, "seed": seed or None, "compress": compress or None, "workers": workers}
-        for name, value in {**given, "scheduler": scheduler}.items():
-            if value is not None:
-                raise ValueError(f"{name} is {value}, but the split {split} is traced in one go and takes no {name}")
+        options = {"num": num, "seed": seed or None, "compress": compress or None, "workers": workers}
+        _refuse_options(split, {**options, "scheduler": scheduler})
         return _trace_split(path, split, image_size, overwrite)
     num = split_rules(split).size if num is None else num
     _check_range("num", num, 1, MAX_NETWORKS)
@@ -77,9 +81,16 @@ def generate(
     partial_file.check_new(overwrite)
     with partial_file.opened(overwrite):
         with executors.start_workers(scheduler, workers, len(partial_file.missing())) as pool:
-            _compute(partial_file, pool)
+            _write_shards(partial_file, pool)
         partial_file.merge(overwrite)
     return path
+
+
+def _refuse_options(split: str, options: Mapping[str, object]) -> None:
+    """Raise ValueError for an option that traced splits do not take."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"{name} is {value}, but the split {split} is traced in one go and takes no {name}")
 
 
 def _trace_split(path: Path, split: str, image_size: int, overwrite: bool) -> Path:
@@ -102,12 +113,13 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
 
 
 def shard_columns(split: str, seed: int, start: int, stop: int) -> Columns:
-    """The columns of networks start to stop; what a worker does."""
+    """Return the columns of networks start to stop; a worker calls this."""
     networks: Networks = sample_networks(split, start, stop, seed)
     return network_columns(networks, split_rules(split).max_steps)
 
 
-def _compute(file: PartialFile, pool: WorkerPool) -> None:
+def _write_shards(file: PartialFile, pool: WorkerPool) -> None:
+    """Compute the missing shards and write each when it is done."""
     plan = file.plan
     compute = partial(_shard, plan.split, plan.seed)
     with tqdm(total=plan.num, initial=file.num_finished(), unit=" networks", desc=plan.split, smoothing=0.05) as bar:

@@ -1,8 +1,8 @@
 """Splits of existing networks, whose graphs are traced: PyTorch-74 and the predefined networks.
 
-PyTorch-74 are the image classification models of torchvision on which GHN-3 was evaluated (GHN-3 paper, Table 20), on
-224x224 inputs with 1000 classes. The predefined networks of the DeepNets-1M paper (section 3) are ResNet-50 and a
-12-layer Vision Transformer, for either image size.
+PyTorch-74 is the set of torchvision's image classification models on which GHN-3 was evaluated (GHN-3 paper, Table
+20), on 224x224 inputs with 1000 classes. The predefined networks of the DeepNets-1M paper (section 3) are ResNet-50
+and a 12-layer Vision Transformer, for either image size.
 """
 
 from collections.abc import Callable
@@ -39,10 +39,10 @@ TORCHVISION74 = (
 
 
 def torchvision_model(name: str, num_classes: int = 1000) -> nn.Module:
-    """A torchvision model, on the meta device unless it cannot be built there."""
+    """Build a torchvision model, on the meta device unless it cannot be built there."""
     import torchvision
 
-    factory = getattr(torchvision.models, name)
+    factory: Callable[..., nn.Module] = getattr(torchvision.models, name)
     try:
         with on_meta_without_init():
             return factory(num_classes=num_classes)
@@ -51,7 +51,7 @@ def torchvision_model(name: str, num_classes: int = 1000) -> nn.Module:
 
 
 def predefined_resnet50(image_size: int) -> nn.Module:
-    """ResNet-50; on 32x32 inputs with a 3x3 convolution of stride 1 in front and no pooling after it."""
+    """Build ResNet-50; on 32x32 inputs its first convolution is 3x3 with stride 1 and not followed by pooling."""
     if image_size == 224:
         return torchvision_model("resnet50")
     model = torchvision_model("resnet50", num_classes=10)
@@ -62,7 +62,7 @@ def predefined_resnet50(image_size: int) -> nn.Module:
 
 
 def predefined_vit(image_size: int) -> nn.Module:
-    """The 12-layer Vision Transformer."""
+    """Build the 12-layer Vision Transformer."""
     with on_meta_without_init():
         return vit().build(10 if image_size == 32 else 1000, image_size)
 
@@ -75,22 +75,22 @@ def _predefined(image_size: int) -> dict[str, Callable[[], nn.Module]]:
     return {"resnet50": lambda: predefined_resnet50(image_size), "vit": lambda: predefined_vit(image_size)}
 
 
-TRACED_SPLITS = {"torchvision74": _torchvision74, "predefined": _predefined}
-"""Models by name, for an image size, which PyTorch-74 ignores."""
+_MODELS = {"torchvision74": _torchvision74, "predefined": _predefined}
+"""Functions that return the models of a split by name, for an image size, which PyTorch-74 ignores."""
 
 
 def traced_graphs(split: str, image_size: int = 32) -> dict[str, ArchGraph]:
-    """The graphs of a traced split, by name of the model, with a progress bar.
+    """Trace a split and return its graphs by the name of the model, with a progress bar.
 
     Raises:
         ValueError: an image size other than 32 and 224.
     """
     check_image_size(image_size)
-    models = TRACED_SPLITS[split](image_size)
+    models = _MODELS[split](image_size)
     size = image_size if split == "predefined" else None
     return {name: trace(build(), size) for name, build in tqdm(models.items(), desc=split, unit=" networks")}
 
 
 def write_traced_split(path: Path, split: str, image_size: int, overwrite: bool) -> None:
-    """Trace a split and write its file; nothing is written before all of it is traced."""
+    """Trace a split and write its file, once all graphs are traced."""
     write_graphs(path, split, traced_graphs(split, image_size), overwrite)

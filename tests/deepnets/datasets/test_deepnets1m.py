@@ -9,18 +9,10 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
-from deepnets import DeepNets1M, MetaBatchSampler, VirtualEdges, symbolic_graph
+from deepnets import DeepNets1M, VirtualEdges, symbolic_graph
 from deepnets.datasets.generation import generate, split_path
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* says that this is meant")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    for split, num in (("train", 300), ("wide", 20)):
-        generate(split_path(folder, split), split, num=num, workers=1)
-    return folder
 
 
 def assert_same(a: Data, b: Data) -> None:
@@ -77,14 +69,6 @@ def test_data_loader_workers(root: Path, context: str) -> None:
         assert_same(graph, dataset[i])
 
 
-def test_virtual_edges_keep_the_true_edges(root: Path) -> None:
-    plain, virtual = (DeepNets1M(root, "train", transform=t) for t in (None, VirtualEdges(cutoff=50)))
-    for i in (0, 7, 100):
-        true = virtual[i].edge_index[:, virtual[i].edge_attr == 1]
-        assert set(map(tuple, true.T.tolist())) == set(map(tuple, plain[i].edge_index.T.tolist()))
-        assert virtual[i].edge_attr.max() <= 50
-
-
 def test_pre_filter_and_num(root: Path) -> None:
     small = DeepNets1M(root, "train", pre_filter=lambda data: data.num_nodes < 150, num=200)
     assert 0 < len(small) < 200
@@ -112,7 +96,7 @@ def test_files_of_other_networks_are_noticed(tmp_path: Path) -> None:
     assert len(DeepNets1M(tmp_path, "bnfree")) == 100
     assert len(DeepNets1M(tmp_path, "bnfree", num=3)) == 3
     generate(whole, "bnfree", num=3, seed=7, workers=1, overwrite=True)
-    with pytest.raises(UserWarning, match="networks of bnfree drawn with seed 7"):
+    with pytest.raises(UserWarning, match="networks of bnfree sampled with seed 7"):
         DeepNets1M(tmp_path, "bnfree", num=3)
 
 
@@ -136,23 +120,6 @@ def test_pickles_are_opened_in_any_folder(root: Path, tmp_path: Path, monkeypatc
     assert len(pickle.loads(data)) == len(DeepNets1M(root, "train"))  # noqa: S301 - its own
 
 
-def test_meta_batches(root: Path) -> None:
-    dataset = DeepNets1M(root, "train")
-    sampler = MetaBatchSampler(dataset, meta_batch_size=8, max_nodes=2200, seed=1)
-    batches = list(sampler)
-    assert len(batches) == len(sampler) == 37
-    sizes = dataset.graph_sizes
-    assert all(len(set(batch)) == 8 and sizes[batch].sum() <= 2200 for batch in batches)
-    assert list(sampler) != batches  # the next epoch
-    assert list(MetaBatchSampler(dataset, 8, seed=1)) == batches
-    assert list(MetaBatchSampler(dataset, 8, seed=2)) != batches
-    tight = MetaBatchSampler(dataset, meta_batch_size=4, max_nodes=700)
-    assert all(sizes[batch].sum() <= 700 for batch in tight)
-    assert any(sizes[perm].sum() > 700 for perm in np.random.default_rng([0, 0]).permutation(300).reshape(-1, 4))
-    loader = DataLoader(dataset, batch_sampler=sampler)
-    assert all(batch.num_graphs == 8 and batch.num_nodes <= 2200 for batch in loader)
-
-
 def test_bad_input(root: Path) -> None:
     dataset = DeepNets1M(root, "wide")
     for index in (20, -21, np.int64(99)):
@@ -166,13 +133,6 @@ def test_bad_input(root: Path) -> None:
         DeepNets1M(root, "train", num=0)
     with pytest.raises(ValueError, match="image_size is 64"):
         DeepNets1M(root, "train", image_size=64)
-    with pytest.raises(ValueError, match="above max_nodes = 100"):
-        MetaBatchSampler(dataset, 8, max_nodes=100)
-    with pytest.raises(ValueError, match="meta_batch_size is 0"):
-        MetaBatchSampler(dataset, 0)
-    sizes = np.sort(dataset.graph_sizes)
-    with pytest.raises(ValueError, match="1000 random meta-batches of 15 architectures all had more"):
-        list(MetaBatchSampler(dataset, 15, max_nodes=int(sizes[:15].sum())))
     for index in (20, -21):
         with pytest.raises(IndexError, match="out of range"):
             dataset.architecture(index)
@@ -186,13 +146,6 @@ def test_bad_input(root: Path) -> None:
         DeepNets1M(root, "deep")
     with pytest.raises(ValueError, match="num_classes is 0"):
         DeepNets1M(root, "wide", num_classes=0)
-
-
-def test_a_large_cutoff_is_none(root: Path) -> None:
-    data = DeepNets1M(root, "wide")[0]
-    everything, huge = VirtualEdges(data.num_nodes)(data.clone()), VirtualEdges(10**6)(data.clone())
-    assert torch.equal(everything.edge_index, huge.edge_index)
-    assert huge.edge_attr.max() < data.num_nodes
 
 
 def test_a_replaced_file_is_noticed(tmp_path: Path) -> None:

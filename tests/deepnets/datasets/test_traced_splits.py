@@ -24,7 +24,7 @@ def test_predefined(tmp_path: Path, image_size: int, params: int) -> None:
     expected = symbolic_graph(vit(), image_size, 10 if image_size == 32 else 1000)
     assert sorted(dataset.graph(1).name.tolist()) == sorted(expected.name.tolist())
     assert dataset[1].num_nodes == len(expected)
-    with pytest.raises(ValueError, match="are no architectures of the design space"):
+    with pytest.raises(ValueError, match="are not architectures of the design space"):
         dataset.architecture(0)
 
 
