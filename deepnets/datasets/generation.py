@@ -18,6 +18,7 @@ from deepnets.storage.sharded_file import PartialFile, Plan, Shard
 from deepnets.utils import executors
 from deepnets.utils.atomic_files import check_writable
 from deepnets.utils.errors import describe_write_error
+from deepnets.utils.executors import WorkerPool
 
 SHARD_SIZE = 5000
 """Networks that a worker computes at a time, and the most that a kill loses for each worker."""
