@@ -1,5 +1,7 @@
 """Small networks to initialise."""
 
+from typing import TypeVar
+
 import torch
 from torch import nn
 
@@ -12,7 +14,7 @@ def init_context(images: ImageTask, seed: int = 0, size: int = 8, name: str = "n
     return InitContext(name, None, images, size, torch.Generator().manual_seed(seed))
 
 
-def chain(norm: bool = False, layers: int = 4) -> nn.Module:
+def chain(norm: bool = False, layers: int = 4) -> nn.Sequential:
     torch.manual_seed(0)
     blocks = [
         nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8) if norm else nn.Identity(), nn.ReLU())
@@ -21,6 +23,9 @@ def chain(norm: bool = False, layers: int = 4) -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *blocks, nn.Flatten(), nn.Linear(512, 10))
 
 
-def applied(name: str, model: nn.Module, given: InitContext) -> nn.Module:
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def applied(name: str, model: Network, given: InitContext) -> Network:
     load_initializer(name).apply(model, given)
     return model

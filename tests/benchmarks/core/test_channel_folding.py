@@ -1,6 +1,7 @@
 """Networks with repeated channels give the same results when these are computed once."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ def test_less_is_computed(ghn: GHN, monkeypatch: pytest.MonkeyPatch) -> None:
     widths = []
     real = torch.nn.functional.conv2d
 
-    def counted(x: Tensor, weight: Tensor, *rest: object, **options: object) -> Tensor:
+    def counted(x: Tensor, weight: Tensor, *rest: Any, **options: Any) -> Tensor:
         widths.append(weight.shape[0])
         return real(x, weight, *rest, **options)
 
@@ -85,12 +86,14 @@ def test_random_weights_are_left_alone() -> None:
 
 def test_channels_are_like_the_tensor_of_all() -> None:
     torch.manual_seed(0)
-    x = RepeatedChannels(torch.randn(2, 5, 4, 4), torch.tensor([0, 1, 2, 3, 4, 0, 1, 2]))
-    y = RepeatedChannels(torch.randn(2, 3, 4, 4), torch.tensor([2, 1, 0, 2, 2, 1, 0, 0]))
+    # Functions of PyTorch take them like tensors, which types do not say.
+    x: Any = RepeatedChannels(torch.randn(2, 5, 4, 4), torch.tensor([0, 1, 2, 3, 4, 0, 1, 2]))
+    y: Any = RepeatedChannels(torch.randn(2, 3, 4, 4), torch.tensor([2, 1, 0, 2, 2, 1, 0, 0]))
     z = torch.randn(2, 8, 4, 4)
 
-    def whole(value: "RepeatedChannels | Tensor") -> Tensor:
-        return value.full() if isinstance(value, RepeatedChannels) else value
+    def whole(value: Any) -> Tensor:
+        tensor: Tensor = value.full() if isinstance(value, RepeatedChannels) else value
+        return tensor
 
     assert x.shape == x.full().shape
     assert torch.equal(x.full()[:, 5:], x.full()[:, :3])

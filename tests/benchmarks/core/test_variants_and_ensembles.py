@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+from collections.abc import Iterable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.core import accuracy
 from benchmarks.core.ensemble import Ensemble, members
@@ -128,16 +129,20 @@ def test_members_of_an_ensemble_are_trained_alone() -> None:
     trained: list[nn.Module] = []
     with pytest.MonkeyPatch.context() as patch:
         real = accuracy.topk_accuracy
-        patch.setattr(
-            accuracy, "topk_accuracy", lambda model, batches: (trained.append(model), real(model, batches))[1]
-        )
+
+        def recording(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+            trained.append(model)
+            return real(model, batches)
+
+        patch.setattr(accuracy, "topk_accuracy", recording)
         for model in (together, small(0), small(1)):
             finetune.Finetune().evaluate(Case(model, digits, 128, 5, SUBJECT, by_accuracy), settings)
     ensemble, first, second = trained[::2]
     for member, alone in zip(members(ensemble), (first, second), strict=True):
         assert all(map(torch.equal, member.parameters(), alone.parameters()))
     few = transfer.TransferConfig(labels_per_class=5, epochs=1, lrs=(0.1,), weight_decays=(1e-4,))
-    assert 0 <= transfer.Transfer().evaluate(Case(together, digits, 16, 0, SUBJECT, by_accuracy), few)["top1"] <= 1
+    result = transfer.Transfer().evaluate(Case(together, digits, 16, 0, SUBJECT, by_accuracy), few)
+    assert 0 <= float(result["top1"]) <= 1
 
 
 def test_ensembles_are_named_by_their_members() -> None:

@@ -1,7 +1,9 @@
 """Protocols, and the networks and initialisations that they run on."""
 
 import copy
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,16 +33,22 @@ def digits() -> ImageTask:
     return load_images("digits")
 
 
-def case_of(model: nn.Module, task: ImageTask, batch_size: int, seed: int) -> Case:
+def case_of(model: nn.Module, task: ImageTask, batch_size: int, seed: int) -> Case[ImageTask]:
     return Case(model, task, batch_size, seed, EvaluationNetwork("test", 0, "test/0"), by_accuracy)
 
 
-def small_network(seed: int = 0, norm: bool = True) -> nn.Module:
+def small_network(seed: int = 0, norm: bool = True) -> nn.Sequential:
     torch.manual_seed(seed)
     return nn.Sequential(
         *(nn.Conv2d(3, 16, 5, stride=4), nn.BatchNorm2d(16) if norm else nn.Identity(), nn.ReLU()),
         *(nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(144, 10)),
     )
+
+
+def classifier_weight(model: nn.Sequential) -> Tensor:
+    classifier = model[-1]
+    assert isinstance(classifier, nn.Linear)
+    return classifier.weight
 
 
 def test_accuracies_use_the_statistics_of_each_batch(digits: ImageTask) -> None:
@@ -82,7 +90,7 @@ def test_fine_tuning_learns_and_repeats_itself(digits: ImageTask) -> None:
     models = [small_network() for _ in range(2)]
     for model in models:
         assert sgd.fine_tune(model, digits.train, 3, 64, 0.05, 0.0, seed=1, flip=False)
-    assert torch.equal(models[0][0].weight, models[1][0].weight)
+    assert all(map(torch.equal, models[0].parameters(), models[1].parameters()))
     assert (
         topk_accuracy(models[0], digits.test.batches())[0]
         > 2 * topk_accuracy(small_network(), digits.test.batches())[0]
@@ -106,16 +114,17 @@ def test_a_fraction_of_an_epoch(digits: ImageTask, monkeypatch: pytest.MonkeyPat
 def test_finetune_tests_the_choice_of_validation_once(digits: ImageTask, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = {0.1: 0.3, 0.02: 0.8, 0.5: 0.4}
     trained, asked = [], []
+    rates: dict[nn.Module, float] = {}
 
     def training(model: nn.Module, images: object, epochs: float, batch: int, lr: float, *rest: object) -> bool:
         assert images is digits.train
         trained.append((lr, epochs, batch))
-        model.lr = lr
+        rates[model] = lr
         return lr < 0.4
 
     def measured(model: nn.Module, batches: object) -> tuple[float, float]:
-        asked.append((model.lr, batches))
-        return scores[model.lr], 1.0
+        asked.append((rates[model], batches))
+        return scores[rates[model]], 1.0
 
     monkeypatch.setattr(sgd, "fine_tune", training)
     monkeypatch.setattr(accuracy, "topk_accuracy", measured)
@@ -128,35 +137,45 @@ def test_finetune_tests_the_choice_of_validation_once(digits: ImageTask, monkeyp
 
 
 def test_training_that_diverges_has_no_accuracy(digits: ImageTask) -> None:
-    for kind, settings in (
-        (finetune, finetune.FinetuneConfig(epochs=0.5, lrs=(1e30, 1e25))),
-        (transfer, transfer.TransferConfig(labels_per_class=10, epochs=2, lrs=(1e30,), weight_decays=(0.0,))),
+    tuned = finetune.FinetuneConfig(epochs=0.5, lrs=(1e30, 1e25))
+    moved = transfer.TransferConfig(labels_per_class=10, epochs=2, lrs=(1e30,), weight_decays=(0.0,))
+    for result in (
+        finetune.Finetune().evaluate(case_of(small_network(), digits, 16, 0), tuned),
+        transfer.Transfer().evaluate(case_of(small_network(), digits, 16, 0), moved),
     ):
-        result = kind.evaluate(case_of(small_network(), digits, 16, 0), settings)
         assert (result["val_top1"], result["top1"], result["top5"]) == (0, 0, 0)
 
 
 def test_finetune_and_transfer_learn(digits: ImageTask) -> None:
     before = topk_accuracy(small_network(), digits.test.batches())[0]
     settings = finetune.FinetuneConfig(epochs=1, lrs=(0.1, 0.01))
-    assert finetune.Finetune().evaluate(case_of(small_network(), digits, 128, 0), settings)["top1"] > before + 0.2
+    result = finetune.Finetune().evaluate(case_of(small_network(), digits, 128, 0), settings)
+    assert float(result["top1"]) > before + 0.2
     few = transfer.TransferConfig(labels_per_class=10, epochs=5, lrs=(0.1,), weight_decays=(1e-4,))
     model = small_network()
-    classifier = model[-1].weight.detach().clone()
+    weight = classifier_weight(model)
+    classifier = weight.detach().clone()
     result = transfer.Transfer().evaluate(case_of(model, digits, 16, 0), few)
-    assert result["top1"] > before + 0.2
+    assert float(result["top1"]) > before + 0.2
     assert (result["lr"], result["weight_decay"]) == (0.1, 1e-4)
-    assert not torch.equal(model[-1].weight, classifier)
+    assert not torch.equal(classifier_weight(model), classifier)
 
 
 def test_labels_for_choosing_are_not_trained_on(digits: ImageTask, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    monkeypatch.setattr(sgd, "fine_tune", lambda model, images, *rest, **options: seen.append(images) or True)
-    chosen = []
+    seen: list[Any] = []
+    chosen: list[list[tuple[Tensor, Tensor]]] = []
     real = accuracy.topk_accuracy
-    monkeypatch.setattr(
-        accuracy, "topk_accuracy", lambda model, batches: chosen.append(list(batches)) or real(model, chosen[-1])
-    )
+
+    def trained_on(model: nn.Module, images: object, *rest: object, **options: object) -> bool:
+        seen.append(images)
+        return True
+
+    def measured(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+        chosen.append(list(batches))
+        return real(model, chosen[-1])
+
+    monkeypatch.setattr(sgd, "fine_tune", trained_on)
+    monkeypatch.setattr(accuracy, "topk_accuracy", measured)
     case = case_of(small_network(), digits, 16, 5)
     transfer.Transfer().evaluate(
         case, transfer.TransferConfig(labels_per_class=10, lrs=(0.1, 0.01), weight_decays=(0.0,))
@@ -176,6 +195,7 @@ def test_labels_for_choosing_are_not_trained_on(digits: ImageTask, monkeypatch: 
 
 
 def test_settings_are_checked() -> None:
+    wrong: dict[str, Any]
     for wrong in ({"epochs": 0}, {"lrs": ()}, {"lrs": (0.1, -1)}, {"beta": -1}, {"epochs": float("nan")}):
         with pytest.raises(ValueError, match=rf"^finetune.{next(iter(wrong))} is .+; accepted: "):
             finetune.FinetuneConfig(**wrong)
@@ -187,11 +207,12 @@ def test_settings_are_checked() -> None:
 @pytest.mark.parametrize("fits", [True, False])
 def test_transfer_keeps_classifiers_that_were_made_for_it(fits: bool, digits: ImageTask) -> None:
     settings = transfer.TransferConfig(epochs=1, lrs=(1e-9,), weight_decays=(0.0,))
-    case = replace(case_of(small_network(), digits, 96, 0), classifier_fits=fits)
+    model = small_network()
+    case = replace(case_of(model, digits, 96, 0), classifier_fits=fits)
     with torch.no_grad():
-        case.model[-1].weight.zero_()
+        classifier_weight(model).zero_()
     transfer.Transfer().evaluate(case, settings)
-    assert case.model[-1].weight.any() != fits
+    assert classifier_weight(model).any() != fits
     assert load_initializer("gradinit.5").makes_classifiers
     assert not load_initializer("randinit").makes_classifiers
 
@@ -272,7 +293,7 @@ def init_context(
     return InitContext("test/3", graph, digits, 32, torch.Generator().manual_seed(seed), beta)
 
 
-def network_of(name: str, seed: int = 0, **options: object) -> nn.Module:
+def network_of(name: str, seed: int = 0, **options: Any) -> nn.Module:
     init = load_initializer(name, untrained=None if name in ("randinit", "orth") else Untrained(10, 32, 0), **options)
     torch.manual_seed(seed)
     model, graph = EvaluationNetwork("test", 3, "test/3").build(32, 10)

@@ -24,6 +24,13 @@ NUMBERS = list(csv.DictReader(_FILE.read_text().splitlines()[1:]))
 _SPLITS = {"ResNet-50": ("predefined", 0), "ViT": ("predefined", 1)}
 
 
+def _groups(pattern: str, text: str) -> tuple[str, ...]:
+    """Return the groups of a pattern that matches the whole text."""
+    match = re.fullmatch(pattern, text)
+    assert match, text
+    return match.groups()
+
+
 def _networks(dataset: str, method: str) -> pd.Series:
     """Test accuracies of a row of Tables 3 and 4 of the DeepNets paper."""
     trained = re.fullmatch(r"SGD (\d+) (ep|steps)", method)
@@ -39,17 +46,17 @@ def _tables_3_4_5(number: dict[str, str]) -> float:
     method, group = number["item"].split(" / ")
     scores = _networks("imagenet" if number["table"] == "4" else "cifar10", method)
     if group in _SPLITS:
-        return scores[_SPLITS[group]]
-    return by_split(scores).loc["ood" if group.startswith("OOD") else group, number["quantity"]]
+        return float(scores[_SPLITS[group]])
+    return float(by_split(scores).loc["ood" if group.startswith("OOD") else group, number["quantity"]])
 
 
 def _table_1(number: dict[str, str]) -> float:
     group = number["item"].split(", ")[1]
     params = values("cifar10", "params") / 1e6
     if group in _SPLITS:
-        return params[_SPLITS[group]]
+        return float(params[_SPLITS[group]])
     part = params[params.index.get_level_values("split").isin(group.split("+"))]
-    return {"min": part.min(), "max": part.max()}[number["quantity"]]
+    return float({"min": part.min(), "max": part.max()}[number["quantity"]])
 
 
 def _figure_11(number: dict[str, str]) -> float:
@@ -75,7 +82,7 @@ def _best(number: dict[str, str]) -> float:
 
 def _pytorch74(text: str) -> pd.Series:
     """A column of Table 20 of the GHN-3 paper."""
-    method, protocol = re.fullmatch(r"(\S+)[ +](\S+)", text.replace("SGD-1EP", "sgd_1ep")).groups()
+    method, protocol = _groups(r"(\S+)[ +](\S+)", text.replace("SGD-1EP", "sgd_1ep"))
     return accuracy(
         "torchvision74", {"GHN-3": "GHN-3-XL/m16", "SOTA": "RANDINIT"}.get(method, method), protocol=protocol
     )
@@ -84,10 +91,10 @@ def _pytorch74(text: str) -> pd.Series:
 def _table_20(number: dict[str, str]) -> float:
     item = number["item"]
     if item.startswith("AVG"):
-        return by_split(_pytorch74(item[4:])).loc["pytorch74", number["quantity"]]
+        return float(by_split(_pytorch74(item[4:])).loc["pytorch74", number["quantity"]])
     if item.startswith("Kendall"):
         first, second = item.split(": ")[1].split(" vs ")
-        return correlations(_pytorch74(first), _pytorch74(second), samples=10).loc["pytorch74", "tau"]
+        return float(correlations(_pytorch74(first), _pytorch74(second), samples=10).loc["pytorch74", "tau"])
     printed = paper_tables()
     printed = printed[
         (printed["source"] == "ghn3_2023") & (printed["table"] == "20") & (printed["metric"] == "top1_acc")
@@ -108,28 +115,29 @@ def _table_19(number: dict[str, str]) -> float:
     if "900" in number["item"]:
         pooled = correlations(accuracy("imagenet", "GHN-2"), accuracy("imagenet", "RANDINIT"), samples=10)
         assert pooled.loc["all", "n"] == 900
-        return pooled.loc["all", "tau"]
+        return float(pooled.loc["all", "tau"])
     target = _pytorch74("RANDINIT sota" if truth == "SOTA" else "RANDINIT sgd_1ep")
     if score == "GRADNORM":
         scores = values("torchvision74", "init_grad_norm", "RANDINIT", protocol="no_finetune")
     else:
         scores = _pytorch74("RANDINIT sgd_1ep" if score.startswith("RANDINIT") else f"{score} no_finetune")
-    return correlations(scores, target, samples=10).loc["pytorch74", "tau"]
+    return float(correlations(scores, target, samples=10).loc["pytorch74", "tau"])
 
 
 def _table_12(number: dict[str, str]) -> float:
-    return by_split(_pytorch74(number["item"].removesuffix(" pytorch74"))).loc["pytorch74", number["quantity"]]
+    scores = _pytorch74(number["item"].removesuffix(" pytorch74"))
+    return float(by_split(scores).loc["pytorch74", number["quantity"]])
 
 
 def _table_2(number: dict[str, str]) -> float:
-    column, ranking = re.fullmatch(r"(.*) pytorch-top10 \(top-10 by (.*)\)", number["item"]).groups()
+    column, ranking = _groups(r"(.*) pytorch-top10 \(top-10 by (.*)\)", number["item"])
     scores = _pytorch74("RANDINIT sota" if column == "SOTA" else column.replace("GHN-2/m8", "GHN-2"))
     assert ranking in (column, column.split()[-1])
-    return by_split(scores.nlargest(10)).loc["pytorch74", number["quantity"]]
+    return float(by_split(scores.nlargest(10)).loc["pytorch74", number["quantity"]])
 
 
 def _table_4(number: dict[str, str]) -> float:
-    method, protocol, quantity = re.match(r"(\S+) (\S+) (wins|avg gain|avg loss)", number["item"]).groups()
+    method, protocol, quantity = _groups(r"(\S+) (\S+) (wins|avg gain|avg loss).*", number["item"])
     return compare(_pytorch74(f"{method} {protocol}"), _pytorch74("RANDINIT sgd_1ep"))[quantity.removeprefix("avg ")]
 
 

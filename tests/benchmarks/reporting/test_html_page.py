@@ -46,7 +46,8 @@ def _start_again(browser: Any) -> None:
 
 def texts(browser: Any, selector: str) -> list[str]:
     script = "return [...document.querySelectorAll(arguments[0])].map(node => node.textContent)"
-    return browser.execute_script(script, selector)
+    found: list[str] = browser.execute_script(script, selector)
+    return found
 
 
 def click(browser: Any, selector: str) -> None:

@@ -23,7 +23,8 @@ class Linear2(nn.Module):
         self.u, self.v = nn.Linear(12, 5, bias=False), nn.Linear(5, 4, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.v(self.u(images.flatten(1)))
+        logits: Tensor = self.v(self.u(images.flatten(1)))
+        return logits
 
 
 @pytest.fixture
