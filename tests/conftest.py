@@ -26,21 +26,18 @@ def digits() -> Any:
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A single worker of a run is this process, which can be looked into, starts at once and keeps nothing."""
-    from benchmarks.execution import scheduler as execution
-    from benchmarks.execution.jobs import context
-
-    context.cache_clear()
+    from benchmarks.execution import scheduler, worker
 
     @contextmanager
     def here() -> Iterator[WorkerPool]:
-        monkeypatch.setattr(execution, "_reached_limit", False)  # like a new process
+        worker._this_worker.cache_clear()  # like a new process
         yield WorkerPool(None, 1)
 
     def some(scheduler: Any, processes: Any, *args: Any, **options: Any) -> AbstractContextManager[WorkerPool]:
         alone = scheduler is None and processes == 1
         return here() if alone else start_workers(scheduler, processes, *args, **options)
 
-    monkeypatch.setattr(execution, "start_workers", some)
+    monkeypatch.setattr(scheduler, "start_workers", some)
 
 
 @pytest.fixture

@@ -47,14 +47,24 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def limit(share: float = 1.0) -> None:
-    """Let this process have its share of the memory: a request for more fails, where the system would kill it."""
+@contextmanager
+def limited(share: float = 1.0) -> Iterator[None]:
+    """Meanwhile, a request of this process for more than its share of the memory fails; else the system would kill it.
+
+    Args:
+        share: of nine tenths of the memory of the machine, or of the container.
+    """
     if resource is None:
+        yield
         return
-    wanted = int(share * _MOST * _installed())
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    bounds = [bound for bound in (soft, hard, wanted) if bound != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_DATA, (min(bounds), hard))
+    bounds = (soft, hard, int(share * _MOST * _installed()))
+    finite = [bound for bound in bounds if bound != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(finite), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _installed() -> int:
@@ -64,7 +74,7 @@ def _installed() -> int:
     return min(machine, int(container)) if container.isdecimal() else machine
 
 
-def return_what_is_freed() -> None:
+def return_freed_memory() -> None:
     """Tensors of a megabyte or more have pages of their own, which the system gets back at once.
 
     glibc puts those below 32 MB between others, which is faster, but the holes that they leave count as memory of the
@@ -82,14 +92,13 @@ def reused_in_new_processes() -> Iterator[None]:
     glibc returns that of large tensors to the system, which clears all pages before it hands them out again: it takes
     half of the time that training needs for wide networks.
     """
-    before = dict(os.environ)
-    for name, value in _allocator().items():
-        os.environ.setdefault(name, value)
+    added = {name: value for name, value in _allocator().items() if name not in os.environ}
+    os.environ.update(added)  # there is no other way to tell new processes
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def _allocator() -> dict[str, str]:

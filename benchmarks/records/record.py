@@ -18,7 +18,9 @@ import pandas as pd
 from benchmarks.core.evaluation_networks import EVALUATION_SPLITS
 from benchmarks.core.protocol import Protocol
 from benchmarks.core.summaries import Statistics
-from benchmarks.execution.jobs import Context, Job, Row, RunConfig, jobs_of
+from benchmarks.execution.jobs import Row
+from benchmarks.execution.run_config import Job, RunConfig, list_jobs
+from benchmarks.execution.run_context import RunContext
 from deepnets.utils import provenance
 from deepnets.utils.errors import one_line
 
@@ -87,7 +89,7 @@ class RecordError(ValueError):
     """A record that cannot be used; the message is one sentence for the user."""
 
 
-def run_identity(plan: RunConfig, context: Context) -> Identity:
+def run_identity(plan: RunConfig, context: RunContext) -> Identity:
     """Return all that decides the results of a run."""
     return {
         "protocol": {
@@ -119,7 +121,9 @@ def run_id(record: Identity) -> str:
     return "-".join((record["protocol"]["name"], record["dataset"]["name"], record["model"]["name"], digest[:8]))
 
 
-def make_record(plan: RunConfig, context: Context, rows: Sequence[Row], command: Sequence[str]) -> tuple[Record, bytes]:
+def make_record(
+    plan: RunConfig, context: RunContext, rows: Sequence[Row], command: Sequence[str]
+) -> tuple[Record, bytes]:
     """Return the record of a finished run and its table, the CSV text of the rows."""
     content = run_identity(plan, context)
     table = rows_to_csv(rows, context.protocol)
@@ -187,4 +191,4 @@ def explain_missing_values(results: dict[str, Any], protocol: Protocol) -> str:
 
 def record_jobs(record: Record) -> list[Job]:
     """Return the jobs of a record; its table has a row for each, in this order."""
-    return jobs_of(record["networks"], record["repeats"])
+    return list_jobs(record["networks"], record["repeats"])

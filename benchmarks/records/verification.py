@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.core.protocol import Protocol
-from benchmarks.execution.jobs import Job, Row, RunConfig, context, evaluate
+from benchmarks.execution import memory
+from benchmarks.execution.jobs import Row, evaluate
+from benchmarks.execution.run_config import Job, RunConfig
+from benchmarks.execution.run_context import RunContext, load_run_context
 from benchmarks.initializers.ghn import ORTH_SUFFIX
 from benchmarks.initializers.pretrained import PRETRAINED_PREFIX, PRETRAINED_RECORD_PREFIX
 from benchmarks.protocols.nas import is_truth_file
@@ -58,8 +62,8 @@ class Comparison:
         return max(map(abs, self.differences)) <= self.tolerance
 
 
-def config_of_record(record: Record, inputs: LocalInputs) -> RunConfig:
-    """Return the configuration that measures a record again.
+def context_of_record(record: Record, inputs: LocalInputs) -> RunContext:
+    """Load what measures a record again.
 
     Raises:
         RecordError: weights, truth or images are missing, or are not those of the record.
@@ -78,12 +82,12 @@ def config_of_record(record: Record, inputs: LocalInputs) -> RunConfig:
         orth_layer=record["model"]["orth_layer"],
         device=inputs.device,
     )
-    loaded = context(config)
-    if loaded.initializer.weights_sha256 != record["model"]["weights_sha256"]:
+    context = load_run_context(config)
+    if context.initializer.weights_sha256 != record["model"]["weights_sha256"]:
         raise RecordError(f"the weights at hand have another sha256 than those of {record['run_id']}")
-    if loaded.task.hashes() != record["dataset"]["sha256"]:
+    if context.task.hashes() != record["dataset"]["sha256"]:
         raise RecordError(f"the images at hand have other sha256 than those of {record['run_id']}")
-    return config
+    return context
 
 
 def _model(name: str, weights: Path | None) -> str:
@@ -123,10 +127,10 @@ def compare_again(record: Record, table: bytes, inputs: LocalInputs, num: int, s
     Raises:
         RecordError: weights, truth or images are missing, or are not those of the record.
     """
-    config, rows, jobs = config_of_record(record, inputs), read_rows(table), record_jobs(record)
+    context, rows, jobs = context_of_record(record, inputs), read_rows(table), record_jobs(record)
     rng = np.random.default_rng(seed)
     for i in sorted(rng.choice(len(jobs), min(num, len(jobs)), replace=False).tolist()):
-        yield _compare(config, jobs[i], rows.iloc[i].to_dict())
+        yield _compare(context, jobs[i], rows.iloc[i].to_dict())
 
 
 def mean_difference(comparisons: Sequence[Comparison]) -> float:
@@ -134,19 +138,21 @@ def mean_difference(comparisons: Sequence[Comparison]) -> float:
     return float(np.abs(np.mean([comparison.differences for comparison in comparisons], axis=0)).max())
 
 
-def _compare(config: RunConfig, job: Job, recorded: dict[str, Any]) -> Comparison:
+def _compare(context: RunContext, job: Job, recorded: dict[str, Any]) -> Comparison:
     """Evaluate a network again and compare.
 
     Scores of proxies can have any size, so they are compared relatively; so are values above 1.
     """
-    measured, protocol = evaluate(config, job), PROTOCOLS[config.protocol]
+    with memory.limited() if context.config.device == "cpu" else nullcontext():
+        measured = evaluate(context, job)
+    protocol = context.protocol
     columns = protocol.compared_columns
     failed = [row["status"] == "failed" for row in (recorded, measured)]
     if any(failed):
         differences = [float(failed[0] != failed[1])] * len(columns)
     else:
         pairs = [(float(measured[name]), float(recorded[name])) for name in columns]
-        least = 1.0 if context(config).scorer is by_accuracy else sys.float_info.min
+        least = 1.0 if context.scorer is by_accuracy else sys.float_info.min
         differences = [(new - old) / max(least, abs(old), abs(new)) for new, old in pairs]
     old_text, new_text = (_text(row, columns, any(failed)) for row in (recorded, measured))
     return Comparison(measured["name"], old_text, new_text, differences, protocol.tolerance)

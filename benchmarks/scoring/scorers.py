@@ -22,11 +22,6 @@ from ghn_models.checkpoints import folder as checkpoints
 
 SCORE_FILE_PREFIX = "file-"
 """How files of scores begin in records."""
-SCORER_HELP = f"""\
-{", ".join(PROXIES)}    zero-cost proxies
-FILE.csv         scores of your own, with columns group, index and score
-"""
-"""What --model accepts besides, for the nas protocol."""
 Scorer = Callable[[Case], float]
 _CSV = (".csv", ".csv.gz")
 

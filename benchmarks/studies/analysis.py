@@ -6,16 +6,15 @@ correlation of channels (GHN-orth, Figure 2), and a map of graph embeddings (GHN
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from benchmarks.core.cli_options import unset
-from benchmarks.core.evaluation_networks import EVALUATION_SPLITS, PREDEFINED, check_group, networks_in
+from benchmarks.core.evaluation_networks import EVALUATION_SPLITS
+from benchmarks.studies.configs import AnalysisConfig
 from benchmarks.studies.parts import figures
 from benchmarks.studies.parts.diversity_sparsity import (
     cosine_distances,
@@ -31,48 +30,14 @@ from benchmarks.studies.parts.layer_statistics import (
     channel_correlations,
     weighted_layers,
 )
-from benchmarks.studies.study import Case, Findings, Study, Tables
+from benchmarks.studies.study import Case, Findings, Tables
 from deepnets.sampling.splits import SPLITS
 from ghn_models.inputs.prediction_targets import targets
 
 _IMAGES = 64
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How much is computed.
-
-    Args:
-        train: networks of train that the splits are compared with, 5000 in the paper (section C.2.4).
-        num: the first so many networks of each other split; by default all.
-        shape: (out, in, height, width) of the weights whose diversity is measured.
-        networks: names of single networks whose layers are looked into.
-        beta: strength of the noise on predicted weights before they are made orthogonal, as GHN-orth has it.
-    """
-
-    train: int = 5000
-    num: Annotated[int | None, unset("INT")] = None
-    shape: tuple[int, int, int, int] = (128, 1, 3, 3)
-    networks: tuple[str, ...] = PREDEFINED
-    beta: float = 3e-5
-
-    def __post_init__(self) -> None:
-        most = SPLITS["train"].size - SPLITS["test"].size
-        if not 2 <= self.train <= most:
-            raise ValueError(f"analysis.train is {self.train}; accepted: 2 to {most}")
-        if self.num is not None and not 2 <= self.num <= SPLITS["test"].size:
-            raise ValueError(f"analysis.num is {self.num}; accepted: 2 to {SPLITS['test'].size}")
-        if len(self.shape) != 4 or min(self.shape) < 1:
-            raise ValueError(f"analysis.shape is {self.shape}; accepted: four numbers (out, in, height, width)")
-        if not 0 < self.beta < float("inf"):
-            raise ValueError(f"analysis.beta is {self.beta}; it must be a finite number above 0")
-        for name in self.networks:
-            check_group(name)
-            if len(networks_in(name)) > 1:
-                raise ValueError(f"analysis.networks has {name}, which is several networks; name single ones")
-
-
-def run(case: Case, settings: Settings) -> Findings:
+def run(case: Case, settings: AnalysisConfig) -> Findings:
     """The tables distances, resnet50, map, parameters and layers, and a picture of most."""
     space, pictures = _graph_space(case, settings)
     parameters, distances, small = _parameters(case, settings)
@@ -84,7 +49,7 @@ def run(case: Case, settings: Settings) -> Findings:
     return Findings({**space, "parameters": parameters, "layers": layers}, pictures)
 
 
-def _graph_space(case: Case, settings: Settings) -> tuple[Tables, dict[str, Any]]:
+def _graph_space(case: Case, settings: AnalysisConfig) -> tuple[Tables, dict[str, Any]]:
     size, classes = case.image_size, case.ghn.config.num_classes
     counts = {split: min(settings.num or SPLITS[split].size, SPLITS[split].size) for split in EVALUATION_SPLITS}
     train = split_graphs("train", 0, settings.train + max(counts.values()), size, classes, case.seed)
@@ -105,7 +70,9 @@ def _graph_space(case: Case, settings: Settings) -> tuple[Tables, dict[str, Any]
     }
 
 
-def _parameters(case: Case, settings: Settings) -> tuple[pd.DataFrame, dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _parameters(
+    case: Case, settings: AnalysisConfig
+) -> tuple[pd.DataFrame, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Table of diversity and sparsity; all pairwise distances and the sparsity of each network, by initialisation."""
     size, classes = case.image_size, case.ghn.config.num_classes
     count = settings.num or SPLITS["val"].size
@@ -124,7 +91,7 @@ def _parameters(case: Case, settings: Settings) -> tuple[pd.DataFrame, dict[str,
     return pd.DataFrame(rows), distances, small
 
 
-def _layers(case: Case, settings: Settings) -> tuple[pd.DataFrame, dict[tuple[str, str, str], np.ndarray]]:
+def _layers(case: Case, settings: AnalysisConfig) -> tuple[pd.DataFrame, dict[tuple[str, str, str], np.ndarray]]:
     """Lines of network, init, layer and what is measured in it; and the correlations of some layers of each network."""
     assert case.images is not None
     images, _ = next(iter(case.images.test.batches(_IMAGES)))
@@ -172,14 +139,3 @@ def _titled(tables: Tables, layers: pd.DataFrame) -> Iterator[str]:
 def _fixed(table: pd.DataFrame) -> str:
     digits = {name: "{:.1f}" if "hungarian" in name else "{:.3f}" for name in table.select_dtypes("float")}
     return table.to_string(index=False, formatters={name: text.format for name, text in digits.items()})
-
-
-STUDY = Study(
-    name="analysis",
-    version=1,
-    about="distances between graphs; diversity, sparsity, activations, correlations of predicted parameters",
-    settings_class=Settings,
-    run=run,
-    summary=summary,
-    options=("dataset", "data_dir", "orth_layer"),
-)

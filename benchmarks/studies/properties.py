@@ -13,15 +13,14 @@ networks are generated ones, and the properties what can be measured on any comp
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.core.cli_options import unset
 from benchmarks.core.rank_correlation import kendall
+from benchmarks.studies.configs import PropertiesConfig
 from benchmarks.studies.parts import regression
 from benchmarks.studies.parts.embeddings import graph_embeddings, primitive_histogram, split_graphs, used_table
 from benchmarks.studies.parts.figures import draw_properties
@@ -34,7 +33,7 @@ from benchmarks.studies.parts.property_values import (
     published_values,
     read_values,
 )
-from benchmarks.studies.study import Case, Findings, Study, Tables
+from benchmarks.studies.study import Case, Findings, Tables
 from deepnets import ArchGraph
 from deepnets.datasets.generation import split_path
 from deepnets.sampling.sampler import sample_networks
@@ -45,46 +44,6 @@ Floats = NDArray[np.float64]
 
 _PART = 500
 _SMALLER_IS_BETTER = ("time", "seconds", "flops", "loss")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Where networks and their properties come from, and how much is computed.
-
-    Args:
-        folder: folder with the published networks, as `deepnets import deepnets1m_eval.hdf5` makes it; then the
-            properties are the four published ones, on CIFAR-10 and on ImageNet.
-        values: CSV file with columns split (or group), index and one for each property of generated networks, for
-            example the table RUN_ID.csv.gz of a run of no_finetune on val and test.
-        columns: properties in that file; by default all its numbers. The best networks have the smallest values if the
-            name has time, seconds, flops or loss in it, else the largest.
-        networks: how many of val, and as many of test, have their inference timed if neither folder nor values is
-            given.
-        shuffles: how often networks are shuffled and cross-validated, each time with other folds; mean and standard
-            deviation are over them.
-        epochs: number of training epochs of the Neural Predictor; 0 leaves it out.
-        search: how many networks of the search split there are to choose from, up to 100,000.
-        top: how many of those, the best, are reported.
-    """
-
-    folder: Annotated[Path | None, unset("PATH")] = None
-    values: Annotated[Path | None, unset("PATH")] = None
-    columns: Annotated[tuple[str, ...], unset("[STR [STR ...]]")] = ()
-    networks: int = 100
-    shuffles: int = 5
-    epochs: int = 30
-    search: int = 1000
-    top: int = 5
-
-    def __post_init__(self) -> None:
-        limits = {"networks": (10, 500), "shuffles": (1, 1000), "epochs": (0, 10_000), "search": (1, 100_000)}
-        for name, (low, high) in {**limits, "top": (1, self.search)}.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"properties.{name} is {getattr(self, name)}; accepted: {low} to {high}")
-        if self.folder is not None and self.values is not None:
-            raise ValueError("properties.folder brings the published values; give it or properties.values, not both")
-        if self.columns and self.values is None:
-            raise ValueError("properties.columns are those of the file properties.values; give both")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +69,7 @@ class _Data:
         return values.index.to_numpy(), values.to_numpy(float)
 
 
-def run(case: Case, settings: Settings) -> Findings:
+def run(case: Case, settings: PropertiesConfig) -> Findings:
     """The tables correlations, predictions, picks and values."""
     correlations, predictions, picks = [], [], []
     data = list(_data(case, settings))
@@ -138,7 +97,7 @@ def run(case: Case, settings: Settings) -> Findings:
     return Findings(tables, {"properties": draw_properties(case.name, tables["correlations"], tables["predictions"])})
 
 
-def _data(case: Case, settings: Settings) -> Iterator[_Data]:
+def _data(case: Case, settings: PropertiesConfig) -> Iterator[_Data]:
     if settings.folder is not None:
         for name, about in PUBLISHED.items():
             graphs = {split: published_graphs(settings.folder, split, name) for split in (FITTED, TESTED)}
@@ -170,7 +129,7 @@ def _search_embeddings(case: Case, count: int, data: _Data) -> Floats:
 
 
 def _regressions(
-    case: Case, settings: Settings, data: _Data, embedded: dict[str, dict[str, Floats]], column: str
+    case: Case, settings: PropertiesConfig, data: _Data, embedded: dict[str, dict[str, Floats]], column: str
 ) -> tuple[dict[str, object], pd.DataFrame, dict[str, list[float]]]:
     """Parameters of the first shuffle of the GHN, its predictions as a table, and tau of all shuffles by method."""
     (rows, y), (rows_test, y_test) = (data.known(split, column) for split in (FITTED, TESTED))
@@ -196,7 +155,7 @@ def _regressions(
 
 
 def _picks(
-    settings: Settings,
+    settings: PropertiesConfig,
     data: _Data,
     column: str,
     parameters: dict[str, object],
@@ -244,21 +203,10 @@ def summary(tables: Tables) -> str:
     )
 
 
-def inputs(settings: Settings) -> list[Path]:
+def inputs(settings: PropertiesConfig) -> list[Path]:
     """Files that the results depend on."""
     files = [] if settings.folder is None else [split_path(settings.folder, split) for split in (FITTED, TESTED)]
     for path in files:
         if not path.is_file():
             raise ValueError(f"there is no {path}; deepnets import deepnets1m_eval.hdf5 --root {path.parent} makes it")
     return files if settings.values is None else [settings.values]
-
-
-STUDY = Study(
-    name="properties",
-    version=1,
-    about="properties of networks predicted from their graph embeddings",
-    settings_class=Settings,
-    run=run,
-    summary=summary,
-    inputs=inputs,
-)

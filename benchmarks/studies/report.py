@@ -40,7 +40,7 @@ class Request:
         command: what the user typed.
     """
 
-    study: Study
+    study: Study[Any]
     settings: Any
     predictor: Predictor
     images: ImageTask | None

@@ -1,18 +1,22 @@
-"""What a study is: questions about a GHN whose answers are tables and pictures, not one line for each network."""
+"""Study: questions about a GHN whose answers are tables and pictures, not one row for each network."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
-import pandas as pd
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
-from ghn_models import GHN
-from ghn_models.images.datasets import ImageTask
+    from ghn_models import GHN
+    from ghn_models.images.datasets import ImageTask
 
-Tables = dict[str, pd.DataFrame]
+Tables = dict[str, "pd.DataFrame"]
 """Tables by the name of their file."""
+SettingsT = TypeVar("SettingsT")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,26 +50,32 @@ class Findings:
     figures: dict[str, Figure] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
-class Study:
-    """One file in `benchmarks/studies` each.
+class Study(ABC, Generic[SettingsT]):
+    """A study of a GHN; its code is in one file in `benchmarks/studies`."""
 
-    Args:
-        name: as in --protocol.
-        version: to be raised with every change of what is measured.
-        about: one sentence for people.
-        settings_class: dataclass of options, all with defaults.
-        run: the study; raises ValueError for settings that cannot be used.
-        summary: the tables as text for people.
-        inputs: files that the results depend on.
-        options: of `benchmarks.run` that it uses besides those of all studies; it has images if dataset is among them.
-    """
+    name: ClassVar[str]
+    """Value of --protocol."""
+    version: ClassVar[int] = 1
+    """To be raised with every change of what is measured."""
+    about: ClassVar[str]
+    """One sentence for people."""
+    settings_class: type[SettingsT]
+    """Frozen dataclass of options, all with defaults."""
+    options: ClassVar[tuple[str, ...]] = ()
+    """Options of `benchmarks.run` that it has besides those of all studies; it gets images if dataset is one."""
 
-    name: str
-    version: int
-    about: str
-    settings_class: type
-    run: Callable[[Case, Any], Findings]
-    summary: Callable[[Tables], str]
-    inputs: Callable[[Any], list[Path]] = lambda settings: []
-    options: tuple[str, ...] = ()
+    @abstractmethod
+    def run(self, case: Case, settings: SettingsT) -> Findings:
+        """Compute tables and pictures.
+
+        Raises:
+            ValueError: settings that cannot be used.
+        """
+
+    @abstractmethod
+    def summary(self, tables: Tables) -> str:
+        """Return the tables as text for people."""
+
+    def inputs(self, settings: SettingsT) -> list[Path]:
+        """Return the files that the results depend on."""
+        return []

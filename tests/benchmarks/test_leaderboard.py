@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from benchmarks import leaderboard
-from benchmarks.execution.jobs import RunConfig, context
-from benchmarks.execution.scheduler import RunFolder, compute
+from benchmarks.execution.run_config import RunConfig
+from benchmarks.execution.run_context import load_run_context
+from benchmarks.execution.run_folder import RunFolder
+from benchmarks.execution.scheduler import compute
 from benchmarks.leaderboard import Check, Render, Submit, Verify
 from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records.record import RecordError, make_record, run_id, run_identity
@@ -62,7 +64,7 @@ def test_duplicates_are_found(board: Path) -> None:
     for path in (board / "runs").glob("mine*"):
         path.unlink()
     other = replace(PLAN, seed=1)  # the same results, said to be of another seed
-    again = make_record(other, context(other), rows_of(PLAN), ["run"])
+    again = make_record(other, load_run_context(other), rows_of(PLAN), ["run"])
     write_record(board / "runs", *again)
     assert any("the same results of the same model" in problem for problem in problems(board))
 
@@ -70,7 +72,7 @@ def test_duplicates_are_found(board: Path) -> None:
 def test_same_name_other_weights(board: Path) -> None:
     for seed, sha256 in ((1, "a" * 64), (2, "b" * 64)):
         other = replace(PLAN, seed=seed)
-        again, table = make_record(other, context(other), rows_of(other, seed), ["run"])
+        again, table = make_record(other, load_run_context(other), rows_of(other, seed), ["run"])
         again["model"] |= {"name": "mine", "weights_sha256": sha256}
         again["run_id"] = run_id(again)
         write_record(board / "runs", again, table)
@@ -122,15 +124,17 @@ def test_damaged_files_are_found(board: Path) -> None:
 
 def test_verify_measures_again(board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = replace(PLAN, num=1)
-    rows = compute(plan, RunFolder(tmp_path / "real", run_identity(plan, context(plan))), None, 1)
-    honest = make_record(plan, context(plan), rows, ["run"])
+    rows = compute(
+        load_run_context(plan), RunFolder(tmp_path / "real", run_identity(plan, load_run_context(plan))), None, 1
+    )
+    honest = make_record(plan, load_run_context(plan), rows, ["run"])
     path = write_record(board / "runs", *honest)
     assert Verify(path.stem, board, mark=True).run() == 0
     assert "2 of 2 networks agree" in capsys.readouterr().out
     assert "verified" in (board / "no_finetune.csv").read_text()
     assert problems(board) == []
     moved = [row | {"top1": row["top1"] - 0.05, "top5": row["top5"]} for row in rows]
-    write_record(board / "runs", *make_record(plan, context(plan), moved, ["run"]))
+    write_record(board / "runs", *make_record(plan, load_run_context(plan), moved, ["run"]))
     assert Verify(path.stem, board, num=1, mark=True).run() == 1
     assert "DIFFERS" in capsys.readouterr().out
     assert any("verified.json has" in problem for problem in problems(board))
@@ -140,11 +144,9 @@ def test_verify_measures_again(board: Path, tmp_path: Path, capsys: pytest.Captu
 
 def verified(board: Path, folder: Path, plan: RunConfig, changes: dict[str, Any], **options: Any) -> int:
     """What verify says of a record in which the results of the first network were changed."""
-    context.cache_clear()
-    rows = compute(plan, RunFolder(folder, run_identity(plan, context(plan))), None, 1)
+    rows = compute(load_run_context(plan), RunFolder(folder, run_identity(plan, load_run_context(plan))), None, 1)
     made_up = [{**rows[0], **changes}, *rows[1:]]
-    path = write_record(board / "runs", *make_record(plan, context(plan), made_up, ["run"]))
-    context.cache_clear()
+    path = write_record(board / "runs", *make_record(plan, load_run_context(plan), made_up, ["run"]))
     return Verify(path.stem, board, **options).run()
 
 

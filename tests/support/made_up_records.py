@@ -5,7 +5,9 @@ from functools import cache
 
 import numpy as np
 
-from benchmarks.execution.jobs import Row, RunConfig, context
+from benchmarks.execution.jobs import Row
+from benchmarks.execution.run_config import RunConfig
+from benchmarks.execution.run_context import load_run_context
 from benchmarks.protocols.no_finetune import NoFinetuneConfig
 from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records.record import Record, make_record
@@ -38,4 +40,4 @@ def _params(split: str, index: int) -> int:
 
 
 def made(plan: RunConfig = PLAN, seed: int = 0) -> tuple[Record, bytes]:
-    return make_record(plan, context(plan), rows_of(plan, seed), ["python", "-m", "benchmarks.run"])
+    return make_record(plan, load_run_context(plan), rows_of(plan, seed), ["python", "-m", "benchmarks.run"])

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.core.protocol import Case
-from benchmarks.execution.jobs import RunConfig, context
-from benchmarks.execution.scheduler import RunFolder
+from benchmarks.execution.run_config import RunConfig
+from benchmarks.execution.run_context import load_run_context
+from benchmarks.execution.run_folder import RunFolder
 from benchmarks.protocols.no_finetune import NoFinetune, NoFinetuneConfig
 from benchmarks.records.record import run_identity
 
@@ -15,11 +16,10 @@ PLAN = RunConfig("no_finetune", NoFinetuneConfig(), "randinit", "digits", ("test
 
 
 def folder(path: Path, plan: RunConfig = PLAN) -> RunFolder:
-    return RunFolder(path, run_identity(plan, context(plan)))
+    return RunFolder(path, run_identity(plan, load_run_context(plan)))
 
 
 def scored(row: Callable[[Case], dict[str, float]], monkeypatch: pytest.MonkeyPatch, batch_size: int = 64) -> None:
     """Replace what the protocol measures by something quick."""
-    context.cache_clear()
     monkeypatch.setattr(NoFinetune, "evaluate", lambda self, case, settings: row(case))
     monkeypatch.setattr(NoFinetune, "batch_size", batch_size)

@@ -13,7 +13,9 @@ from benchmarks.core.ensemble import Ensemble, members
 from benchmarks.core.evaluation_networks import EvaluationNetwork, networks_in
 from benchmarks.core.protocol import Case
 from benchmarks.core.torchvision_networks import torchvision_network
-from benchmarks.execution.jobs import Job, RunConfig, evaluate
+from benchmarks.execution.jobs import evaluate
+from benchmarks.execution.run_config import Job, RunConfig
+from benchmarks.execution.run_context import load_run_context
 from benchmarks.protocols import finetune, transfer
 from benchmarks.scoring.scorers import by_accuracy
 from deepnets import trace
@@ -149,7 +151,7 @@ def test_ensembles_are_named_by_their_members() -> None:
     name = "squeezenet1_1+resnet18"
     plan = RunConfig("no_finetune", None, "he", "digits", (name,))
     assert plan.jobs() == [Job(name, 0, 0)]
-    row = evaluate(plan, Job(name, 0, 0))
+    row = evaluate(load_run_context(plan), Job(name, 0, 0))
     assert (row["status"], row["reason"], row["name"]) == ("ok", "", name)
     counts = [sum(p.numel() for p in torchvision_network(n, 32, 10).parameters()) for n in name.split("+")]
     assert row["params"] == sum(counts)

@@ -17,6 +17,7 @@ from torch import nn
 from torchvision.ops import box_iou
 
 from benchmarks import run as command
+from benchmarks.core.cli_options import RunOptions
 from benchmarks.core.evaluation_networks import EvaluationNetwork, check_group, network_at
 from benchmarks.core.protocol import Case
 from benchmarks.detection import faster_rcnn
@@ -26,7 +27,10 @@ from benchmarks.detection.backbones import Backbone
 from benchmarks.detection.penn_fudan import PedestrianTask, boxes_of, load_pedestrians
 from benchmarks.detection.synthetic_pedestrians import Synthetic, draw
 from benchmarks.detection.synthetic_pedestrians import main as draw_command
-from benchmarks.execution.jobs import Job, RunConfig, context, evaluate
+from benchmarks.evaluation import run_config
+from benchmarks.execution.jobs import evaluate
+from benchmarks.execution.run_config import Job, RunConfig
+from benchmarks.execution.run_context import load_run_context
 from benchmarks.leaderboard import Submit
 from benchmarks.protocols import detection
 from benchmarks.published_results.paper_tables import published_rows
@@ -263,7 +267,7 @@ def test_other_bad_input(
     with pytest.raises(ImageError, match="no pedestrians 'cifar10'; accepted: pennfudan, synthetic_pedestrians"):
         load_pedestrians("cifar10", drawn, 224)
     with pytest.raises(ValueError, match=r"resnet18\+resnet34 is an ensemble, which cannot be a backbone"):
-        command.plan_of(command.Run("randinit", "detection", split=("resnet18+resnet34",)), detection.DetectionConfig())
+        run_config(RunOptions("randinit", "detection", split=("resnet18+resnet34",)), detection.DetectionConfig())
     for wrong in ({"epochs": 0}, {"lr": float("nan")}, {"image_side": 8}):
         with pytest.raises(ValueError, match=rf"^detection.{next(iter(wrong))} is .+; accepted: "):
             detection.DetectionConfig(**wrong)
@@ -322,7 +326,6 @@ def test_the_classifier_of_squeezenet_is_no_part_of_the_backbone() -> None:
 
 
 def test_networks_that_cannot_be_backbones_fail_with_a_reason(drawn: Path) -> None:
-    context.cache_clear()
     plan = RunConfig(
         "detection", detection.DetectionConfig(1, 0.01, 64), "randinit", "pennfudan", ("vit_b_16",), str(drawn), 224
     )
@@ -331,7 +334,7 @@ def test_networks_that_cannot_be_backbones_fail_with_a_reason(drawn: Path) -> No
         assert row["status"] == "failed"
         assert row["reason"].startswith("ValueError: it has a sequence of patches before its classifier")
     plan = replace(plan, groups=("vit",), image_size=32)
-    assert "give --image-size 224" in evaluate(plan, Job("vit", 0, 0))["reason"]
+    assert "give --image-size 224" in evaluate(load_run_context(plan), Job("vit", 0, 0))["reason"]
 
 
 # Training
@@ -406,7 +409,6 @@ def test_average_precision_rises_on_other_images(tmp_path: Path) -> None:
 def test_from_the_command_to_the_leaderboard(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    context.cache_clear()
     monkeypatch.chdir(tmp_path)
     few = tmp_path / "few"
     draw(Synthetic(few, num=4, height=64))
@@ -419,11 +421,10 @@ def test_from_the_command_to_the_leaderboard(
     assert record["dataset"]["name"] == "synthetic_pedestrians"
     assert (record["dataset"]["image_size"], record["dataset"]["classes"]) == (224, 2)
     assert record["results"]["test"]["failed"] == 0
-    context.cache_clear()
     plan = RunConfig(
         "detection", detection.DetectionConfig(1, 0.005, 64), "randinit", "pennfudan", ("test",), str(few), 224
     )
-    row = evaluate(plan, Job("test", 0, 2))
+    row = evaluate(load_run_context(plan), Job("test", 0, 2))
     assert row["ap50"] == read_rows(table)["ap50"][2]
     root = tmp_path / "leaderboards"
     (root / "runs").mkdir(parents=True)

@@ -25,11 +25,11 @@ from ghn_models.training.step import is_out_of_memory
 
 machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 for share, size in ((1, machine), (0.5, machine // 2)):
-    memory.limit(share)
-    try:
-        torch.zeros(size, dtype=torch.uint8)
-    except RuntimeError as error:
-        print("refused", is_out_of_memory(error))
+    with memory.limited(share):
+        try:
+            torch.zeros(size, dtype=torch.uint8)
+        except RuntimeError as error:
+            print("refused", is_out_of_memory(error))
 """
     assert printed(code) == "refused True\nrefused True\n"
 
@@ -86,7 +86,7 @@ from benchmarks.execution import memory
 def size():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData"))
 
-memory.return_what_is_freed()
+memory.return_freed_memory()
 before = size()
 pairs = [(torch.zeros(2**19), torch.zeros(2**8)) for _ in range(100)]
 small = [b for _, b in pairs]

@@ -17,12 +17,19 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks import evaluation
 from benchmarks import run as command
+from benchmarks.core.cli_options import RunOptions
 from benchmarks.core.evaluation_networks import EvaluationNetwork, network_at
+from benchmarks.evaluation import evaluate_run, run_config
 from benchmarks.execution import jobs as runs
 from benchmarks.execution import scheduler as execution
-from benchmarks.execution.jobs import Job, Row, context
-from benchmarks.execution.scheduler import RunFolder, compute
+from benchmarks.execution import worker
+from benchmarks.execution.jobs import Row
+from benchmarks.execution.run_config import Job
+from benchmarks.execution.run_context import load_run_context
+from benchmarks.execution.run_folder import RunFolder
+from benchmarks.execution.scheduler import compute
 from benchmarks.initializers.base import InitContext
 from benchmarks.initializers.ghn import Untrained, load_predictor
 from benchmarks.initializers.registry import METHODS
@@ -30,7 +37,6 @@ from benchmarks.protocols.no_finetune import NoFinetuneConfig
 from benchmarks.protocols.transfer import Transfer, TransferConfig
 from benchmarks.records.record import make_record
 from benchmarks.records.record_files import read_record
-from benchmarks.run import Run, plan_of
 from deepnets.utils import provenance
 from deepnets.utils.errors import FileError
 from ghn_models import create
@@ -48,6 +54,10 @@ def ghn_folder(tmp_path: Path) -> Path:
     return folder
 
 
+def run(options: RunOptions, settings: NoFinetuneConfig, typed: list[str]) -> tuple[Path, Any]:
+    return evaluate_run(load_run_context(run_config(options, settings)), options, typed)
+
+
 def same_twice(a: list[Row], b: list[Row]) -> bool:
     return [{**row, "seconds": 0} for row in a] == [{**row, "seconds": 0} for row in b]
 
@@ -57,9 +67,9 @@ def test_parameters_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     scored(lambda case: {"top1": next(case.model.parameters()).sum().item() + case.seed, "top5": 0.0}, monkeypatch)
     jobs = [Job("test", 0, 0), Job("test", 1, 0), Job("test", 0, 1), Job("bnfree", 0, 0)]
     plans = [PLAN, replace(PLAN, seed=4)]
-    values = [runs.evaluate(plan, job)["top1"] for plan in plans for job in jobs]
+    values = [runs.evaluate(load_run_context(plan), job)["top1"] for plan in plans for job in jobs]
     assert len(set(values)) == len(values)
-    assert [runs.evaluate(plan, job)["top1"] for plan in plans for job in jobs] == values
+    assert [runs.evaluate(load_run_context(plan), job)["top1"] for plan in plans for job in jobs] == values
 
 
 @pytest.mark.parametrize("model", ["ghn1", "ghn2", "ghn3_t", "mlp"])
@@ -70,7 +80,7 @@ def test_initialisation_is_skipped_only_where_it_is_replaced(model: str, monkeyp
     empty = torch.empty
     monkeypatch.setattr(torch, "empty", lambda *args, **options: empty(*args, **options).fill_(float("nan")))
     for job in [Job(split, i, 0) for split in ("test", "wide", "deep", "dense", "bnfree") for i in (2, 36)]:
-        made = runs.prepare(plan, job).model.state_dict()
+        made = runs.prepare(load_run_context(plan), job).model.state_dict()
         whole, graph = network_at(job.group, job.index).build(32, 10)
         ghn(whole, 32, graph)
         for name, value in whole.state_dict().items():
@@ -80,7 +90,7 @@ def test_initialisation_is_skipped_only_where_it_is_replaced(model: str, monkeyp
 
 def test_workers_and_restarts_change_nothing(tmp_path: Path, ghn_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = replace(PLAN, model=str(ghn_folder), groups=("test",))
-    whole = compute(plan, folder(tmp_path / "a", plan), None, 1)
+    whole = compute(load_run_context(plan), folder(tmp_path / "a", plan), None, 1)
     append = RunFolder.append
 
     def stop(self: RunFolder, row: Row) -> None:
@@ -91,26 +101,24 @@ def test_workers_and_restarts_change_nothing(tmp_path: Path, ghn_folder: Path, m
 
     monkeypatch.setattr(RunFolder, "append", stop)
     with pytest.raises(KeyboardInterrupt):
-        compute(plan, folder(tmp_path / "b", plan), None, 1)
+        compute(load_run_context(plan), folder(tmp_path / "b", plan), None, 1)
     monkeypatch.setattr(RunFolder, "append", append)
     done = []
-    attempt = execution.attempt
-    monkeypatch.setattr(
-        execution, "attempt", lambda plan, job, batches: done.append(job) or attempt(plan, job, batches)
-    )
-    resumed = compute(plan, folder(tmp_path / "b", plan), None, 1)
+    try_job = worker.try_job
+    monkeypatch.setattr(worker, "try_job", lambda context, job, sizes: done.append(job) or try_job(context, job, sizes))
+    resumed = compute(load_run_context(plan), folder(tmp_path / "b", plan), None, 1)
     assert done == [Job("test", 1, 0)]
     assert same_twice(resumed, whole)
-    monkeypatch.setattr(execution, "attempt", attempt)
-    assert same_twice(compute(plan, folder(tmp_path / "c", plan), None, 2), whole)
+    monkeypatch.setattr(worker, "try_job", try_job)
+    assert same_twice(compute(load_run_context(plan), folder(tmp_path / "c", plan), None, 2), whole)
 
 
 def test_dask_gives_the_same(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     plan = replace(PLAN, groups=("test",))
-    alone = compute(plan, folder(tmp_path / "a", plan), None, 1)
+    alone = compute(load_run_context(plan), folder(tmp_path / "a", plan), None, 1)
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        spread = compute(plan, folder(tmp_path / "b", plan), cluster.scheduler_address, None)
+        spread = compute(load_run_context(plan), folder(tmp_path / "b", plan), cluster.scheduler_address, None)
     assert same_twice(alone, spread)
 
 
@@ -118,23 +126,22 @@ def test_one_network_ahead_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     """As on a GPU: a thread builds the next network."""
     scored(lambda case: {"top1": next(case.model.parameters()).sum().item(), "top5": 0.0}, monkeypatch)
     jobs = PLAN.jobs()
-    ahead = [row for _, row in execution._one_ahead(PLAN, jobs)]
-    assert same_twice(ahead, [runs.evaluate(PLAN, job) for job in jobs])
+    ahead = [row for _, row in execution._one_ahead(load_run_context(PLAN), jobs)]
+    assert same_twice(ahead, [runs.evaluate(load_run_context(PLAN), job) for job in jobs])
 
 
 def test_learning_sees_few_labels_where_few_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[InitContext] = []
     trained: list[int] = []
-    context.cache_clear()
     monkeypatch.setitem(METHODS, "randinit", lambda model, setting: seen.append(setting))
     monkeypatch.setattr(
         Transfer, "evaluate", lambda self, case, settings: trained.append(case.seed) or {"top1": 0.1, "top5": 0.5}
     )
     plan = replace(PLAN, protocol="transfer", settings=TransferConfig(labels_per_class=7))
-    assert runs.evaluate(plan, PLAN.jobs()[0])["status"] == "ok"
+    assert runs.evaluate(load_run_context(plan), PLAN.jobs()[0])["status"] == "ok"
     (few,) = (setting.images().train for setting in seen)
     assert few.labels.bincount().tolist() == [7] * 10
-    assert few.labels.equal(context(plan).task.train.few(7, trained[0]).labels)
+    assert few.labels.equal(load_run_context(plan).task.train.few(7, trained[0]).labels)
 
 
 def test_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,12 +157,12 @@ def test_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(EvaluationNetwork, "build", fragile)
     for rows in (
-        compute(PLAN, folder(tmp_path / "a"), None, 1),
-        [row for _, row in execution._one_ahead(PLAN, PLAN.jobs())],
+        compute(load_run_context(PLAN), folder(tmp_path / "a"), None, 1),
+        [row for _, row in execution._one_ahead(load_run_context(PLAN), PLAN.jobs())],
     ):
         assert [row["status"] for row in rows] == ["ok", "failed", "ok", "ok"]
         assert rows[1]["reason"] == "RuntimeError: no such layer"
-    made, table = make_record(PLAN, context(PLAN), rows, ["run"])
+    made, table = make_record(PLAN, load_run_context(PLAN), rows, ["run"])
     test = made["results"]["test"]
     assert (test["networks"], test["failed"]) == (2, 1)
     assert (test["top1"]["mean"], test["top1"]["max"], test["top5"]["mean"]) == (0.25, 0.5, 0.5)
@@ -164,13 +171,13 @@ def test_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_folder_is_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scored(lambda case: {"top1": 0.5, "top5": 1.0}, monkeypatch)
-    compute(PLAN, folder(tmp_path / "a"), None, 1)
+    compute(load_run_context(PLAN), folder(tmp_path / "a"), None, 1)
     with pytest.raises(FileError, match="has a run with seed 3 instead of 4"):
-        compute(PLAN, folder(tmp_path / "a", replace(PLAN, seed=4)), None, 1)
+        compute(load_run_context(PLAN), folder(tmp_path / "a", replace(PLAN, seed=4)), None, 1)
     with folder(tmp_path / "a").open() as rows:
         assert len(rows) == 4
         locked = [sys.executable, "-c", f"""if True:
-            from benchmarks.execution.scheduler import RunFolder
+            from benchmarks.execution.run_folder import RunFolder
             from pathlib import Path
             with RunFolder(Path({str(tmp_path / "a")!r}), {{}}).open():
                 pass"""]  # fmt: skip
@@ -191,31 +198,36 @@ def test_results_of_changed_code_are_not_mixed(monkeypatch: pytest.MonkeyPatch) 
 
 def test_record_holds_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    options = Run("randinit", split=("test",), num=1, repeats=2, workers=1)
-    path, made = command.run(options, NoFinetuneConfig(), ["python", "-m", "benchmarks.run", "--model", "randinit"])
+    options = RunOptions("randinit", split=("test",), num=1, repeats=2, workers=1)
+    path, made = run(options, NoFinetuneConfig(), ["python", "-m", "benchmarks.run", "--model", "randinit"])
     assert path.parent.name == made["run_id"] == path.stem
-    assert made["dataset"]["sha256"] == context(plan_of(options, NoFinetuneConfig())).task.hashes()
+    assert made["dataset"]["sha256"] == load_run_context(run_config(options, NoFinetuneConfig())).task.hashes()
     assert (made["networks"], made["repeats"], made["status"]) == ({"test": 1}, 2, "self_reported")
     assert read_record(path)[0] == made
     rows = pd.read_csv(path.with_suffix(".csv.gz"))
     assert made["results"]["test"]["top1"]["mean"] == pytest.approx(rows["top1"].mean())
     assert made["results"]["test"]["top1"]["std"] == pytest.approx(rows["top1"].std(ddof=0))
-    again = command.run(replace(options, out=Path("again"), plot=True), NoFinetuneConfig(), ["x"])[1]
+    again = run(replace(options, out=Path("again"), plot=True), NoFinetuneConfig(), ["x"])[1]
     changing = ("date", "seconds", "command", "commit")
     assert {k: v for k, v in again.items() if k not in changing} == {k: v for k, v in made.items() if k not in changing}
     assert (Path("again") / f"{made['run_id']}.png").stat().st_size > 10_000
 
 
 def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
-    plan = plan_of(Run(str(ghn_folder)), NoFinetuneConfig())
+    plan = run_config(RunOptions(str(ghn_folder)), NoFinetuneConfig())
     assert (plan.dataset, plan.image_size, plan.groups) == ("digits", 32, ("test", "wide", "deep", "dense", "bnfree"))
     named = replace(PLAN, model=str(ghn_folder))
     sha256 = checkpoints.about(ghn_folder)["weights_sha256"]
-    assert context(named).initializer.name == f"ghn2.digits-{sha256[:6]}"
-    assert context(replace(named, model=f"{ghn_folder}_orth")).initializer.name == f"ghn2.digits-{sha256[:6]}_orth"
+    assert load_run_context(named).initializer.name == f"ghn2.digits-{sha256[:6]}"
+    assert (
+        load_run_context(replace(named, model=f"{ghn_folder}_orth")).initializer.name
+        == f"ghn2.digits-{sha256[:6]}_orth"
+    )
     called_so = ghn_folder.rename(ghn_folder.with_name("my_orth"))
-    assert context(replace(named, model=str(called_so))).initializer.name == f"ghn2.digits-{sha256[:6]}"
-    assert context(replace(named, model=f"{called_so}_orth")).initializer.name == f"ghn2.digits-{sha256[:6]}_orth"
+    assert load_run_context(replace(named, model=str(called_so))).initializer.name == f"ghn2.digits-{sha256[:6]}"
+    assert (
+        load_run_context(replace(named, model=f"{called_so}_orth")).initializer.name == f"ghn2.digits-{sha256[:6]}_orth"
+    )
 
 
 @pytest.mark.parametrize(
@@ -342,16 +354,16 @@ def test_names_of_checkpoints_are_recordable(tmp_path: Path) -> None:
 
 def test_a_damaged_folder_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scored(lambda case: {"top1": 0.5, "top5": 1.0}, monkeypatch)
-    whole = compute(PLAN, folder(tmp_path), None, 1)
+    whole = compute(load_run_context(PLAN), folder(tmp_path), None, 1)
     part = json.dumps({**whole[0], "status": "ok"}).replace('"top1"', '"top"')
     (tmp_path / "rows.jsonl").write_text(
         part + '\n{"group": "test"}\n[1]\nnull\n{"group": [1], "index": 0, "repeat": 0}\n'
     )
-    assert same_twice(compute(PLAN, folder(tmp_path), None, 1), whole)
+    assert same_twice(compute(load_run_context(PLAN), folder(tmp_path), None, 1), whole)
     for content in ("", "[]", '{"a'):
         (tmp_path / "identity.json").write_text(content)
         with pytest.raises(FileError, match="is damaged, so the run that it belongs to is unknown"):
-            compute(PLAN, folder(tmp_path), None, 1)
+            compute(load_run_context(PLAN), folder(tmp_path), None, 1)
 
 
 def test_random_weights_run_but_are_no_result(
@@ -370,12 +382,12 @@ def test_random_weights_run_but_are_no_result(
 def test_a_record_that_lost_its_table_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = Run("randinit", split=("test",), num=1, workers=1, out=tmp_path)
-    path, made = command.run(options, NoFinetuneConfig(), ["run"])
+    options = RunOptions("randinit", split=("test",), num=1, workers=1, out=tmp_path)
+    path, made = run(options, NoFinetuneConfig(), ["run"])
     table = path.with_suffix(".csv.gz")
     for damage in (table.unlink, lambda: table.write_bytes(b""), lambda: path.write_text("")):
         damage()
-        command.run(options, NoFinetuneConfig(), ["run"])
+        run(options, NoFinetuneConfig(), ["run"])
         assert read_record(path)[0]["rows_sha256"] == made["rows_sha256"]
 
 
@@ -384,7 +396,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "compute", interrupted)
+    monkeypatch.setattr(evaluation, "compute", interrupted)
     monkeypatch.setattr(sys, "argv", ["run", "--model", "randinit", "--num", "1"])
     assert command.main() == 130
     assert capsys.readouterr().err == "interrupted; what was finished is kept\n"

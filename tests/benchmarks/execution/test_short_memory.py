@@ -21,7 +21,10 @@ from benchmarks.core.protocol import Case
 from benchmarks.execution import jobs as runs
 from benchmarks.execution import memory
 from benchmarks.execution import scheduler as execution
-from benchmarks.execution.jobs import Batches, Job, Row, RunConfig, context
+from benchmarks.execution import worker as execution_worker
+from benchmarks.execution.jobs import Row
+from benchmarks.execution.run_config import Job
+from benchmarks.execution.run_context import BatchSizes, RunContext, Stage, load_run_context
 from benchmarks.execution.scheduler import compute
 from benchmarks.initializers.base import InitContext
 from benchmarks.initializers.registry import METHODS
@@ -51,24 +54,24 @@ def test_memory_that_the_next_network_takes_is_not_missing(monkeypatch: pytest.M
 
     monkeypatch.setattr(EvaluationNetwork, "build", counted)
     scored(full, monkeypatch)
-    assert [row["batch_size"] for _, row in execution._one_ahead(PLAN, PLAN.jobs())] == [64] * 4
+    assert [row["batch_size"] for _, row in execution._one_ahead(load_run_context(PLAN), PLAN.jobs())] == [64] * 4
 
 
 @pytest.mark.parametrize("sizes", [[64, 32, 16, 8], [2]])
 def test_the_last_network_has_all_of_the_memory(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """It was made beside the one before it, which took too much; some protocols have no smaller batch."""
     scored(lambda case: {"top1": 0.5, "top5": 0.5}, monkeypatch, sizes[0])
-    assert context(PLAN).protocol.batch_sizes == sizes
+    assert load_run_context(PLAN).protocol.batch_sizes == sizes
     prepare, failed = runs.prepare, []
 
-    def hungry(plan: RunConfig, job: Job) -> runs.Prepared:
-        if job == plan.jobs()[-1] and not failed:
+    def hungry(context: RunContext, job: Job) -> runs.Prepared:
+        if job == PLAN.jobs()[-1] and not failed:
             failed.append(job)
             raise torch.OutOfMemoryError
-        return prepare(plan, job)
+        return prepare(context, job)
 
     monkeypatch.setattr(execution, "prepare", hungry)
-    rows = [row for _, row in execution._one_ahead(PLAN, PLAN.jobs())]
+    rows = [row for _, row in execution._one_ahead(load_run_context(PLAN), PLAN.jobs())]
     assert failed
     assert [(row["status"], row["batch_size"]) for row in rows] == [("ok", sizes[0])] * 4
 
@@ -79,8 +82,8 @@ def test_initialisers_that_learn_have_the_gpu_alone(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(execution, "evaluate", lambda plan, job: {"alone": True})
     for model, alone in (("gradinit.3", True), ("metainit", True), ("randinit", False)):
         plan = replace(PLAN, model=model)
-        monkeypatch.setattr(execution, "context", lambda _, plan=plan: context(plan))  # images stay on the CPU
-        results = list(execution._results(replace(plan, device="cuda"), plan.jobs(), None, None))
+        context = replace(load_run_context(plan), config=replace(plan, device="cuda"))  # images stay on the CPU
+        results = list(execution._results(context, plan.jobs(), None, None))
         assert (results[0][1] == {"alone": True}) == alone
 
 
@@ -92,8 +95,8 @@ def test_all_that_says_that_memory_is_short(error: Exception, monkeypatch: pytes
         raise error
 
     scored(short, monkeypatch)
-    row, stage = runs.attempt(PLAN, PLAN.jobs()[0], Batches(64))
-    assert (row["status"], stage) == ("failed", "evaluate")
+    row, stage = runs.try_job(load_run_context(PLAN), PLAN.jobs()[0], BatchSizes(64))
+    assert (row["status"], stage) == ("failed", Stage.EVALUATE)
 
 
 def test_short_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,10 +109,10 @@ def test_short_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
         return {"top1": 0.1, "top5": 0.5}
 
     scored(hungry, monkeypatch)
-    row = runs.evaluate(PLAN, Job("test", 0, 0))
+    row = runs.evaluate(load_run_context(PLAN), Job("test", 0, 0))
     assert (row["status"], row["batch_size"], sizes) == ("ok", 16, [64, 32, 16])
     scored(lambda case: hungry(replace(case, batch_size=99)), monkeypatch)
-    row = runs.evaluate(PLAN, Job("test", 0, 0))
+    row = runs.evaluate(load_run_context(PLAN), Job("test", 0, 0))
     assert (row["status"], row["batch_size"]) == ("failed", 8)
     assert "out of memory" in row["reason"]
 
@@ -132,10 +135,15 @@ def test_short_memory_halves_the_batches_of_initialisers(
         shares.clear()
         scored(lambda case: {"top1": 0.1, "top5": 0.5}, monkeypatch)
         monkeypatch.setitem(METHODS, model, partial(hungry, needed))
-        return runs.evaluate(plan, job) if alone else next(row for _, row in execution._alone(plan, [job]))
+        return (
+            runs.evaluate(load_run_context(plan), job)
+            if alone
+            else next(row for _, row in execution._alone(load_run_context(plan), [job]))
+        )
 
     @contextmanager
     def here() -> Iterator[WorkerPool]:
+        execution_worker._this_worker.cache_clear()
         yield WorkerPool(None, 1)
 
     monkeypatch.setattr(execution, "fresh_processes", here)
@@ -155,7 +163,7 @@ def test_initialisers_that_learn_nothing_are_not_tried_again(monkeypatch: pytest
         raise torch.OutOfMemoryError
 
     monkeypatch.setitem(METHODS, "randinit", hungry)
-    row = runs.evaluate(PLAN, Job("test", 0, 0))
+    row = runs.evaluate(load_run_context(PLAN), Job("test", 0, 0))
     assert (row["status"], tried) == ("failed", [1.0])
 
 
@@ -172,12 +180,13 @@ def test_what_needs_more_than_its_share_of_memory_is_evaluated_alone(
 
     @contextmanager
     def alone() -> Iterator[WorkerPool]:
+        execution_worker._this_worker.cache_clear()
         sizes.append(("alone", 0))
         yield WorkerPool(None, 1)
 
     monkeypatch.setattr(execution, "fresh_processes", alone)
     scored(hungry, monkeypatch)
-    rows = compute(PLAN, folder(tmp_path), None, 1)
+    rows = compute(load_run_context(PLAN), folder(tmp_path), None, 1)
     assert [(row["name"], row["status"], row["batch_size"]) for row in rows] == [
         *(("test/0", "ok", 32), ("test/1", "ok", 64)),
         *(("bnfree/0", "ok", 64), ("bnfree/1", "ok", 64)),
@@ -198,9 +207,11 @@ def test_only_networks_that_need_too_much_are_evaluated_alone(monkeypatch: pytes
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return {"top1": 0.1, "top5": 0.5}
 
-    def limited(share: float = 1.0) -> None:
+    @contextmanager
+    def limited(share: float = 1.0) -> Iterator[None]:
         nonlocal have
         have = "half" if share == 0.5 else "whole"
+        yield
 
     def returned() -> None:
         nonlocal have
@@ -208,17 +219,17 @@ def test_only_networks_that_need_too_much_are_evaluated_alone(monkeypatch: pytes
 
     @contextmanager
     def worker(*args: object, **options: object) -> Iterator[WorkerPool]:
-        monkeypatch.setattr(execution, "_reached_limit", False)
+        execution_worker._this_worker.cache_clear()
         with ThreadPoolExecutor(1) as pool:
             yield WorkerPool(pool, 1)
 
     monkeypatch.setattr(execution, "start_workers", worker)
     monkeypatch.setattr(execution, "fresh_processes", worker)
-    monkeypatch.setattr(memory, "limit", limited)
-    monkeypatch.setattr(memory, "return_what_is_freed", returned)
+    monkeypatch.setattr(memory, "limited", limited)
+    monkeypatch.setattr(memory, "return_freed_memory", returned)
     scored(hungry, monkeypatch)
     plan = replace(PLAN, repeats=3)
-    rows = dict(execution._in_processes(plan, plan.jobs(), 2))
+    rows = dict(execution._in_processes(load_run_context(plan), plan.jobs(), 2))
     assert {job: row["status"] for job, row in rows.items()} == dict.fromkeys(plan.jobs(), "ok")
     counts = {f"{name}, {share}": count for (name, share), count in Counter(tried).items()}
     assert counts == {

@@ -28,7 +28,7 @@ from benchmarks.initializers.objectives import differentiable
 from benchmarks.initializers.registry import METHODS, get_method, load_initializer
 from benchmarks.performance.initializer_speed import INITIALIZERS, measured
 from benchmarks.records import validation
-from benchmarks.scoring.scorers import SCORER_HELP
+from benchmarks.scoring.scorer_help import SCORER_HELP
 from benchmarks.scoring.zero_cost_proxies import PROXIES
 from deepnets.datasets.traced_splits import TORCHVISION74
 from ghn_models.images.datasets import ImageTask, load_images

@@ -12,8 +12,11 @@ from scipy.stats import kendalltau
 
 from benchmarks.core.evaluation_networks import networks_in
 from benchmarks.execution import scheduler as execution
-from benchmarks.execution.jobs import RunConfig, context, evaluate
-from benchmarks.execution.scheduler import RunFolder, compute
+from benchmarks.execution.jobs import evaluate
+from benchmarks.execution.run_config import RunConfig
+from benchmarks.execution.run_context import load_run_context
+from benchmarks.execution.run_folder import RunFolder
+from benchmarks.execution.scheduler import compute
 from benchmarks.protocols import nas
 from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.published_results.paper_tables import published_rows
@@ -46,9 +49,8 @@ def truth(tmp_path: Path) -> Path:
 
 
 def measured(plan: RunConfig, folder: Path) -> tuple[dict[str, Any], bytes]:
-    context.cache_clear()
-    rows = compute(plan, RunFolder(folder, run_identity(plan, context(plan))), None, 1)
-    return make_record(plan, context(plan), rows, ["python", "-m", "benchmarks.run"])
+    rows = compute(load_run_context(plan), RunFolder(folder, run_identity(plan, load_run_context(plan))), None, 1)
+    return make_record(plan, load_run_context(plan), rows, ["python", "-m", "benchmarks.run"])
 
 
 def test_a_proxy_against_a_file_of_truth(tmp_path: Path, truth: Path) -> None:
@@ -97,7 +99,10 @@ def test_truth_is_accuracy_after_training() -> None:
     """Of the same network, whatever scores it."""
     job = replace(PLAN, groups=("test",)).jobs()[4]
     settings = nas.NasConfig("training", epochs=0.1)
-    rows = [evaluate(replace(PLAN, model=model, settings=settings), job) for model in ("params", "randinit")]
+    rows = [
+        evaluate(load_run_context(replace(PLAN, model=model, settings=settings)), job)
+        for model in ("params", "randinit")
+    ]
     assert [row["status"] for row in rows] == ["ok", "ok"]
     assert rows[0]["truth"] == rows[1]["truth"]
     assert rows[0]["score"] == params("test")[4]
@@ -107,8 +112,8 @@ def test_truth_is_accuracy_after_training() -> None:
 def test_truth_does_not_depend_on_the_thread_that_builds_the_next_network() -> None:
     plan = replace(PLAN, settings=nas.NasConfig("training", epochs=0.1), groups=("test",), num=3)
     jobs = plan.jobs()[1:]  # without dropout, which draws from the CPU's generator here, but on a GPU from its own
-    ahead = [row["truth"] for _, row in execution._one_ahead(plan, jobs)]
-    assert ahead == [evaluate(plan, job)["truth"] for job in jobs]
+    ahead = [row["truth"] for _, row in execution._one_ahead(load_run_context(plan), jobs)]
+    assert ahead == [evaluate(load_run_context(plan), job)["truth"] for job in jobs]
 
 
 def test_published_truth_and_counted_parameters_cannot_be_made_up() -> None:
@@ -119,11 +124,11 @@ def test_published_truth_and_counted_parameters_cannot_be_made_up() -> None:
          "seconds": 1.0, "truth": nas.Nas().known_value(plan.settings, networks_in(job.group)[job.index])[1]}
         for job in plan.jobs()
     ]  # fmt: skip
-    assert find_problems(*make_record(plan, context(plan), rows, ["run"]), {}) == []
+    assert find_problems(*make_record(plan, load_run_context(plan), rows, ["run"]), {}) == []
     for change, message in (({"truth": 99.0}, "it must be 56.522"), ({"score": 99.0}, "scores of params differ")):
-        (found,) = find_problems(*make_record(plan, context(plan), [rows[0] | change, *rows[1:]], ["run"]), {})
+        (found,) = find_problems(*make_record(plan, load_run_context(plan), [rows[0] | change, *rows[1:]], ["run"]), {})
         assert message in found
-    made, table = make_record(plan, context(plan), rows, ["run"])
+    made, table = make_record(plan, load_run_context(plan), rows, ["run"])
     elsewhere = made | {"networks": {"test": 3}}
     (found,) = find_problems(elsewhere, table, {})
     assert "there are published accuracies of torchvision74 only, not of test" in found
@@ -137,12 +142,12 @@ def test_damaged_tables_are_one_sentence(damage: Callable[[bytes], bytes], tmp_p
     content = truth.read_text().replace("truth", "score").encode()
     path.write_bytes(damage(gzip.compress(content)))
     with pytest.raises(ValueError, match="cannot be read as CSV"):
-        context(replace(PLAN, model=str(path)))
+        load_run_context(replace(PLAN, model=str(path)))
     path = tmp_path / "scores.csv"
     for wrong in ("good", "inf"):
         path.write_text(f"group,index,score\ntest,0,0.5\ntest,1,{wrong}\n")
         with pytest.raises(ValueError, match=f"has '{wrong}'; accepted: finite numbers"):
-            context(replace(PLAN, model=str(path)))
+            load_run_context(replace(PLAN, model=str(path)))
 
 
 def test_groups_that_failed_as_a_whole_have_no_correlation(tmp_path: Path, truth: Path) -> None:
@@ -166,16 +171,18 @@ def test_files_that_cannot_be_used(tmp_path: Path, columns: str, message: str) -
     path = tmp_path / "bad.csv"
     path.write_bytes(columns.encode("latin-1"))
     with pytest.raises(ValueError, match=message):
-        run_identity(replace(PLAN, settings=nas.NasConfig(truth=str(path))), context(PLAN))
+        run_identity(replace(PLAN, settings=nas.NasConfig(truth=str(path))), load_run_context(PLAN))
     with pytest.raises(ValueError, match=r"cannot be read|needed: group, index, score|has the columns"):
-        context(replace(PLAN, model=str(path)))
+        load_run_context(replace(PLAN, model=str(path)))
     with pytest.raises(ValueError, match="cannot be read"):
-        context(replace(PLAN, model=str(tmp_path / "nothing.csv")))
+        load_run_context(replace(PLAN, model=str(tmp_path / "nothing.csv")))
 
 
 def test_proxies_are_for_nas_only() -> None:
     with pytest.raises(ValueError, match="synflow gives networks scores and no parameters"):
-        context(RunConfig("no_finetune", PROTOCOLS["no_finetune"].settings_class(), "synflow", "digits", ("test",)))
+        load_run_context(
+            RunConfig("no_finetune", PROTOCOLS["no_finetune"].settings_class(), "synflow", "digits", ("test",))
+        )
 
 
 def test_published_rows_follow_from_published_results() -> None:

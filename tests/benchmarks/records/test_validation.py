@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from benchmarks.execution.jobs import RunConfig, context
+from benchmarks.execution.run_config import RunConfig
+from benchmarks.execution.run_context import load_run_context
 from benchmarks.leaderboard import Submit
 from benchmarks.protocols import finetune
 from benchmarks.records.record import Record, RecordError, make_record, run_id
@@ -203,7 +204,7 @@ def test_wrong_records_are_found(change: Any, message: str, board: Path, tmp_pat
 def test_other_columns_are_checked_too(column: str, value: object, message: str) -> None:
     plan = RunConfig("finetune", finetune.FinetuneConfig(), "randinit", "digits", ("test",), num=1)
     rows = [{**rows_of(plan)[0], column: value}]
-    found = find_problems(*make_record(plan, context(plan), rows, ["run"]), {})
+    found = find_problems(*make_record(plan, load_run_context(plan), rows, ["run"]), {})
     assert found == [f"line 2 of its table: {message}"]
 
 
@@ -216,7 +217,7 @@ def test_changes_without_new_hashes_are_found(board: Path) -> None:
 @pytest.mark.parametrize("change", [{"epochs": "1"}, {"lrs": [0.4, "x"]}, {"lrs": 0.4}, {"epochs": True}])
 def test_settings_are_of_their_kind(change: dict[str, Any]) -> None:
     plan = RunConfig("finetune", finetune.FinetuneConfig(), "randinit", "digits", ("test",), num=1)
-    record, table = make_record(plan, context(plan), rows_of(plan), ["run"])
+    record, table = make_record(plan, load_run_context(plan), rows_of(plan), ["run"])
     record["protocol"]["settings"] |= change
     record["run_id"] = run_id(record)
     (found,) = find_problems(record, table, {})

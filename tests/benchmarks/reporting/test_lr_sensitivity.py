@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.execution.jobs import RunConfig, context
+from benchmarks.execution.run_config import RunConfig
+from benchmarks.execution.run_context import load_run_context
 from benchmarks.protocols import finetune
 from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records.record import make_record
@@ -36,7 +37,7 @@ def write_run(path: Path, lr: float, values: list[float], **changes: Any) -> Pat
          "status": "ok", "reason": "", "lr": lr, "val_top1": 0.5, "top1": value, "top5": 1.0, "seconds": 1.0}
         for job, value in zip(plan.jobs(), values, strict=True)
     ]  # fmt: skip
-    made, table = make_record(plan, context(plan), rows, ["x"])
+    made, table = make_record(plan, load_run_context(plan), rows, ["x"])
     write_record(path, made, table)
     return path
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from benchmarks.core.evaluation_networks import EVALUATION_SPLITS
-from benchmarks.execution.jobs import RunConfig, context
+from benchmarks.execution.run_config import RunConfig
+from benchmarks.execution.run_context import load_run_context
 from benchmarks.protocols import finetune
 from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.published_results.paper_tables import paper_tables, published_rows
@@ -49,7 +50,7 @@ def test_summaries_say_how_networks_were_trained_and_nothing_of_ten_if_there_are
          "status": "ok", "reason": "", "lr": 0.1, "val_top1": 0.1, "top1": 0.2, "top5": 0.6, "seconds": 1.0}
         for job in plan.jobs()
     ]  # fmt: skip
-    text = summarize_run(make_record(plan, context(plan), rows, ["run"])[0])
+    text = summarize_run(make_record(plan, load_run_context(plan), rows, ["run"])[0])
     assert text.startswith("he on digits, 0.5 epoch: accuracy after a short training")
     assert "best 10" not in text
 
@@ -80,7 +81,7 @@ def test_some_networks_are_not_compared_with_all() -> None:
 def test_a_network_that_fails_twice_is_one_that_failed() -> None:
     plan = replace(PLAN, repeats=3)
     rows = rows_of(plan)
-    result, _ = make_record(plan, context(plan), rows, ["run"])
+    result, _ = make_record(plan, load_run_context(plan), rows, ["run"])
     assert [row["status"] for row in rows].count("failed") == 3
     assert (result["results"]["test"]["failed"], record_rows(result)[0].failed) == (1, 1)
 
@@ -88,7 +89,7 @@ def test_a_network_that_fails_twice_is_one_that_failed() -> None:
 def test_settings_that_are_not_usual_are_told() -> None:
     def setting(**changes: Any) -> str:
         plan = RunConfig("finetune", finetune.FinetuneConfig(**changes), "randinit", "digits", ("test",), num=1)
-        return record_rows(make_record(plan, context(plan), rows_of(plan), ["run"])[0])[0].setting
+        return record_rows(make_record(plan, load_run_context(plan), rows_of(plan), ["run"])[0])[0].setting
 
     assert setting() == "1 epoch"
     assert setting(epochs=10.0, lrs=(0.1, 0.2)) == "10 epochs, lrs 0.1 0.2"
@@ -98,13 +99,13 @@ def test_settings_that_are_not_usual_are_told() -> None:
 def test_repetitions_are_averaged() -> None:
     plan = RunConfig("finetune", finetune.FinetuneConfig(), "randinit", "digits", ("test",), num=1, repeats=3)
     rows = rows_of(plan)
-    result = make_record(plan, context(plan), rows, ["run"])[0]["results"]["test"]["top1"]
+    result = make_record(plan, load_run_context(plan), rows, ["run"])[0]["results"]["test"]["top1"]
     values = np.array([row["top1"] for row in rows])
     assert result["mean"] == pytest.approx(values.mean())
     assert result["sem"] == pytest.approx(values.std() / 3**0.5)
     plan = replace(plan, num=2)
     rows = rows_of(plan)
-    result = make_record(plan, context(plan), rows, ["run"])[0]["results"]["test"]["top1"]
+    result = make_record(plan, load_run_context(plan), rows, ["run"])[0]["results"]["test"]["top1"]
     means = np.array([row["top1"] for row in rows]).reshape(2, 3).mean(1)
     assert (result["mean"], result["max"]) == (pytest.approx(means.mean()), pytest.approx(means.max()))
     assert result["std"] == pytest.approx(means.std())

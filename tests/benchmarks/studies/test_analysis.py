@@ -19,8 +19,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from benchmarks import run as command
-from benchmarks.run import Run, study
-from benchmarks.studies import STUDIES, analysis, properties
+from benchmarks.core.cli_options import RunOptions
+from benchmarks.evaluation import make_study_report
+from benchmarks.studies import analysis, properties
 from benchmarks.studies.parts.diversity_sparsity import (
     cosine_distances,
     default_sparsity,
@@ -32,6 +33,7 @@ from benchmarks.studies.parts.embeddings import graph_embeddings, primitive_hist
 from benchmarks.studies.parts.graph_set_distances import frechet_distance, hungarian_costs
 from benchmarks.studies.parts.graph_space import distances_from_resnet50, embedding_map
 from benchmarks.studies.parts.layer_statistics import Initialised, activation_variances, channel_correlations
+from benchmarks.studies.registry import STUDIES
 from deepnets import PRIMITIVES, ArchGraph, symbolic_graph
 from deepnets.sampling.sampler import sample_networks
 from deepnets.utils.errors import FileError
@@ -39,7 +41,7 @@ from deepnets.utils.run_directory import RunDirectory
 from ghn_models import GHN, create, load
 from ghn_models.inputs.prediction_targets import Kind, Target, targets
 
-FEW = analysis.Settings(train=10, num=10, networks=("vit",), shape=(32, 1, 3, 3))
+FEW = analysis.AnalysisConfig(train=10, num=10, networks=("vit",), shape=(32, 1, 3, 3))
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +276,11 @@ def test_a_folder_is_of_one_study(tmp_path: Path) -> None:
 
 
 def test_analysis_writes_tables_and_pictures(tmp_path: Path) -> None:
-    report = json.loads(study(Run("ghn2", "analysis", out=tmp_path), FEW, ["python"])[0].read_text())
+    report = json.loads(
+        make_study_report(STUDIES["analysis"], RunOptions("ghn2", "analysis", out=tmp_path), FEW, ["python"])[
+            0
+        ].read_text()
+    )
     assert set(report["tables"]) == {"distances", "resnet50", "map", "parameters", "layers"}
     assert all((tmp_path / name).stat().st_size > 10_000 for name in report["figures"])
     assert len(report["model"]["weights_sha256"]) == 64
@@ -287,7 +293,12 @@ def test_analysis_writes_tables_and_pictures(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_analysis_is_the_same_twice(tmp_path: Path) -> None:
     reports = [
-        json.loads(study(Run("ghn2", "analysis", out=tmp_path / name), FEW, ["python"])[0].read_text()) for name in "ab"
+        json.loads(
+            make_study_report(
+                STUDIES["analysis"], RunOptions("ghn2", "analysis", out=tmp_path / name), FEW, ["python"]
+            )[0].read_text()
+        )
+        for name in "ab"
     ]
     assert reports[0]["tables"] == reports[1]["tables"]
 
@@ -296,7 +307,12 @@ def test_analysis_is_the_same_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", ["ghn3_t", "ghn2"])
 def test_splits_out_of_distribution_are_farther_from_train(tmp_path: Path, model: str) -> None:
     """What Table 11 of the DeepNets paper says of GHN-2, with the shipped weights."""
-    study(Run(model, "analysis", out=tmp_path), analysis.Settings(networks=()), ["python"])
+    make_study_report(
+        STUDIES["analysis"],
+        RunOptions(model, "analysis", out=tmp_path),
+        analysis.AnalysisConfig(networks=()),
+        ["python"],
+    )
     table = pd.read_csv(tmp_path / "distances.csv").set_index("split")
     assert (table["frechet"] > table["floor"]).all()
     assert (table.loc[["deep", "dense", "bnfree"], "frechet"] > table.loc["test", "frechet"]).all()
@@ -332,16 +348,16 @@ def test_the_command_says_what_it_cannot_do(
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        (properties.Settings, {"networks": 5}, "properties.networks is 5; accepted: 10 to 500"),
-        (properties.Settings, {"top": 2000}, "properties.top is 2000; accepted: 1 to 1000"),
-        (properties.Settings, {"folder": Path("a"), "values": Path("b")}, "not both"),
-        (properties.Settings, {"columns": ("a",)}, "give both"),
-        (analysis.Settings, {"train": 1}, "analysis.train is 1; accepted: 2 to"),
-        (analysis.Settings, {"shape": (1, 2, 3)}, "four numbers"),
-        (analysis.Settings, {"beta": 0.0}, "must be a finite number above 0"),
-        (analysis.Settings, {"beta": float("nan")}, "must be a finite number above 0"),
-        (analysis.Settings, {"networks": ("test",)}, "which is several networks"),
-        (analysis.Settings, {"networks": ("nothing",)}, "there are no networks 'nothing'"),
+        (properties.PropertiesConfig, {"networks": 5}, "properties.networks is 5; accepted: 10 to 500"),
+        (properties.PropertiesConfig, {"top": 2000}, "properties.top is 2000; accepted: 1 to 1000"),
+        (properties.PropertiesConfig, {"folder": Path("a"), "values": Path("b")}, "not both"),
+        (properties.PropertiesConfig, {"columns": ("a",)}, "give both"),
+        (analysis.AnalysisConfig, {"train": 1}, "analysis.train is 1; accepted: 2 to"),
+        (analysis.AnalysisConfig, {"shape": (1, 2, 3)}, "four numbers"),
+        (analysis.AnalysisConfig, {"beta": 0.0}, "must be a finite number above 0"),
+        (analysis.AnalysisConfig, {"beta": float("nan")}, "must be a finite number above 0"),
+        (analysis.AnalysisConfig, {"networks": ("test",)}, "which is several networks"),
+        (analysis.AnalysisConfig, {"networks": ("nothing",)}, "there are no networks 'nothing'"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(kind: type, options: dict[str, object], message: str) -> None:

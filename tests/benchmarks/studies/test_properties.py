@@ -8,14 +8,16 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks.core.cli_options import RunOptions
 from benchmarks.core.rank_correlation import kendall
+from benchmarks.evaluation import make_study_report
 from benchmarks.published_results import per_network as published
-from benchmarks.run import Run, study
 from benchmarks.studies import properties
 from benchmarks.studies.parts import property_values as values
 from benchmarks.studies.parts import regression
 from benchmarks.studies.parts.embeddings import split_graphs
 from benchmarks.studies.parts.neural_predictor import train_and_predict
+from benchmarks.studies.registry import STUDIES
 from deepnets import ArchGraph
 from deepnets.datasets.generation import generate, split_path
 from deepnets.published.importer import import_file
@@ -117,9 +119,13 @@ def test_properties_of_a_table_are_predicted_and_networks_picked(
     tmp_path: Path, both: dict[str, list[ArchGraph]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(regression, "GRID", COARSE)
-    options = properties.Settings(values=csv_file(tmp_path / "v.csv", both), shuffles=2, epochs=1, search=40, top=3)
+    options = properties.PropertiesConfig(
+        values=csv_file(tmp_path / "v.csv", both), shuffles=2, epochs=1, search=40, top=3
+    )
     out = tmp_path / "study"
-    report, text = study(Run("ghn3_t", "properties", out=out), options, ["python"])
+    report, text = make_study_report(
+        STUDIES["properties"], RunOptions("ghn3_t", "properties", out=out), options, ["python"]
+    )
     table = pd.read_csv(out / "correlations.csv").set_index("method")
     assert table.loc["ghn3_t.digits", "tau"] > 0.5  # the number of edges can be seen in the embedding
     assert table.index.tolist() == ["ghn3_t.digits", "primitives", "neupred"]
@@ -136,11 +142,13 @@ def test_properties_of_a_table_are_predicted_and_networks_picked(
     assert "edges" in text
     # A finished study is neither computed again nor overwritten.
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.name != "lock"}
-    again = study(Run("ghn3_t", "properties", out=out), options, ["python"])
+    again = make_study_report(STUDIES["properties"], RunOptions("ghn3_t", "properties", out=out), options, ["python"])
     assert again == (report, text)
     assert before == {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.name != "lock"}
     with pytest.raises(ValueError, match="has a study with seed 0 instead of 1; choose another --out"):
-        study(Run("ghn3_t", "properties", out=out, seed=1), options, ["python"])
+        make_study_report(
+            STUDIES["properties"], RunOptions("ghn3_t", "properties", out=out, seed=1), options, ["python"]
+        )
 
 
 def test_published_values_need_the_published_networks(tmp_path: Path) -> None:
@@ -180,8 +188,10 @@ def test_published_networks_are_studied_on_both_data_sets(tmp_path: Path, monkey
         for name, (protocol, column) in about.items()
     }
     monkeypatch.setattr(published, "load", lambda name: tables[name].copy())
-    options = properties.Settings(folder=tmp_path, shuffles=1, epochs=0, search=20, top=1)
+    options = properties.PropertiesConfig(folder=tmp_path, shuffles=1, epochs=0, search=20, top=1)
     monkeypatch.setattr(regression, "GRID", {"regressor__C": [1]})
-    study(Run("ghn2", "properties", out=tmp_path / "out"), options, ["python"])
+    make_study_report(
+        STUDIES["properties"], RunOptions("ghn2", "properties", out=tmp_path / "out"), options, ["python"]
+    )
     found = pd.read_csv(tmp_path / "out" / "correlations.csv")
     assert found.groupby("data", sort=False).size().to_dict() == {"cifar10": 8, "imagenet": 8}

@@ -24,7 +24,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import ghn_models
-from benchmarks.run import Run, plan_of
+from benchmarks.core.cli_options import RunOptions
+from benchmarks.evaluation import run_config
 from ghn_models import GHN, CheckpointError, convert
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.checkpoints.published import PUBLISHED, from_published, to_published
@@ -240,7 +241,7 @@ def test_published_files_are_converted(
     assert all(torch.equal(back[key], value) for key, value in state.items())
     source = checkpoints.about(checkpoints.cache() / name)
     assert source["source_sha256"] == checkpoints.sha256(path)
-    plan = plan_of(Run(name), None)  # evaluated on what it was trained on
+    plan = run_config(RunOptions(name), None)  # evaluated on what it was trained on
     assert (plan.dataset, plan.image_size) == {"cifar10": ("cifar10", 32)}.get(name.split(".")[1], ("imagenet", 224))
 
 

@@ -1,0 +1,97 @@
+"""Context of a run: its images and its model, loaded once and passed along."""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from benchmarks.core.protocol import Protocol, Task
+from benchmarks.execution.run_config import RunConfig
+from benchmarks.initializers.base import Initializer
+from benchmarks.initializers.ghn import Untrained
+from benchmarks.initializers.registry import UnknownModelError, load_initializer
+from benchmarks.protocols.registry import get_protocol
+from benchmarks.scoring.scorers import Scorer, by_accuracy, is_scorer, load_scorer
+
+
+class Stage(Enum):
+    """Stages of a job, of which either may take too much memory."""
+
+    PREPARE = "build the network and give it its parameters"
+    EVALUATE = "evaluate it as the protocol says"
+
+
+@dataclass(frozen=True)
+class BatchSizes:
+    """How many images are in memory at a time; fewer where memory is short.
+
+    They are separate, so that an initializer that needs much memory does not change how its network is trained.
+
+    Args:
+        evaluation: batch size of the protocol.
+        initializer_share: share of their usual batch that initializers which learn take.
+    """
+
+    evaluation: int
+    initializer_share: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class RunContext:
+    """A run with what all of its jobs need.
+
+    Args:
+        config: what is evaluated on what.
+        protocol: what is measured.
+        task: the data, on the device of the run.
+        initializer: what gives networks their parameters.
+        scorer: what scores networks, for protocols about scores.
+    """
+
+    config: RunConfig
+    protocol: Protocol[Any, Any]
+    task: Task
+    initializer: Initializer
+    scorer: Scorer
+
+    @property
+    def batch_sizes(self) -> BatchSizes:
+        """The batch sizes of jobs that fit into memory."""
+        return BatchSizes(self.protocol.batch_size)
+
+    def reduce(self, sizes: BatchSizes, stage: Stage) -> BatchSizes | None:
+        """Return half the batch size of the stage that took too much memory; None if it is the smallest one."""
+        if stage is Stage.EVALUATE:
+            smallest = self.protocol.batch_sizes[-1]
+            return replace(sizes, evaluation=sizes.evaluation // 2) if sizes.evaluation > smallest else None
+        share = sizes.initializer_share
+        return replace(sizes, initializer_share=share / 2) if share > self.initializer.smallest_share else None
+
+
+def load_run_context(config: RunConfig) -> RunContext:
+    """Load the images and the model of a run.
+
+    Raises:
+        ValueError: an unknown name, images or weights that are missing, or a classifier for other classes.
+    """
+    protocol = get_protocol(config.protocol)
+    task = protocol.load_task(config.dataset, config.data_dir, config.image_size).to(config.device)
+    untrained = Untrained(task.num_classes, config.image_size, config.seed) if config.random_weights else None
+    scoring = load_scorer(config.model) if protocol.accepts_scorers else None
+    initializer, scorer = scoring or (_load_initializer(config, untrained), by_accuracy)
+    if protocol.needs_classifier and initializer.num_classes not in (None, task.num_classes):
+        raise ValueError(
+            f"{initializer.name} predicts classifiers of {initializer.num_classes} classes, and {task.name} has "
+            f"{task.num_classes}; {protocol.name} needs a data set with as many, protocols that train accept any"
+        )
+    return RunContext(config, protocol, task, initializer, scorer)
+
+
+def _load_initializer(config: RunConfig, untrained: Untrained | None) -> Initializer:
+    try:
+        return load_initializer(config.model, config.device, config.orth_layer, untrained)
+    except UnknownModelError:
+        if is_scorer(config.model):
+            raise ValueError(
+                f"{config.model} gives networks scores and no parameters; it is for --protocol nas"
+            ) from None
+        raise

@@ -1,0 +1,7 @@
+"""Scorers by the name that --model takes, as help text; it imports nothing, so that --help is quick."""
+
+SCORER_HELP = """\
+gradnorm, snip, plain, grasp, fisher, jacob_cov, synflow, synflow_bn, nwot, params, flops    zero-cost proxies
+FILE.csv         scores of your own, with columns group, index and score
+"""
+"""What --model accepts besides initializers, for the nas protocol."""

@@ -1,0 +1,61 @@
+"""All studies by name; a new one needs a file in this package, its options in `configs`, and a class here.
+
+The command line lists the studies, so their code is imported when they run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.studies.configs import AnalysisConfig, PropertiesConfig
+from benchmarks.studies.study import Study
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.studies.study import Case, Findings, Tables
+
+
+class Properties(Study[PropertiesConfig]):
+    """Properties of networks from their graph embeddings, see `benchmarks.studies.properties`."""
+
+    name = "properties"
+    about = "properties of networks predicted from their graph embeddings"
+    settings_class = PropertiesConfig
+
+    def run(self, case: Case, settings: PropertiesConfig) -> Findings:
+        from benchmarks.studies import properties
+
+        return properties.run(case, settings)
+
+    def summary(self, tables: Tables) -> str:
+        from benchmarks.studies import properties
+
+        return properties.summary(tables)
+
+    def inputs(self, settings: PropertiesConfig) -> list[Path]:
+        from benchmarks.studies import properties
+
+        return properties.inputs(settings)
+
+
+class Analysis(Study[AnalysisConfig]):
+    """What a GHN makes of networks, see `benchmarks.studies.analysis`."""
+
+    name = "analysis"
+    about = "distances between graphs; diversity, sparsity, activations, correlations of predicted parameters"
+    settings_class = AnalysisConfig
+    options = ("dataset", "data_dir", "orth_layer")
+
+    def run(self, case: Case, settings: AnalysisConfig) -> Findings:
+        from benchmarks.studies import analysis
+
+        return analysis.run(case, settings)
+
+    def summary(self, tables: Tables) -> str:
+        from benchmarks.studies import analysis
+
+        return analysis.summary(tables)
+
+
+STUDIES: dict[str, Study[Any]] = {study.name: study for study in (Properties(), Analysis())}
