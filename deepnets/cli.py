@@ -123,7 +123,8 @@ class Stats:
 
     def run(self) -> int:
         """Print the table, save it and the figure."""
-        from deepnets.analysis.statistics import split_statistics, table_text
+        from deepnets.analysis.statistics import split_statistics
+        from deepnets.analysis.table_1 import format_table_1
         from deepnets.sampling.splits import SPLITS
         from deepnets.storage.column_reader import refuse_damaged
         from deepnets.storage.network_file import NetworkFile
@@ -140,12 +141,12 @@ class Stats:
             raise ValueError("two files hold the same split; give one file for each split")
         self.out.mkdir(parents=True, exist_ok=True)
         statistics = [(split, split_statistics(file)) for split, file in files.items()]
-        text = table_text(statistics)
+        text = format_table_1(statistics)
         print(text)
         atomic_write(table, text + "\n")
         write_json(data, {split: of_split.to_dict() for split, of_split in statistics})
         if self.plot:
-            from deepnets.analysis.plots import plot_statistics
+            from deepnets.analysis.statistics_plot import plot_statistics
 
             plot_statistics(files, files.get("train"), figure)
         print(f"saved in {self.out}")
@@ -181,7 +182,7 @@ class Plot:
         out = Path(f"{file.header.split}_{index}.png") if self.out is None else self.out
         check_writable(out, overwrite=self.overwrite)
         _check_folders(out)
-        from deepnets.analysis.plots import plot_graph
+        from deepnets.analysis.graph_plot import plot_graph
 
         plot_graph(graph, out, title=f"{file.models[index]}: {len(graph)} nodes")
         print(f"{out}: network {index} of {self.file}, {len(graph)} nodes, {graph.edge_index.shape[1]} edges")
@@ -239,7 +240,7 @@ class Trace:
 
             write_graphs(self.hdf5, "traced", {self.model: graph}, self.overwrite)
         if self.plot is not None:
-            from deepnets.analysis.plots import plot_graph
+            from deepnets.analysis.graph_plot import plot_graph
 
             plot_graph(graph, self.plot, title=f"{self.model}: {len(graph)} nodes")
         return 0

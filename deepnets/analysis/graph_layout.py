@@ -39,7 +39,8 @@ class GraphLayout:
     size: tuple[float, float]
 
     @classmethod
-    def of(cls, graph: ArchGraph) -> "GraphLayout":
+    def from_graph(cls, graph: ArchGraph) -> "GraphLayout":
+        """Lay out a graph."""
         n_nodes = len(graph)
         layer, segments = _with_waypoints(_layers(n_nodes, graph.edge_index), graph.edge_index)
         order = _ordered(layer, segments)

@@ -71,8 +71,8 @@ class ArchitectureTable:
         bits = int(self.concat[index, cell])
         return tuple(state for state in range(16) if bits >> state & 1)
 
-    def rows(self, index: NDArray[np.integer] | NDArray[np.bool_] | slice) -> "ArchitectureTable":
-        """The architectures at `index`, in that order."""
+    def take(self, index: NDArray[np.integer] | NDArray[np.bool_] | slice) -> "ArchitectureTable":
+        """Return the architectures at `index`, in that order."""
         return replace(self, **{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     def with_channels(self, channels: NDArray[np.integer]) -> "ArchitectureTable":

@@ -198,12 +198,12 @@ def sample_networks(split: str, start: int, stop: int, seed: int = 0) -> Network
         params = np.stack([graphs.count_parameters(size, 10) for size in IMAGE_SIZES])
         accepted = (params <= rules.max_params).all(axis=0) & graphs.connected
         rows = np.flatnonzero(accepted)
-        parts.append((table.rows(rows), params[:, rows], graphs.prune().take(rows)))
+        parts.append((table.take(rows), params[:, rows], graphs.prune().take(rows)))
         order.append(pending[rows])
         pending = pending[~accepted]
         proposal[pending] += 1
     at = np.argsort(np.concatenate(order))
-    table = ArchitectureTable.concatenate([part[0] for part in parts]).rows(at)
+    table = ArchitectureTable.concatenate([part[0] for part in parts]).take(at)
     params = np.concatenate([part[1] for part in parts], axis=1)[:, at]
     columns = GraphColumns.concatenate([part[2] for part in parts]).take(at)
     return Networks(table, split_channels(split, table), dict(zip(IMAGE_SIZES, params, strict=True)), columns)
@@ -220,11 +220,11 @@ def _next_plausible(
         now = waiting[proposal[pending[waiting]] == number]
         table = _propose(rules, _uniforms(seed, split, number, start, stop)[pending[now]])
         good = _plausible(table)
-        found.append(table.rows(good))
+        found.append(table.take(good))
         order.append(now[good])
         proposal[pending[now[~good]]] += 1
         waiting = np.setdiff1d(waiting, now[good], assume_unique=True)
-    return ArchitectureTable.concatenate(found).rows(np.argsort(np.concatenate(order)))
+    return ArchitectureTable.concatenate(found).take(np.argsort(np.concatenate(order)))
 
 
 def split_channels(split: str, table: ArchitectureTable) -> dict[int, Ints]:
@@ -241,7 +241,7 @@ def _evaluation_channels(table: ArchitectureTable) -> dict[int, Ints]:
     channels = np.full(len(table), GENERATION_CHANNELS)
     small = np.arange(len(table))
     while len(small):
-        params = count_parameters(table.rows(small).with_channels(channels[small]), 32, 10)
+        params = count_parameters(table.take(small).with_channels(channels[small]), 32, 10)
         small = small[params < EVALUATION_PARAMETERS]
         channels[small] += 16
     return dict.fromkeys(IMAGE_SIZES, channels)

@@ -22,6 +22,16 @@ def check_figure_suffix(path: str | os.PathLike[str]) -> None:
         raise ValueError(f"{path} has the suffix {suffix!r}; figures are written as {', '.join(FIGURE_SUFFIXES)}")
 
 
+def new_figure(width: float, height: float) -> "Figure":
+    """Return a figure of this size in inches, without pyplot: it needs no display and changes no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def save_figure(figure: "Figure", path: str | os.PathLike[str]) -> None:
     """Write a figure atomically, in the format of the suffix.
 

@@ -17,7 +17,7 @@ from deepnets.design_space.architecture_table import NO_EDGE, ArchitectureTable
 from deepnets.networks.network import Network
 from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.sampling.sampler import sample_networks
-from deepnets.sampling.training_widths import small_strides, training_widths
+from deepnets.sampling.training_widths import sample_stride2_stems, sample_training_widths
 from deepnets.storage.network_file import NetworkFile
 
 Ints = NDArray[np.int64]
@@ -70,7 +70,8 @@ class ArchitecturePool:
         image_size: 32 or 224.
         num_classes: outputs of the classifiers.
         seed: of the meta-batches.
-        wider: networks have the widths of GHN-3 on ImageNet, and some small ones larger maps, see `small_strides`.
+        wider: networks have the widths of GHN-3 on ImageNet, and some small ones larger maps, see
+            `sample_stride2_stems`.
         quiet: no progress bar while networks are drawn on the fly.
 
     Raises:
@@ -130,8 +131,8 @@ class ArchitecturePool:
                 f"{_DRAWS} random meta-batches of {meta_batch_size} networks all had more than "
                 f"{limits.meta_batch_nodes} nodes; use smaller ones or allow more"
             )
-        table = self.table.rows(rows)
-        channels, fc_dim = training_widths(table, self.params[rows], rng, self.wider)
+        table = self.table.take(rows)
+        channels, fc_dim = sample_training_widths(table, self.params[rows], rng, self.wider)
         widest = limits.channels[0] + (limits.channels[1] - limits.channels[0]) * progress
         channels = np.minimum(channels, 16 * int(widest / 16))
         drawn = [
@@ -139,7 +140,7 @@ class ArchitecturePool:
         ]
         networks = [training_network(architecture, self.image_size, self.num_classes) for architecture in drawn]
         if self.wider and self.image_size == 224:
-            for network in compress(networks, small_strides(table, self.params[rows], rng)[share]):
+            for network in compress(networks, sample_stride2_stems(table, self.params[rows], rng)[share]):
                 double_maps(network.module)
         return networks
 

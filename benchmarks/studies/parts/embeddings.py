@@ -1,7 +1,6 @@
 """Networks of splits as graphs, and graphs as vectors: mean node features of a GHN, or counted primitives."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from deepnets import PRIMITIVES, ArchGraph
 from deepnets.design_space.architecture_table import ArchitectureTable
 from deepnets.graphs.graph_columns import GraphColumns
 from deepnets.sampling.sampler import Networks, sample_networks
-from deepnets.sampling.training_widths import training_widths
+from deepnets.sampling.training_widths import with_training_widths
 from deepnets.symbolic.block_tables import NAMES
 from deepnets.symbolic.shapes import node_shapes
 from ghn_models import GHN
@@ -41,8 +40,7 @@ def used_table(split: str, networks: Networks, image_size: int, seed: int) -> Ar
     if split != "train":
         return networks.architectures(image_size)
     params = networks.num_params(image_size)
-    channels, fc_dim = training_widths(networks.table, params, np.random.default_rng(seed))
-    return replace(networks.table.with_channels(channels), fc_dim=fc_dim.astype(np.uint16))
+    return with_training_widths(networks.table, params, np.random.default_rng(seed))
 
 
 def columns_graphs(

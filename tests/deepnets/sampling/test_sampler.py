@@ -41,7 +41,7 @@ TRAIN_SHARES = {
 def columns(networks: Networks, rows: slice) -> dict[str, np.ndarray]:
     index = np.arange(len(networks.table))[rows]
     graphs = networks.graphs.take(index)
-    table = networks.table.rows(index)
+    table = networks.table.take(index)
     channels = {f"channels_{size}": networks.channels(size)[index] for size in IMAGE_SIZES}
     num_params = {f"num_params_{size}": networks.num_params(size)[index] for size in IMAGE_SIZES}
     return {**vars(graphs), **vars(table), **channels, **num_params}

@@ -14,7 +14,7 @@ from deepnets.design_space.architecture_table import NO_EDGE
 from deepnets.design_space.genotype import MAX_STEPS
 from deepnets.networks.network import Network
 from deepnets.sampling.sampler import sample_networks
-from deepnets.sampling.training_widths import small_strides
+from deepnets.sampling.training_widths import sample_stride2_stems
 from ghn_models.training import architecture_pool as architectures
 from ghn_models.training.architecture_pool import ArchitecturePool, Limits, double_maps, training_network
 
@@ -87,7 +87,7 @@ def test_small_wider_networks_have_larger_maps() -> None:
     """The conditions of GHN-3's public loader; each of them decides for some network."""
     networks = sample_networks("train", 0, 20_000)
     table, params = networks.table, networks.num_params(32)
-    found = small_strides(table, params, np.random.default_rng(0))
+    found = sample_stride2_stems(table, params, np.random.default_rng(0))
     possible, reasons = [], set()
     for i in range(len(table)):
         architecture = table[i]
