@@ -39,7 +39,7 @@ class Submit:
 
         board = LeaderboardFolder(self.root)
         record, written = board.submit(self.folder)
-        print(f"{record['run_id']} is in {board.root}. To hand it in, fork the repository and open a pull request:\n")
+        print(f"{record['run_id']} is in {board.root}. To submit it, fork the repository and open a pull request:\n")
         print(f"git checkout -b {record['run_id']}")
         print(f"git add {board.runs / record['run_id']}.* {' '.join(map(str, written[1:]))}")
         print(f"git commit -m 'Results: {record['model']['name']}, {record['protocol']['name']}'")
