@@ -9,6 +9,7 @@ repeated runs on this machine; quote ratios measured side by side, since shared 
 import argparse
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ import numpy as np
 from deepnets.datasets.generation import generate, split_path
 from deepnets.storage.column_reader import damaged_columns
 from deepnets.utils.atomic_files import write_json
+from deepnets.utils.command_line import run_command
 
 if TYPE_CHECKING:
     from deepnets import DeepNets1M
@@ -101,7 +103,12 @@ def batches(loader: Any) -> int:
     return sum(batch.num_graphs for batch in loader)
 
 
-def main() -> None:
+def main() -> int:
+    """Run the command, see `run_command`."""
+    return run_command(_main)
+
+
+def _main() -> int:
     """Print a table and, with --json, save it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num", type=int, default=20_000, help="networks in the file (default: 20000)")
@@ -117,7 +124,8 @@ def main() -> None:
                 print(f"{name:<64} {value:>12,.0f}", flush=True)
     if options.json:
         write_json(options.json, {"machine": platform.platform(), **figures})
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

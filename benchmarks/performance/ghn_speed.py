@@ -25,6 +25,7 @@ from benchmarks.execution import memory
 from deepnets import ArchGraph, Architecture, symbolic_graph, trace
 from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.sampling.sampler import sample_networks
+from deepnets.utils.command_line import run_command
 from ghn_models import GHN, GraphBatch, create
 from ghn_models.modules.node_encoding import NodeEncoding
 from ghn_models.training.architecture_pool import training_network
@@ -168,8 +169,13 @@ def create_on_meta(name: str) -> GHN:
         return create(name)
 
 
-def main() -> None:
-    """The command."""
+def main() -> int:
+    """Run the command, see `run_command`."""
+    return run_command(_main)
+
+
+def _main() -> int:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
@@ -188,7 +194,7 @@ def main() -> None:
 
     if args.only_xl:
         report_xl(args.device, autocast)
-        return
+        return 0
     print(f"torch {torch.__version__}, {args.device}, {args.dtype}, {args.threads} threads")
     print(f"{'':<42}{'this toolkit':>13}{'reference':>13}")
     report(graph_networks(args.device, autocast), args.device, repeats=9)
@@ -197,7 +203,8 @@ def main() -> None:
     if not args.no_xl:
         options = ["--device", args.device, "--dtype", args.dtype, "--threads", str(args.threads), "--only-xl"]
         subprocess.run([sys.executable, "-m", "benchmarks.performance.ghn_speed", *options], check=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

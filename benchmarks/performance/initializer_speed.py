@@ -7,6 +7,7 @@ each. Quote ratios measured side by side, since machines vary.
 """
 
 import argparse
+import sys
 import time
 from functools import partial
 
@@ -16,6 +17,7 @@ from benchmarks.core.evaluation_networks import network_at
 from benchmarks.execution import memory
 from benchmarks.initializers.base import InitContext
 from benchmarks.initializers.registry import load_initializer
+from deepnets.utils.command_line import run_command
 from deepnets.utils.executors import fresh_processes
 from ghn_models.images.datasets import load_images
 
@@ -42,8 +44,13 @@ def measured(share: float, case: tuple[str, int]) -> tuple[float, float]:
     return (seconds[2] - seconds[1]) / (STEPS[1] - STEPS[0]), memory.peak() / 1e9
 
 
-def main() -> None:
-    """Print a line for each initialiser and network."""
+def main() -> int:
+    """Run the command, see `run_command`."""
+    return run_command(_main)
+
+
+def _main() -> int:
+    """Print a line for each initializer and network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--share", type=float, default=0.25, help="of the usual batch of 128 images (GradInit) or 16 (MetaInit)"
@@ -55,7 +62,8 @@ def main() -> None:
     with memory.reused_in_new_processes(), fresh_processes() as pool:
         for (name, index), (seconds, peak) in pool.compute(partial(measured, share), cases):
             print(f"{name:<10} test/{index:<4} {seconds:8.2f} s/step {peak:8.2f} GB", flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
