@@ -35,7 +35,9 @@ from deepnets.design_space.image_sizes import IMAGE_SIZES
 from deepnets.graphs.primitives import PRIMITIVES
 from deepnets.published.graph_compare import LabelledGraph, Vocabulary, compare, difference
 from deepnets.published.metadata import BLOCK, Metadata
-from deepnets.sampling.sampler import GENERATION_CHANNELS, WIDE_FACTORS, Networks, split_channels
+from deepnets.sampling.evaluation_widths import WIDE_FACTORS, split_channels
+from deepnets.sampling.proposals import GENERATION_CHANNELS
+from deepnets.sampling.sampler import Networks
 from deepnets.sampling.splits import SPLITS
 from deepnets.storage.column_reader import refuse_damaged
 from deepnets.storage.column_writer import new_file

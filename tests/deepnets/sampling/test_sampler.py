@@ -11,7 +11,8 @@ from deepnets.design_space.architecture_table import NO_EDGE
 from deepnets.design_space.genotype import OPERATION_INDEX, OPERATIONS
 from deepnets.design_space.image_sizes import IMAGE_SIZES
 from deepnets.graphs.primitives import PRIMITIVES
-from deepnets.sampling.sampler import EVALUATION_PARAMETERS, Networks, sample_networks
+from deepnets.sampling.evaluation_widths import EVALUATION_PARAMETERS
+from deepnets.sampling.sampler import Networks, sample_networks
 from deepnets.sampling.splits import SPLITS
 from deepnets.symbolic.builder import count_parameters
 from tests.support.paths import GOLDEN
