@@ -96,10 +96,10 @@ class Verify:
 
     def run(self) -> int:
         """Print the damaged columns."""
-        from deepnets.storage.column_reader import damaged_columns
+        from deepnets.storage.column_reader import find_damaged_columns
         from deepnets.storage.graph_file import GraphFile
 
-        bad = damaged_columns(self.file)
+        bad = find_damaged_columns(self.file)
         for name in bad:
             print(f"{self.file}: {name} does not match its checksum", file=sys.stderr)
         if not bad:
@@ -126,7 +126,7 @@ class Stats:
         from deepnets.analysis.statistics import split_statistics
         from deepnets.analysis.table_1 import format_table_1
         from deepnets.sampling.splits import SPLITS
-        from deepnets.storage.column_reader import refuse_damaged
+        from deepnets.storage.column_reader import check_undamaged
         from deepnets.storage.network_file import NetworkFile
 
         if not self.files:
@@ -134,7 +134,7 @@ class Stats:
         figure, table, data = (self.out / name for name in ("figure_6.png", "table_1.txt", "table_1.json"))
         check_writable(table, data, *([figure] if self.plot else []), overwrite=self.overwrite)
         for path in self.files:
-            refuse_damaged(path)
+            check_undamaged(path)
         files = {file.header.split: file for file in map(NetworkFile, self.files)}
         files = {split: files[split] for split in sorted(files, key=[*SPLITS, *files].index)}
         if len(files) < len(self.files):
@@ -261,7 +261,8 @@ class Import:
 
     def run(self) -> int:
         """Print how the recorded graphs compare with those made from the architectures."""
-        from deepnets.published.importer import download_from_hub, import_file, md5_warning
+        from deepnets.published.hub import download_from_hub, md5_warning
+        from deepnets.published.importer import import_file
 
         if (self.file is None) == (self.hub is None):
             raise ValueError("name either a file or, with --hub, what to fetch")
@@ -286,7 +287,7 @@ class Export:
 
     def run(self) -> int:
         """Write both files."""
-        from deepnets.published.importer import export_files
+        from deepnets.published.exporter import export_files
 
         if not self.files:
             raise ValueError("no file is given; name one or more files of networks")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepnets.datasets.generation import generate, split_path
-from deepnets.storage.column_reader import damaged_columns
+from deepnets.storage.column_reader import find_damaged_columns
 from deepnets.utils.atomic_files import write_json
 from deepnets.utils.command_line import run_command
 
@@ -53,7 +53,7 @@ def generation(folder: Path, num: int) -> Iterator[tuple[str, float]]:
     yield "train: bytes/network", path.stat().st_size / num
 
     def verify() -> int:
-        assert damaged_columns(path) == []
+        assert find_damaged_columns(path) == []
         return num
 
     yield "train: networks/s verified", rate(verify)

@@ -14,7 +14,7 @@ from deepnets.sampling.sampler import Networks, sample_networks
 from deepnets.sampling.splits import TRACED_SPLITS, check_split, split_rules
 from deepnets.storage.column_reader import Columns
 from deepnets.storage.network_file import network_columns
-from deepnets.storage.sharded_file import PartialFile, Plan, Shard
+from deepnets.storage.sharded_file import Shard, ShardedFile, ShardPlan
 from deepnets.utils import executors
 from deepnets.utils.atomic_files import check_writable
 from deepnets.utils.errors import describe_write_error
@@ -78,12 +78,12 @@ def generate(
     _check_range("seed", seed, 0, 2**63 - 1)
     if workers is not None:
         _check_range("workers", workers, 1, 4096)
-    partial_file = PartialFile(path, Plan(split, num, seed, compress, SHARD_SIZE))
-    partial_file.check_new(overwrite)
-    with partial_file.opened(overwrite):
-        with executors.start_workers(scheduler, workers, len(partial_file.missing())) as pool:
-            _write_shards(partial_file, pool)
-        partial_file.merge(overwrite)
+    sharded_file = ShardedFile(path, ShardPlan(split, num, seed, compress, SHARD_SIZE))
+    sharded_file.check_new(overwrite)
+    with sharded_file.locked(overwrite):
+        with executors.start_workers(scheduler, workers, len(sharded_file.missing())) as pool:
+            _write_shards(sharded_file, pool)
+        sharded_file.publish(overwrite)
     return path
 
 
@@ -119,14 +119,14 @@ def shard_columns(split: str, seed: int, start: int, stop: int) -> Columns:
     return network_columns(networks, split_rules(split).max_steps)
 
 
-def _write_shards(file: PartialFile, pool: WorkerPool) -> None:
+def _write_shards(file: ShardedFile, pool: WorkerPool) -> None:
     """Compute the missing shards and write each when it is done."""
     plan = file.plan
     compute = partial(_shard, plan.split, plan.seed)
     with tqdm(total=plan.num, initial=file.num_finished(), unit=" networks", desc=plan.split, smoothing=0.05) as bar:
         for shard, columns in pool.compute(compute, file.missing()):
             file.write(shard, columns)
-            bar.update(shard[1] - shard[0])
+            bar.update(shard.stop - shard.start)
 
 
 def _shard(split: str, seed: int, shard: Shard) -> Columns:

@@ -1,0 +1,1 @@
+"""The file format of the published DeepNets-1M: import, export, and download from the hub."""

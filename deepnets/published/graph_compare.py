@@ -1,8 +1,9 @@
-"""Graphs as the published files record them, and how they compare with those made from the architecture."""
+"""Comparison of recorded graphs of published files with the graphs built from their architectures."""
 
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 import h5py
 import numpy as np
@@ -20,9 +21,20 @@ _UNNAMED = tuple(
 )
 
 
+Outcome = Literal["equal", "repaired", "misaligned", "different"]
+"""How a recorded graph compares, see `ImportReport`."""
+
+
 @dataclass(frozen=True, eq=False)
 class LabelledGraph:
-    """A graph by the primitives, names and cells of its nodes and by its edges (2, E)."""
+    """A graph as the published files have it.
+
+    Shapes:
+        op: (N,) primitive of each node.
+        names: (N,) parameter of each node, empty for nodes without one.
+        cell: (N,) cell of each node.
+        edges: (2, E) sources and targets.
+    """
 
     op: Ints
     names: NDArray[np.str_]
@@ -30,45 +42,51 @@ class LabelledGraph:
     edges: Ints
 
     @classmethod
-    def of(cls, graph: ArchGraph) -> "LabelledGraph":
+    def from_graph(cls, graph: ArchGraph) -> "LabelledGraph":
+        """Label the nodes of a graph of this toolkit."""
         names = np.where(np.isin(graph.op, _UNNAMED), "", graph.name)
         return cls(graph.op.astype(np.int64), names, graph.cell.astype(np.int64), graph.edge_index.astype(np.int64))
 
     def labels(self) -> NDArray[np.uint64]:
-        """(N,) a number for each primitive and name; nodes without parameters are known by their primitive."""
+        """Return (N,) hashes of primitive and name; nodes without parameters have only their primitive."""
         texts = [f"{op} {name}" for op, name in zip(self.op.tolist(), self.names.tolist(), strict=True)]
         return np.array([int.from_bytes(hashlib.blake2b(t.encode(), digest_size=8).digest()) for t in texts], np.uint64)
 
     def fingerprint(self, labels: NDArray[np.uint64], rounds: int = 12) -> NDArray[np.uint64]:
-        """(N,) sorted numbers that equal graphs share: labels, mixed with those of neighbours again and again."""
+        """Return (N,) sorted numbers that equal graphs share (Weisfeiler-Lehman hashes of the nodes).
+
+        Args:
+            labels: (N,) number of each node.
+            rounds: how often each number is mixed with those of the neighbors.
+        """
         source, target = self.edges
         with np.errstate(over="ignore"):
             for _ in range(rounds):
-                before, behind = np.zeros_like(labels), np.zeros_like(labels)
-                np.add.at(before, target, _mixed(labels[source]))
-                np.add.at(behind, source, _mixed(labels[target] + np.uint64(0x9E3779B97F4A7C15)))
-                labels = _mixed(labels + _mixed(before) * np.uint64(3) + behind)
+                from_sources, from_targets = np.zeros_like(labels), np.zeros_like(labels)
+                np.add.at(from_sources, target, _mix(labels[source]))
+                np.add.at(from_targets, source, _mix(labels[target] + np.uint64(0x9E3779B97F4A7C15)))
+                labels = _mix(labels + _mix(from_sources) * np.uint64(3) + from_targets)
         return np.sort(labels)
 
 
-def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finalizer of SplitMix64."""
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Scramble the bits of each number: the finalizer of SplitMix64."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
 
-def _same(a: LabelledGraph, b: LabelledGraph) -> bool:
+def _are_equal(a: LabelledGraph, b: LabelledGraph) -> bool:
     if a.edges.shape != b.edges.shape or len(a.op) != len(b.op):
         return False
     return bool((a.fingerprint(a.labels()) == b.fingerprint(b.labels())).all())
 
 
-def compare(recorded: LabelledGraph, symbolic: LabelledGraph) -> str:
-    """The counter of `ImportReport` that a graph belongs to."""
-    if _same(recorded, symbolic):
+def compare_graphs(recorded: LabelledGraph, symbolic: LabelledGraph) -> Outcome:
+    """Return how a recorded graph compares with the one built from its architecture."""
+    if _are_equal(recorded, symbolic):
         return "equal"
-    if _same(_repaired(recorded), symbolic):
+    if _are_equal(_repair(recorded), symbolic):
         return "repaired"
     if len(recorded.op) != len(symbolic.op) or recorded.edges.shape != symbolic.edges.shape:
         return "different"
@@ -78,8 +96,8 @@ def compare(recorded: LabelledGraph, symbolic: LabelledGraph) -> str:
     return "misaligned" if same_nodes and same_edges else "different"
 
 
-def _repaired(graph: LabelledGraph) -> LabelledGraph:
-    """The graph without the two known defects."""
+def _repair(graph: LabelledGraph) -> LabelledGraph:
+    """Return the graph without the two known defects: a misplaced edge of the stem, and double incoming edges."""
     source, target = graph.edges.copy()
     stems = [np.flatnonzero(np.char.startswith(graph.names, f"stem{part}.")) for part in (0, 1)]
     if all(len(stem) for stem in stems):
@@ -88,11 +106,12 @@ def _repaired(graph: LabelledGraph) -> LabelledGraph:
     order = np.lexsort((source, target))
     source, target = source[order], target[order]
     first = np.concatenate([[True], target[1:] != target[:-1]])
-    kept = first | np.isin(graph.op[target], _JOINS)
-    return LabelledGraph(graph.op, graph.names, graph.cell, np.stack([source[kept], target[kept]]))
+    keep = first | np.isin(graph.op[target], _JOINS)
+    return LabelledGraph(graph.op, graph.names, graph.cell, np.stack([source[keep], target[keep]]))
 
 
-def difference(recorded: LabelledGraph, symbolic: LabelledGraph) -> str:
+def describe_difference(recorded: LabelledGraph, symbolic: LabelledGraph) -> str:
+    """Return in words what differs between two graphs."""
     if len(recorded.op) != len(symbolic.op):
         return f"{len(recorded.op)} nodes are recorded, the architecture has {len(symbolic.op)}"
     if recorded.edges.shape != symbolic.edges.shape:
@@ -105,18 +124,27 @@ def difference(recorded: LabelledGraph, symbolic: LabelledGraph) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Primitives and parameter names of a published split, in today's spelling."""
+    """Primitives and parameter names of a published split by number, in the spelling of this toolkit."""
 
     primitives: dict[int, int]
     names: dict[int, str]
 
     @classmethod
-    def of(cls, meta: dict[str, dict[str, str]]) -> "Vocabulary":
+    def from_metadata(cls, meta: dict[str, dict[str, str]]) -> "Vocabulary":
+        """Read the entry `meta` of a split.
+
+        Raises:
+            FileError: it names an unknown primitive.
+        """
         primitives = {int(k): _primitive(name) for k, name in meta["primitives_ext"].items()}
         return cls(primitives, {int(k): _name(name) for k, name in meta["unique_op_names"].items()})
 
-    def read(self, group: h5py.Group) -> LabelledGraph:
-        """The graph of one network."""
+    def read_graph(self, group: h5py.Group) -> LabelledGraph:
+        """Read the recorded graph of one network.
+
+        Raises:
+            ValueError: its matrices do not fit together; KeyError, IndexError, OSError: it is damaged.
+        """
         adjacency, nodes = group["adj"][()], group["nodes"][()].astype(np.int64)
         if adjacency.shape != (len(nodes), len(nodes)):
             raise ValueError(f"adj is {adjacency.shape}, nodes {nodes.shape}")
@@ -132,7 +160,7 @@ _GLOBAL = re.compile(r"(stem|pos_enc|classifier)")
 
 
 def _primitive(name: str) -> int:
-    """Published primitives carry kernel sizes: conv_1x1, sep_conv_3x3, max_pool_3x3."""
+    """Return the index of a published primitive, whose name has a kernel size: conv_1x1, sep_conv_3x3."""
     plain = {"fc-b": "bias"}.get(name, re.sub(r"(_\d+x\d+)+$", "", name))
     if plain not in PRIMITIVE_INDEX:
         raise FileError("in the metadata " + unknown_choice("primitive", name, PRIMITIVES))
@@ -140,6 +168,6 @@ def _primitive(name: str) -> int:
 
 
 def _name(name: str) -> str:
-    """Published names are spelled in several ways."""
+    """Return a published parameter name in one spelling; published files have several."""
     name = f"{name}weight" if name.endswith("to_out.0.") else name
     return re.sub(r"^_ops\.(\d+)\.(\d+)\.", r"_ops.\1.op.\2.", name)

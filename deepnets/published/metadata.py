@@ -1,7 +1,7 @@
-"""The metadata file beside a published file, read piece by piece: that of train describes 1,000,000 networks."""
+"""The metadata file beside a published file, decoded piece by piece: that of train describes 1,000,000 networks."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,18 @@ from deepnets.published.graph_compare import Vocabulary
 from deepnets.utils.errors import FileError
 
 BLOCK = 2000
-"""Networks in memory at a time."""
+"""Number of networks that are decoded at a time."""
 
 
 @dataclass(frozen=True)
-class _SplitMetadata:
-    """Where the architectures of a split stand in the text, every `BLOCK` of them, and the vocabulary."""
+class SplitMetadata:
+    """What is known of a split.
+
+    Args:
+        offsets: position in the text of every `BLOCK`-th architecture.
+        count: number of architectures.
+        vocabulary: of the recorded graphs.
+    """
 
     offsets: list[int]
     count: int
@@ -23,32 +29,40 @@ class _SplitMetadata:
 
 
 class Metadata:
-    """The metadata file beside a published file; architectures are decoded when they are needed."""
+    """The metadata file beside a published file; architectures are decoded when they are needed.
+
+    Args:
+        source: the HDF5 file.
+
+    Raises:
+        FileError: one of the two files is missing, or the metadata cannot be read.
+    """
 
     def __init__(self, source: Path) -> None:
         self.source = source
         if not source.is_file():
-            raise FileError(f"{source} does not exist, or is no file")
+            raise FileError(f"{source} does not exist, or is not a file")
         path = source.with_name(source.stem + "_meta.json")
         if not path.is_file():
             raise FileError(f"{source} needs the metadata file {path.name} beside it")
         self._text = path.read_text()
         self._decoder = json.JSONDecoder()
+        self.splits: dict[str, SplitMetadata] = {}
         try:
-            self.splits = dict(self._read_split(position, name) for name, position in self._members(0))
+            self._read_object(0, self._read_split)
             if not self.splits:
                 raise ValueError("it names no split")
         except IndexError:
             raise FileError(f"{path} is truncated, or empty") from None
         except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise FileError(f"{path} is no metadata of DeepNets-1M ({error})") from None
+            raise FileError(f"{path} is not a metadata file of DeepNets-1M ({error})") from None
 
     def block(self, split: str, start: int) -> list[dict[str, Any]]:
-        """The architectures from `start`, a multiple of `BLOCK`, to the next multiple or the end."""
-        found = self.splits[split]
-        position = found.offsets[start // BLOCK]
+        """Return the architectures from `start`, a multiple of `BLOCK`, to the next multiple or the end."""
+        metadata = self.splits[split]
+        position = metadata.offsets[start // BLOCK]
         nets = []
-        for _ in range(min(BLOCK, found.count - start)):
+        for _ in range(min(BLOCK, metadata.count - start)):
             net, position = self._decode(position)
             nets.append(net)
         return nets
@@ -61,32 +75,45 @@ class Metadata:
     def _decode(self, position: int) -> tuple[Any, int]:
         return self._decoder.raw_decode(self._text, self._skip(position))
 
-    def _members(self, position: int) -> Iterator[tuple[str, int]]:
-        """Names and positions of the values of an object; the value itself is passed over afterwards."""
+    def _read_object(self, position: int, read_value: Callable[[str, int], int]) -> int:
+        """Read an object, and return the position behind it.
+
+        Args:
+            position: where it stands in the text.
+            read_value: reads the value of a name at a position, and returns the position behind the value.
+        """
         position = self._skip(position)
         if self._text[position] != "{":
             raise ValueError("an object is expected")
         position = self._skip(position + 1)
         while self._text[position] != "}":
             name, position = self._decode(position)
-            yield name, position
-            position = self._skip(self._end)
+            position = self._skip(read_value(name, position))
+        return position + 1
 
-    def _read_split(self, position: int, name: str) -> tuple[str, _SplitMetadata]:
+    def _read_split(self, name: str, position: int) -> int:
+        """Read the metadata of a split, and return the position behind it."""
         offsets: list[int] = []
         count, vocabulary = 0, None
-        for member, place in self._members(position):
+
+        def read_member(member: str, position: int) -> int:
+            nonlocal offsets, count, vocabulary
             if member == "nets":
-                offsets, count = self._read_nets(self._skip(place))
-            else:
-                value, self._end = self._decode(place)
-                vocabulary = Vocabulary.of(value) if member == "meta" else vocabulary
+                offsets, count, end = self._scan_nets(self._skip(position))
+                return end
+            value, end = self._decode(position)
+            if member == "meta":
+                vocabulary = Vocabulary.from_metadata(value)
+            return end
+
+        end = self._read_object(position, read_member)
         if vocabulary is None or not count:
             raise ValueError(f"the split {name!r} lacks nets or meta")
-        self._end = self._skip(self._end) + 1  # behind the brace of the split
-        return name, _SplitMetadata(offsets, count, vocabulary)
+        self.splits[name] = SplitMetadata(offsets, count, vocabulary)
+        return end
 
-    def _read_nets(self, position: int) -> tuple[list[int], int]:
+    def _scan_nets(self, position: int) -> tuple[list[int], int, int]:
+        """Return the positions of every `BLOCK`-th architecture, their number, and the position behind the list."""
         offsets, count = [], 0
         position = self._skip(position + 1)
         while self._text[position] != "]":
@@ -95,5 +122,4 @@ class Metadata:
             _, position = self._decode(position)
             position = self._skip(position)
             count += 1
-        self._end = position + 1
-        return offsets, count
+        return offsets, count, position + 1

@@ -1,4 +1,4 @@
-"""The HDF5 file of a split, read: flat columns, memory-mapped, each with a checksum.
+"""Reader of the HDF5 format: flat columns, memory-mapped, each with a checksum.
 
 Format version 1. Root attributes: format, format_version, split, seed, num_networks, toolkit_version,
 content_sha256. Every column is a dataset with an attribute `sha256` of its bytes in memory order; pointers
@@ -8,7 +8,7 @@ content_sha256. Every column is a dataset with an attribute `sha256` of its byte
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,15 @@ _PIECE_BYTES = 1 << 24  # copied or hashed at a time
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about itself."""
+    """Attributes of a file.
+
+    Args:
+        split: which split.
+        seed: root seed that the networks were sampled with.
+        num_networks: number of networks.
+        toolkit_version: version of the toolkit that wrote the file.
+        content_sha256: hash of split, seed and all columns, see `content_hash`.
+    """
 
     split: str
     seed: int
@@ -42,7 +50,15 @@ class Header:
 
 
 def content_hash(split: str, seed: int, checksums: Mapping[str, str]) -> str:
-    """One sha256 for the content of a file: equal for equal split, seed and columns, however it was written."""
+    """Return one sha256 for the content of a file.
+
+    It is equal for equal split, seed and columns, however the file was cut into shards or compressed.
+
+    Args:
+        split: which split.
+        seed: root seed.
+        checksums: sha256 of each column by name.
+    """
     lines = [f"{FORMAT} {FORMAT_VERSION} {split} {seed}", *(f"{name} {checksums[name]}" for name in sorted(checksums))]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -51,19 +67,22 @@ VOCABULARY = "vocabulary"
 
 
 def encode_vocabulary(names: Sequence[str]) -> Column:
-    """The vocabulary column: names in UTF-8, one per line."""
+    """Return names as a column: UTF-8 text, one name per line."""
     return np.frombuffer("\n".join(names).encode(), np.uint8)
 
 
 def decode_vocabulary(column: Column) -> tuple[str, ...]:
-    """The names in a vocabulary column."""
+    """Return the names in a vocabulary column."""
     return tuple(bytes(column).decode().split("\n"))
 
 
 class ColumnFile:
-    """An open file of columns; contiguous columns are memory-mapped and cost no memory until touched.
+    """A file of columns; contiguous ones are memory-mapped, and cost no memory until they are used.
 
-    Safe to share with forked processes and to pickle: a copy opens the file again.
+    It can be shared with forked processes and pickled: the copy opens the file again.
+
+    Args:
+        path: the HDF5 file.
 
     Raises:
         FileError: the file is missing, truncated, of another format or of a newer version.
@@ -114,7 +133,7 @@ class ColumnFile:
         if VOCABULARY not in self._layout:
             raise FileError(f"{self.path} is damaged: it lacks the column {VOCABULARY}")
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return reopen, (ColumnFile, (str(self.path.absolute()),), self.header.content_sha256)
 
     @cached_property
@@ -125,7 +144,7 @@ class ColumnFile:
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
-        """The names that the name column indexes."""
+        """Names that the name column indexes."""
         try:
             return decode_vocabulary(np.concatenate([*self.pieces(VOCABULARY), np.zeros(0, np.uint8)]))
         except (OSError, UnicodeDecodeError):
@@ -137,11 +156,11 @@ class ColumnFile:
         return list(self._layout)
 
     def checksum(self, name: str) -> str:
-        """The recorded sha256 of a column."""
+        """Return the recorded sha256 of a column."""
         return self._checksums[name]
 
     def column(self, name: str) -> Column:
-        """A column as a read-only array: a view of the file where it is contiguous, else read and decompressed."""
+        """Return a column as a read-only array: a view of the file if it is contiguous, decompressed otherwise."""
         layout = self._layout[name]
         if layout.offset is None:
             return self._dataset(name)[:] if layout.nbytes else np.empty(layout.shape, layout.dtype)
@@ -149,24 +168,25 @@ class ColumnFile:
         return flat.reshape(layout.shape)
 
     def describe(self, name: str) -> tuple[tuple[int, ...], str]:
-        """Shape and dtype of a column."""
+        """Return shape and dtype of a column."""
         return self._layout[name].shape, str(self._layout[name].dtype)
 
     def is_mapped(self, name: str) -> bool:
-        """Whether reading a part of the column touches that part only, without decompressing."""
+        """Tell whether a column is memory-mapped, so that reading a part touches that part only."""
         return self._layout[name].offset is not None
 
     def rows(self, name: str, start: int, stop: int) -> Column:
-        """Rows of a column; of a compressed one only the chunks concerned are read."""
+        """Return rows of a column; of a compressed one only the chunks that hold them are read."""
         if self._layout[name].offset is None:
-            return self._dataset(name)[start:stop]
+            rows: Column = self._dataset(name)[start:stop]
+            return rows
         return self.column(name)[start:stop]
 
     def pieces(self, name: str) -> Iterator[Column]:
-        """A column in pieces of bounded size, which are read, not mapped, so that memory stays small."""
+        """Yield a column in pieces of bounded size, which are read, not mapped, so that memory stays small."""
         layout = self._layout[name]
         row_bytes = layout.dtype.itemsize * int(np.prod(layout.shape[1:]))
-        for start, stop in cuts(layout.shape[0], row_bytes):
+        for start, stop in piece_bounds(layout.shape[0], row_bytes):
             if layout.offset is None:
                 yield self.rows(name, start, stop)
             else:
@@ -175,7 +195,7 @@ class ColumnFile:
                 yield piece.reshape(stop - start, *layout.shape[1:])
 
     def _dataset(self, name: str) -> h5py.Dataset:
-        """HDF5 handles do not survive a fork, so every process has its own."""
+        """Return the HDF5 handle of a column; handles do not survive a fork, so every process has its own."""
         if os.getpid() not in self._open:
             self._open[os.getpid()] = h5py.File(self.path, "r")
         return self._open[os.getpid()][name]
@@ -190,18 +210,23 @@ def _read_layout(file: h5py.File) -> tuple[dict[str, str], dict[str, "_Layout"]]
     file.visititems(lambda name, item: datasets.update({name: item}) if isinstance(item, h5py.Dataset) else None)
     scalars = [name for name, dataset in datasets.items() if not dataset.shape]
     if scalars:
-        raise ValueError(f"{scalars[0]} is no column")
+        raise ValueError(f"{scalars[0]} is not a column")
     checksums = {name: _text(dataset.attrs["sha256"]) for name, dataset in datasets.items()}
-    return checksums, {name: _Layout.of(dataset) for name, dataset in datasets.items()}
+    return checksums, {name: _Layout.from_dataset(dataset) for name, dataset in datasets.items()}
 
 
-def reopen(kind: Any, arguments: tuple[Any, ...], content_sha256: str) -> Any:
-    """What unpickling does: open the same file again.
+def reopen(file_cls: Any, arguments: tuple[Any, ...], content_sha256: str) -> Any:
+    """Open a file again when it is unpickled.
+
+    Args:
+        file_cls: class of the file.
+        arguments: of its constructor; the path comes first.
+        content_sha256: of the file that was pickled.
 
     Raises:
-        FileError: it has been replaced by another.
+        FileError: the file has been replaced by another.
     """
-    file = kind(*arguments)
+    file = file_cls(*arguments)
     if file.header.content_sha256 != content_sha256:
         raise FileError(f"{arguments[0]} was replaced while it was in use; open the data set again")
     return file
@@ -216,7 +241,7 @@ class _Layout:
     offset: int | None
 
     @classmethod
-    def of(cls, dataset: h5py.Dataset) -> "_Layout":
+    def from_dataset(cls, dataset: h5py.Dataset) -> "_Layout":
         return cls(dataset.dtype, dataset.shape, dataset.id.get_offset())
 
     @property
@@ -224,39 +249,40 @@ class _Layout:
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
 
-def damaged_columns(path: Path) -> list[str]:
-    """Names of the columns that do not match their checksums, `content_sha256` if the file's own hash is wrong.
+def find_damaged_columns(path: Path) -> list[str]:
+    """Return the names of columns that do not match their checksums; `content_sha256` if the file's own hash is wrong.
 
     Raises:
         FileError: the file cannot be opened.
     """
     file = ColumnFile(path)
-    bad = []
+    damaged = []
     for name in file.names:
         try:
-            found = hash_pieces(file.pieces(name))
+            checksum = hash_pieces(file.pieces(name))
         except (OSError, ValueError):  # a damaged compressed chunk
-            found = "unreadable"
-        if found != file.checksum(name):
-            bad.append(name)
+            checksum = "unreadable"
+        if checksum != file.checksum(name):
+            damaged.append(name)
     expected = content_hash(file.header.split, file.header.seed, {name: file.checksum(name) for name in file.names})
-    return bad if expected == file.header.content_sha256 else [*bad, "content_sha256"]
+    return damaged if expected == file.header.content_sha256 else [*damaged, "content_sha256"]
 
 
-def refuse_damaged(path: Path) -> None:
+def check_undamaged(path: Path) -> None:
     """Raise FileError if a file cannot be opened or a column does not match its checksum."""
-    if bad := damaged_columns(path):
-        raise FileError(f"{path} is damaged: {', '.join(bad)}")
+    if damaged := find_damaged_columns(path):
+        raise FileError(f"{path} is damaged: {', '.join(damaged)}")
 
 
-def cuts(rows: int, row_bytes: int) -> Iterator[tuple[int, int]]:
-    """Cut rows so that no piece is large."""
+def piece_bounds(rows: int, row_bytes: int) -> Iterator[tuple[int, int]]:
+    """Cut rows into pieces of at most 16 MB; yield first and last row of each, the last one excluded."""
     step = max(1, _PIECE_BYTES // row_bytes)
     return ((start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-def hash_pieces(pieces: Iterator[Column]) -> str:
+def hash_pieces(pieces: Iterable[Column]) -> str:
+    """Return the sha256 of the bytes of a column in pieces."""
     digest = hashlib.sha256()
     for piece in pieces:
-        digest.update(np.ascontiguousarray(piece))
+        digest.update(np.ascontiguousarray(piece).data)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The HDF5 file of a split, written: complete or not there at all, and read back before it gets its name."""
+"""Writer of the HDF5 format: a file is complete or not there at all, and is read back before it gets its name."""
 
 import hashlib
 import io
@@ -22,10 +22,10 @@ from deepnets.storage.column_reader import (
     ColumnFile,
     Columns,
     content_hash,
-    cuts,
     hash_pieces,
+    piece_bounds,
 )
-from deepnets.utils.atomic_files import move_into_place
+from deepnets.utils.atomic_files import move_into_place, temporary_sibling
 from deepnets.utils.errors import FileError, describe_write_error
 
 _CHUNK = 1 << 16  # rows compressed together
@@ -33,36 +33,34 @@ _CHUNK = 1 << 16  # rows compressed together
 
 @contextmanager
 def new_file(path: Path, overwrite: bool = False) -> Iterator[h5py.File]:
-    """An HDF5 file that appears under its name only when it is complete and on disk.
+    """Open a new HDF5 file, which gets its name only when the block has ended and everything is on the disk.
 
     Raises:
         FileExistsError: the path exists and `overwrite` is False.
         FileError: the disk is full or the folder is not writable.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with _Disk(temporary, "w+") as disk:
-            try:
-                with h5py.File(disk, "w", libver=("v110", "v110")) as file:
-                    yield file
-            finally:
-                if disk.error is not None:
-                    raise disk.error
-            os.fsync(disk.fileno())
-        move_into_place(temporary, path, overwrite)
+        with temporary_sibling(path) as temporary:
+            with _Disk(temporary, "w+") as disk:
+                try:
+                    with h5py.File(disk, "w", libver=("v110", "v110")) as file:
+                        yield file
+                finally:
+                    if disk.error is not None:
+                        raise disk.error
+                os.fsync(disk.fileno())
+            move_into_place(temporary, path, overwrite)
     except OSError as error:
         raise describe_write_error(error, path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class _Disk(io.FileIO):
-    """A file whose failures are remembered instead of raised: HDF5 does not survive a write that fails."""
+    """A file that records failed writes instead of raising them, because HDF5 crashes if a write raises."""
 
     error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write all of the data, or none once something has failed."""
+        """Write all of the data, or nothing once a write has failed; report success to HDF5 either way."""
         left = memoryview(data).cast("B")
         size = len(left)
         while len(left) and self.error is None:
@@ -74,15 +72,33 @@ class _Disk(io.FileIO):
 
 
 def write_columns(path: Path, split: str, seed: int, version: str, columns: Columns, overwrite: bool = False) -> str:
-    """Write a file at once from columns in memory; the content hash."""
-    sources = {name: _Source.of(column) for name, column in columns.items()}
+    """Write columns that are in memory to a file, and return its content hash.
+
+    Args:
+        path: the file.
+        split: which split.
+        seed: root seed.
+        version: version of the toolkit, which the file records.
+        columns: values by name.
+        overwrite: replace an existing file.
+
+    Raises:
+        FileExistsError: the path exists and `overwrite` is False.
+        FileError: the disk is full or the folder is not writable.
+    """
+    sources = {name: _Source.from_column(column) for name, column in columns.items()}
     return _write(path, split, seed, version, sources, False, overwrite)
 
 
 def merge(path: Path, parts: Sequence[Path], compress: bool) -> str:
-    """Write the concatenation of files of the same split and seed, in order; the content hash.
+    """Concatenate files of the same split and seed, and return the content hash of the merged file.
 
-    Checksums of the parts are verified while copying, and those of the file by reading it back.
+    The checksums of the parts are verified while they are copied, those of the merged file by reading it back.
+
+    Args:
+        path: the merged file.
+        parts: files, in order.
+        compress: compress the columns of the merged file.
 
     Raises:
         FileError: a part is damaged.
@@ -102,7 +118,7 @@ class _Source:
     pieces: Iterator[Column]
 
     @classmethod
-    def of(cls, column: Column) -> "_Source":
+    def from_column(cls, column: Column) -> "_Source":
         return cls(column.dtype, column.shape, iter([column]))
 
     @classmethod
@@ -111,18 +127,20 @@ class _Source:
         if name == VOCABULARY:
             if any(file.vocabulary != files[0].vocabulary for file in files):
                 raise FileError("the parts have different name vocabularies; delete them and generate again")
-            return cls.of(columns[0][:])
+            return cls.from_column(columns[0][:])
         if name in POINTERS:
-            return cls.of(concatenate_pointers([np.concatenate(list(_verified(file, name))) for file in files]))
+            return cls.from_column(
+                concatenate_pointers([np.concatenate(list(_verified(file, name))) for file in files])
+            )
         pieces = (piece for file in files for piece in _verified(file, name))
         return cls(columns[0].dtype, (sum(map(len, columns)), *columns[0].shape[1:]), pieces)
 
 
 def _verified(file: "ColumnFile", name: str) -> Iterator[Column]:
-    """A column in pieces; raises FileError behind the last if they do not match the checksum."""
+    """Yield a column in pieces; raise FileError after the last one if they do not match the checksum."""
     digest = hashlib.sha256()
     for piece in file.pieces(name):
-        digest.update(np.ascontiguousarray(piece))
+        digest.update(np.ascontiguousarray(piece).data)
         yield piece
     if digest.hexdigest() != file.checksum(name):
         raise FileError(f"{file.path} is damaged: column {name} does not match its checksum")
@@ -137,20 +155,8 @@ def _write(
     compress: bool,
     overwrite: bool = False,
 ) -> str:
-    checksums = {}
     with new_file(path, overwrite) as file:
-        for name, source in sources.items():
-            options = _compression(source.shape) if compress and source.shape[0] else {}
-            dataset = file.create_dataset(name, source.shape, source.dtype, track_times=False, **options)
-            digest, start = hashlib.sha256(), 0
-            for piece in source.pieces:
-                piece = np.ascontiguousarray(piece, source.dtype)
-                if len(piece):
-                    dataset[start : start + len(piece)] = piece
-                digest.update(piece)
-                start += len(piece)
-            checksums[name] = digest.hexdigest()
-            dataset.attrs["sha256"] = np.bytes_(checksums[name])
+        checksums = {name: _write_column(file, name, source, compress) for name, source in sources.items()}
         content = content_hash(split, seed, checksums)
         networks = sources[POINTERS[0]].shape[0] - 1
         texts = {"format": FORMAT, "split": split, "toolkit_version": version, "content_sha256": content}
@@ -164,11 +170,27 @@ def _write(
     return content
 
 
+def _write_column(file: h5py.File, name: str, source: _Source, compress: bool) -> str:
+    """Write a column piece by piece, and return its checksum."""
+    options = _compression(source.shape) if compress and source.shape[0] else {}
+    dataset = file.create_dataset(name, source.shape, source.dtype, track_times=False, **options)
+    digest, start = hashlib.sha256(), 0
+    for piece in source.pieces:
+        piece = np.ascontiguousarray(piece, source.dtype)
+        if len(piece):
+            dataset[start : start + len(piece)] = piece
+        digest.update(piece.data)
+        start += len(piece)
+    checksum = digest.hexdigest()
+    dataset.attrs["sha256"] = np.bytes_(checksum)
+    return checksum
+
+
 def _compression(shape: tuple[int, ...]) -> dict[str, Any]:
     chunks = (min(shape[0], _CHUNK), *shape[1:])
     return {"chunks": chunks, "compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 
 
 def _dataset_pieces(dataset: h5py.Dataset) -> Iterator[Column]:
-    for start, stop in cuts(dataset.shape[0], dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))):
+    for start, stop in piece_bounds(dataset.shape[0], dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))):
         yield dataset[start:stop]

@@ -1,13 +1,15 @@
-"""Graphs of any networks as columns of a file, and back.
+"""Files of graphs of any networks.
 
-The group `graphs` has ragged columns: `op`, `cell`, `name` and, unless it follows from an architecture, `shape` for
-nodes, bounded by `node_ptr`; `edge_src` and `edge_dst`, numbered within the graph, bounded by `edge_ptr`. Names index
-the vocabulary, in which `{cell}` is to be filled in. `models` says what the graphs are of, one per line.
+The group `graphs` has ragged columns: of nodes `op`, `cell`, `name` and, unless shapes follow from an architecture,
+`shape`, with pointers `node_ptr`; of edges `edge_src` and `edge_dst`, numbered within each graph, with pointers
+`edge_ptr`. Names index the vocabulary, in which `{cell}` stands for the node's cell. `models` has the name of the model
+of each graph, one per line.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +24,21 @@ from deepnets.utils.errors import FileError
 
 Ints = NDArray[np.int64]
 
-_OF_NODES = ("op", "cell", "name")
-GRAPH_COLUMNS = (*_OF_NODES, "edge_src", "edge_dst")
+_NODE_COLUMNS = ("op", "cell", "name")
+GRAPH_COLUMNS = (*_NODE_COLUMNS, "edge_src", "edge_dst")
 
 _MODELS = "models"
 _SHAPE = "graphs/shape"
 
 
 def write_graphs(path: Path, split: str, graphs: Mapping[str, ArchGraph], overwrite: bool = False) -> None:
-    """Write graphs, by the name of their model; the file is there once it is complete.
+    """Write graphs to a file.
+
+    Args:
+        path: the file.
+        split: name of the split, which the file records.
+        graphs: graphs by the name of their model.
+        overwrite: replace an existing file.
 
     Raises:
         FileExistsError: the path exists and `overwrite` is False.
@@ -40,7 +48,6 @@ def write_graphs(path: Path, split: str, graphs: Mapping[str, ArchGraph], overwr
     position = {name: index for index, name in enumerate(vocabulary)}
     lengths = np.array([len(graph) for graph in graphs.values()])
     edges = [graph.edge_index for graph in graphs.values()]
-    several = list(graphs.values())
     nodes = np.uint16 if lengths.max() < 1 << 16 else np.uint32
     names = np.uint16 if len(vocabulary) < 1 << 16 else np.uint32
     columns: dict[str, Column] = {
@@ -48,21 +55,24 @@ def write_graphs(path: Path, split: str, graphs: Mapping[str, ArchGraph], overwr
         _MODELS: encode_vocabulary(list(graphs)),
         "graphs/node_ptr": pointers(lengths),
         "graphs/edge_ptr": pointers([e.shape[1] for e in edges]),
-        "graphs/op": np.concatenate([graph.op for graph in several]),
-        "graphs/cell": np.concatenate([graph.cell for graph in several]),
-        "graphs/name": np.array([position[name] for graph in several for name in graph.name.tolist()], names),
+        "graphs/op": np.concatenate([graph.op for graph in graphs.values()]),
+        "graphs/cell": np.concatenate([graph.cell for graph in graphs.values()]),
+        "graphs/name": np.array([position[name] for graph in graphs.values() for name in graph.name.tolist()], names),
         "graphs/edge_src": np.concatenate([e[0] for e in edges]).astype(nodes),
         "graphs/edge_dst": np.concatenate([e[1] for e in edges]).astype(nodes),
-        _SHAPE: np.concatenate([graph.shape for graph in several]),
+        _SHAPE: np.concatenate([graph.shape for graph in graphs.values()]),
     }
     write_columns(path, split, 0, deepnets.__version__, columns, overwrite)
 
 
 class GraphFile:
-    """A file of graphs, by index; columns are memory-mapped.
+    """A file of graphs; columns are memory-mapped.
+
+    Args:
+        path: the HDF5 file.
 
     Raises:
-        FileError: the file is not a complete file of graphs.
+        FileError: it is not a complete file of graphs.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -77,14 +87,14 @@ class GraphFile:
         self._check_pointers()
 
     def _check_pointers(self) -> None:
-        """Columns that match their checksums may still not belong together."""
-        for ptr, names in ((self.node_ptr, _OF_NODES), (self.edge_ptr, GRAPH_COLUMNS[len(_OF_NODES) :])):
+        """Raise FileError if columns do not fit together, although they match their checksums."""
+        for ptr, names in ((self.node_ptr, _NODE_COLUMNS), (self.edge_ptr, GRAPH_COLUMNS[len(_NODE_COLUMNS) :])):
             lengths = {self.file.describe(f"graphs/{name}")[0][0] for name in names}
             in_order = len(ptr) == self.header.num_networks + 1 and ptr[0] == 0 and (np.diff(ptr) >= 0).all()
             if not in_order or lengths != {int(ptr[-1])}:
                 raise FileError(f"{self.file.path} is damaged: its graphs do not fit their bounds")
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return reopen, (type(self), (str(self.file.path.absolute()),), self.header.content_sha256)
 
     def __len__(self) -> int:
@@ -97,7 +107,7 @@ class GraphFile:
 
     @property
     def models(self) -> list[str]:
-        """What the graphs are of, in order."""
+        """Name of each graph's model."""
         return list(decode_vocabulary(self.file.column(_MODELS)))
 
     @property
@@ -106,26 +116,28 @@ class GraphFile:
         return self.file.vocabulary
 
     def read(self, index: Ints | slice) -> tuple[GraphColumns, Ints]:
-        """The graphs at `index`, and the shapes of their nodes (N, 4)."""
+        """Return the graphs at `index`, and the (N, 4) shapes of their nodes."""
         rows = [self._rows(_SHAPE, slice(*ends)) for ends in self._bounds(self.node_ptr, index)]
         return self.graphs(index), np.concatenate(rows).astype(np.int64)
 
     def graphs(self, index: Ints | slice) -> GraphColumns:
-        """The graphs at `index`; a slice, of step 1, is read without copying."""
+        """Return the graphs at `index`; a slice, of step 1, is read without copying."""
         if isinstance(index, slice):
             node_ptr, edge_ptr = (ptr[index.start : index.stop + 1] for ptr in (self.node_ptr, self.edge_ptr))
             nodes, edges = (slice(int(ptr[0]), int(ptr[-1])) for ptr in (node_ptr, edge_ptr))
-            columns = [self._rows(f"graphs/{name}", nodes if name in _OF_NODES else edges) for name in GRAPH_COLUMNS]
+            columns = [
+                self._rows(f"graphs/{name}", nodes if name in _NODE_COLUMNS else edges) for name in GRAPH_COLUMNS
+            ]
             return GraphColumns(node_ptr - node_ptr[0], edge_ptr - edge_ptr[0], *columns)
         node_ptr, edge_ptr = (pointers(ptr[index + 1] - ptr[index]) for ptr in (self.node_ptr, self.edge_ptr))
         columns = [
-            self._gather(f"graphs/{name}", self.node_ptr if name in _OF_NODES else self.edge_ptr, index)
+            self._gather(f"graphs/{name}", self.node_ptr if name in _NODE_COLUMNS else self.edge_ptr, index)
             for name in GRAPH_COLUMNS
         ]
         return GraphColumns(node_ptr, edge_ptr, *columns)
 
     def graph(self, index: int) -> ArchGraph:
-        """The graph at `index`.
+        """Return the graph at `index`.
 
         Raises:
             IndexError: the file has fewer graphs.
@@ -135,7 +147,11 @@ class GraphFile:
         return graphs.arch_graphs(shapes, self.vocabulary)[0]
 
     def check_index(self, index: int) -> int:
-        """The index if there is such a graph; negative ones count from the end."""
+        """Return an index as a position from the start; negative ones count from the end.
+
+        Raises:
+            IndexError: the file has fewer graphs.
+        """
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range: {self.file.path} has networks 0 to {len(self) - 1}")
         return int(index % len(self))
@@ -153,7 +169,7 @@ class GraphFile:
 
     @staticmethod
     def _bounds(ptr: Ints, index: Ints | slice) -> list[tuple[int, int]]:
-        """Where the rows of each graph begin and end."""
+        """Return where the rows of each graph begin and end."""
         if isinstance(index, slice):
             return [(int(ptr[index.start]), int(ptr[index.stop]))]
         return list(zip(ptr[index].tolist(), ptr[index + 1].tolist(), strict=True))

@@ -1,12 +1,13 @@
-"""Networks of the design space as columns of a file, and back.
+"""Files of networks of the design space: architectures and their graphs.
 
-Group `architectures` has the columns of `ArchitectureTable`, with the widths and parameter counts for both image
-sizes; group `graphs` has the graphs. Shapes are not stored: they
-follow from the architecture, so that one file serves both image sizes and any number of classes.
+The group `architectures` has the columns of `ArchitectureTable`, and widths and parameter counts for both image sizes;
+the group `graphs` has the graphs. Shapes follow from the architecture and are not stored, so one file serves both image
+sizes and any number of classes.
 """
 
 import os
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +30,11 @@ _NUMBERS = ("n_cells", "ks", "stem_type", "C_mult", "fc_layers", "fc_dim", "ops"
 
 
 def network_columns(networks: Networks, steps: int) -> Columns:
-    """The columns of a file.
+    """Return networks as the columns of a file.
 
     Args:
-        networks: what to store.
-        steps: the largest number of steps that a network of the split may have.
+        networks: architectures with their graphs.
+        steps: the largest number of steps that a network of the split may have; decides the width of columns.
     """
     table = networks.table
     padding = ((0, 0), (0, 0), (0, 2 * steps - table.ops.shape[2]))
@@ -49,7 +50,16 @@ def network_columns(networks: Networks, steps: int) -> Columns:
 
 
 def open_graphs(path: str | os.PathLike[str], image_size: int = 32, num_classes: int = 10) -> GraphFile:
-    """A file of generated networks, or of graphs of any networks, whose shapes are what they are."""
+    """Open a file of networks, or of graphs only.
+
+    Args:
+        path: the HDF5 file.
+        image_size: as in `NetworkFile`; files of graphs have their shapes recorded.
+        num_classes: likewise.
+
+    Raises:
+        FileError: the file cannot be read.
+    """
     file = GraphFile(path)
     if any(name.startswith("architectures/") for name in file.file.names):
         return NetworkFile(path, image_size, num_classes)
@@ -57,7 +67,7 @@ def open_graphs(path: str | os.PathLike[str], image_size: int = 32, num_classes:
 
 
 class NetworkFile(GraphFile):
-    """A file of generated networks: architectures and graphs by index.
+    """A file of networks of the design space: architectures and graphs by index.
 
     Args:
         path: the HDF5 file.
@@ -88,45 +98,45 @@ class NetworkFile(GraphFile):
         translation = np.array([position[name] for name in self.file.vocabulary])
         self._translation = None if (translation == np.arange(len(translation))).all() else translation
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         arguments = (str(self.file.path.absolute()), self.image_size, self.num_classes)
         return reopen, (type(self), arguments, self.header.content_sha256)
 
     @property
     def models(self) -> list[str]:
-        """The split and the index of each network."""
+        """Split and index of each network, such as `val/3`."""
         return [f"{self.header.split}/{i}" for i in range(len(self))]
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """The frozen vocabulary, to which graphs are translated."""
+        """Names that graphs index: the vocabulary of the toolkit, to which that of the file is translated."""
         return NAMES
 
     def num_params(self) -> Column:
-        """(B,) recorded parameter counts at 32 channels with 10 classes, for the image size."""
+        """Return the (B,) recorded parameter counts with 32 channels and 10 classes, for the image size."""
         return self.file.column(f"architectures/num_params_{self.image_size}")
 
     def table(self, index: Ints | slice) -> ArchitectureTable:
-        """The architectures at `index`, with their width for the image size."""
+        """Return the architectures at `index`, with their width for the image size."""
         columns: dict[str, Column] = {name: self._column(f"architectures/{name}")[index] for name in _NUMBERS}
         columns |= {name: self._column(f"architectures/{name}")[index].view(np.bool_) for name in _FLAGS}
         channels = self._column(f"architectures/channels_{self.image_size}")[index]
         return ArchitectureTable(channels=channels, **columns)
 
     def read(self, index: Ints | slice) -> tuple[GraphColumns, Ints]:
-        """The graphs at `index`, and the shapes of their nodes (N, 4)."""
+        """Return the graphs at `index`, and the (N, 4) shapes of their nodes."""
         table, graphs = self.table(index), self.graphs(index)
         return graphs, node_shapes(table, graphs, self.image_size, self.num_classes)
 
     def graphs(self, index: Ints | slice) -> GraphColumns:
-        """The graphs at `index`; a slice, of step 1, is read without copying."""
+        """Return the graphs at `index`; a slice, of step 1, is read without copying."""
         graphs = super().graphs(index)
         if self._translation is None:
             return graphs
         return replace(graphs, name=self._translation[graphs.name].astype(np.uint16))
 
     def architecture(self, index: int) -> Architecture:
-        """The architecture at `index`, with its width for the image size.
+        """Return the architecture at `index`, with its width for the image size.
 
         Raises:
             IndexError: the file has fewer networks.

@@ -1,31 +1,47 @@
-"""A file in the making: shards that are written when complete, listed, and at the end merged.
+"""Files that are written shard by shard, so that a killed run can be continued.
 
-All of that happens in the folder `<file>.partial`, which a later run with the same plan continues and a finished run
-removes. A shard is written under another name first, and counts when a line of the manifest names it.
+Shards are written into the folder `<file>.partial` and listed in its manifest; at the end they are merged into the
+file, and the folder is deleted. A later run with the same plan continues the folder. A shard is written under a
+temporary name first, and counts once a line of the manifest names it.
 """
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import deepnets
-from deepnets.storage.column_reader import FORMAT_VERSION, ColumnFile, Columns, damaged_columns
+from deepnets.storage.column_reader import FORMAT_VERSION, ColumnFile, Columns, find_damaged_columns
 from deepnets.storage.column_writer import merge, write_columns
-from deepnets.utils.atomic_files import append_json_line, atomic_write, check_writable, move_into_place
+from deepnets.utils.atomic_files import append_json_line, check_writable, move_into_place, write_json
 from deepnets.utils.errors import FileError, describe_write_error
 from deepnets.utils.file_lock import LockedError, file_lock
 
-Shard = tuple[int, int]
-"""First network and the one behind the last."""
+
+class Shard(NamedTuple):
+    """A range of networks: the index of the first one, and the index behind the last one."""
+
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a file is to contain; a partial file is continued by an equal plan only."""
+class ShardPlan:
+    """What a file is to contain, and how it is cut into shards; only an equal plan continues an unfinished file.
+
+    Args:
+        split: which split.
+        num: number of networks.
+        seed: root seed of the split.
+        compress: compress the columns of the file.
+        shard_size: networks in a shard.
+        source: for imported files, what tells the published file from others.
+        format_version: version of the file format.
+        toolkit_version: version of the toolkit, which the file records.
+    """
 
     split: str
     num: int
@@ -33,17 +49,16 @@ class Plan:
     compress: bool
     shard_size: int
     source: str | None = None
-    """Of files that are imported: what tells the published file from others."""
     format_version: int = FORMAT_VERSION
     toolkit_version: str = deepnets.__version__
 
     def shards(self) -> list[Shard]:
-        """Ranges of network indices."""
-        return [(i, min(i + self.shard_size, self.num)) for i in range(0, self.num, self.shard_size)]
+        """Return all shards in order."""
+        return [Shard(i, min(i + self.shard_size, self.num)) for i in range(0, self.num, self.shard_size)]
 
 
-class PartialFile:
-    """The folder with the shards of an unfinished file.
+class ShardedFile:
+    """A file that is written shard by shard.
 
     Args:
         path: the file.
@@ -53,35 +68,37 @@ class PartialFile:
         finished: the shards that are written, with the notes that were taken of each.
     """
 
-    def __init__(self, path: Path, plan: Plan) -> None:
+    def __init__(self, path: Path, plan: ShardPlan) -> None:
         self.path, self.plan = path, plan
         self.folder = path.with_name(path.name + ".partial")
         self.manifest = self.folder / "manifest.jsonl"
-        self._whole = self.folder / "whole.hdf5"
-        self._named = self.folder / "named.json"
+        self._merged = self.folder / "whole.hdf5"
+        self._published = self.folder / "named.json"
         self.finished: dict[Shard, dict[str, Any]] = {}
 
     def check_new(self, overwrite: bool) -> None:
-        """Refuse a path that exists, unless it may be overwritten, or this plan's run was killed when it had made it.
+        """Check that the file may be written: it is new, may be overwritten, or an unfinished run has just made it.
 
         Raises:
-            FileExistsError: it exists, and neither is so.
-            FileError: it is a folder.
+            FileExistsError: the file exists, and must not be overwritten.
+            FileError: the path is a folder.
         """
         if self.path.is_dir():
             raise FileError(f"cannot write {self.path}: it is a folder")
-        if not self._is_named():
+        if not self._is_published():
             check_writable(self.path, overwrite=overwrite)
 
     @contextmanager
-    def opened(self, overwrite: bool) -> Iterator["PartialFile"]:
-        """Begin or go on with the file; no other process can work on it meanwhile. The folder goes if the file is made.
+    def locked(self, overwrite: bool) -> Iterator["ShardedFile"]:
+        """Begin or continue the file, and keep other processes from writing it meanwhile.
+
+        At the end the folder of shards is deleted if the file is in place.
 
         Args:
-            overwrite: drop what was begun with another plan.
+            overwrite: drop shards of another plan.
 
         Raises:
-            FileError: it was begun with another plan, another process works on it, or it cannot be written.
+            FileError: it was begun with another plan, another process writes it, or it cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -89,8 +106,8 @@ class PartialFile:
                 self._check_plan(overwrite)
                 self._read_manifest()
                 yield self
-                if self._is_named():
-                    self._named.unlink()  # first: a kill must not leave a file that is made, but lacks shards
+                if self._is_published():
+                    self._published.unlink()  # first: a kill must not leave it in a folder that lacks shards
                     shutil.rmtree(self.folder)
         except LockedError:
             raise FileError(f"another process is making {self.path}; wait for it or choose another place") from None
@@ -98,33 +115,36 @@ class PartialFile:
             raise describe_write_error(error, self.path) from error
 
     def _check_plan(self, overwrite: bool) -> None:
-        recorded = self.folder / "plan.json"
-        wanted = asdict(self.plan)
-        if recorded.exists():
-            found = _read_json(recorded)
-            if found == wanted:
+        """Check that the folder was begun with this plan, or begin it.
+
+        Raises:
+            FileError: it has shards of another plan, and `overwrite` is False.
+        """
+        plan_file = self.folder / "plan.json"
+        plan = asdict(self.plan)
+        if plan_file.exists():
+            recorded = _read_json(plan_file)
+            if recorded == plan:
                 return
-            if not found:
-                overwrite = True  # torn by a kill while it was written, before any shard
-            different = [f"{k}={found.get(k)!r} instead of {v!r}" for k, v in wanted.items() if found.get(k) != v]
-            if not overwrite:
+            different = [f"{k}={recorded.get(k)!r} instead of {v!r}" for k, v in plan.items() if recorded.get(k) != v]
+            if recorded and not overwrite:  # a kill may have torn the plan, before there was any shard
                 raise FileError(
                     f"{self.folder} holds an unfinished run with {', '.join(different)}; "
                     "continue it with its own settings, delete it, or ask to overwrite it (--overwrite)"
                 )
         for old in [*self.folder.glob("*.hdf5"), self.manifest]:
             old.unlink(missing_ok=True)
-        atomic_write(recorded, json.dumps(wanted))
+        write_json(plan_file, plan)
 
     def _read_manifest(self) -> None:
-        """Shards that the manifest lists and that can be opened; a line cut off by a kill is ignored."""
+        """Find the finished shards: the manifest lists them, and they can be opened. Torn lines are ignored."""
         for temporary in self.folder.glob(".*.tmp"):
             temporary.unlink()
         lines = self.manifest.read_text(errors="replace").splitlines() if self.manifest.exists() else []
         for line in lines:
             try:
                 entry = json.loads(line)
-                shard = (int(entry["start"]), int(entry["stop"]))
+                shard = Shard(int(entry["start"]), int(entry["stop"]))
                 file = ColumnFile(self._shard_path(shard))
                 if file.header.content_sha256 == entry["content_sha256"]:
                     self.finished[shard] = entry["notes"]
@@ -132,72 +152,80 @@ class PartialFile:
                 continue
 
     def _shard_path(self, shard: Shard) -> Path:
-        return self.folder / f"{shard[0]:09d}-{shard[1]:09d}.hdf5"
+        return self.folder / f"{shard.start:09d}-{shard.stop:09d}.hdf5"
 
     def missing(self) -> list[Shard]:
-        """The shards that are not written yet."""
+        """Return the shards that are not written yet."""
         return [shard for shard in self.plan.shards() if shard not in self.finished]
 
     def num_finished(self) -> int:
-        """How many networks are in the shards that are written."""
-        return sum(stop - start for start, stop in self.finished)
+        """Return the number of networks in the shards that are written."""
+        return sum(shard.stop - shard.start for shard in self.finished)
 
-    def write(self, shard: Shard, columns: Columns, notes: dict[str, Any] | None = None) -> None:
-        """Write a shard, then list it, with notes for those who go on with the file."""
-        path, notes = self._shard_path(shard), notes or {}
+    def write(self, shard: Shard, columns: Columns, notes: Mapping[str, Any] | None = None) -> None:
+        """Write a shard, then list it in the manifest.
+
+        Args:
+            shard: which one.
+            columns: its networks.
+            notes: what a later run has to know of the shard; JSON values.
+        """
+        path = self._shard_path(shard)
         path.unlink(missing_ok=True)  # written, but not listed, before a kill
         content = write_columns(path, self.plan.split, self.plan.seed, self.plan.toolkit_version, columns)
-        entry = {"start": shard[0], "stop": shard[1], "content_sha256": content, "notes": notes}
+        self.finished[shard] = dict(notes or {})
+        entry = {"start": shard.start, "stop": shard.stop, "content_sha256": content, "notes": self.finished[shard]}
         append_json_line(self.manifest, entry)
-        self.finished[shard] = notes
 
     def assemble(self) -> None:
-        """Join all shards, still in the folder, unless that was done before a kill.
+        """Merge all shards into one file, still in the folder, unless that is done already.
 
         Raises:
-            FileError: a shard is damaged; it is removed, so that it is made again the next time.
+            FileError: a shard is damaged; it is deleted, so that the next run writes it again.
         """
-        if self._whole.exists() or self._is_named():
+        if self._merged.exists() or self._is_published():
             return
-        parts = [self._shard_path(shard) for shard in self.plan.shards()]
+        shards = [self._shard_path(shard) for shard in self.plan.shards()]
         try:
-            merge(self._whole, parts, self.plan.compress)
+            merge(self._merged, shards, self.plan.compress)
         except FileError as error:
-            damaged = [part for part in parts if damaged_columns(part)]
-            for part in damaged:
-                part.unlink()
+            damaged = [shard for shard in shards if find_damaged_columns(shard)]
+            for shard in damaged:
+                shard.unlink()
             advice = "; give the same command again, which makes it anew" if damaged else ""
             raise FileError(f"{error}{advice}") from None
 
-    def merge(self, overwrite: bool) -> None:
-        """Make the file from all shards: what `assemble` joins gets its name.
+    def publish(self, overwrite: bool) -> None:
+        """Merge all shards, and give the merged file its name.
 
         Raises:
-            FileError: a shard is damaged; it is removed, so that it is made again the next time.
+            FileExistsError: the file exists, and must not be overwritten.
+            FileError: a shard is damaged; it is deleted, so that the next run writes it again.
         """
         self.assemble()
-        if not self._is_named():
-            atomic_write(self._named, json.dumps(self._identity(self._whole)))
-            move_into_place(self._whole, self.path, overwrite)
+        if not self._is_published():
+            write_json(self._published, self._identity(self._merged), durable=True)
+            move_into_place(self._merged, self.path, overwrite)
 
-    def _is_named(self) -> bool:
-        """Whether the file was made from this folder and plan, and not changed or replaced since."""
-        return self.path.exists() and _read_json(self._named) == self._identity(self.path)
+    def _is_published(self) -> bool:
+        """Tell whether the file was made from this folder and plan, and neither changed nor replaced since."""
+        return self.path.exists() and _read_json(self._published) == self._identity(self.path)
 
     def _identity(self, file: Path) -> dict[str, Any]:
-        """What is recorded before the file gets its name."""
-        return {**asdict(self.plan), "file": fingerprint(file)}
+        """Return what is recorded before the file gets its name."""
+        return {**asdict(self.plan), "file": file_state(file)}
 
 
-def fingerprint(path: Path) -> str:
-    """What tells a file from others that have its name at other times; it stays when the file is renamed."""
+def file_state(path: Path) -> str:
+    """Return size and time of change of a file as text; they stay when it is renamed."""
     status = path.stat()
     return f"{status.st_size} bytes, changed {status.st_mtime_ns}"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; an empty one if the file is missing or torn."""
     try:
-        found = json.loads(path.read_text(errors="replace"))
+        content = json.loads(path.read_text(errors="replace"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -19,8 +19,8 @@ from deepnets import symbolic_graph
 from deepnets.datasets import generation as generate_module
 from deepnets.datasets.generation import generate
 from deepnets.sampling.sampler import sample_networks
-from deepnets.storage import sharded_file as partial_file
-from deepnets.storage.column_reader import ColumnFile, damaged_columns
+from deepnets.storage import sharded_file
+from deepnets.storage.column_reader import ColumnFile, find_damaged_columns
 from deepnets.storage.network_file import NetworkFile
 from deepnets.utils import executors
 from deepnets.utils.atomic_files import move_into_place
@@ -39,7 +39,7 @@ def content(path: Path) -> str:
 def test_equal_for_any_number_of_workers(tmp_path: Path) -> None:
     paths = [generate(tmp_path / f"{n}.hdf5", "train", num=730, workers=n) for n in (1, 2, 3)]
     assert len({content(path) for path in paths}) == 1
-    assert damaged_columns(paths[0]) == []
+    assert find_damaged_columns(paths[0]) == []
     assert not list(tmp_path.glob("*.partial"))
     compressed = generate(tmp_path / "gz.hdf5", "train", num=730, workers=1, compress=True)
     assert content(compressed) == content(paths[0])
@@ -112,7 +112,7 @@ def kill_and_resume(folder: Path, num: int, shard_size: int, kills: int) -> None
             wait_for_workers_to_end(process.pid)
     assert resumed >= kills // 2
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    assert damaged_columns(path) == []
+    assert find_damaged_columns(path) == []
     assert content(path) == whole_content(folder, num)
     assert {p.name for p in folder.iterdir()} == {"x.hdf5", "whole.hdf5"}
 
@@ -200,10 +200,10 @@ def test_leftovers_are_tidied_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         move_into_place(*args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(partial_file, "move_into_place", last)  # stopped before tidying up
+    monkeypatch.setattr(sharded_file, "move_into_place", last)  # stopped before tidying up
     with pytest.raises(KeyboardInterrupt):
         generate(path, "val", num=20, workers=1)
-    monkeypatch.setattr(partial_file, "move_into_place", move_into_place)
+    monkeypatch.setattr(sharded_file, "move_into_place", move_into_place)
     expected = path.read_bytes()
     with pytest.raises(FileExistsError):
         generate(path, "val", num=20, workers=1, compress=True)
@@ -229,7 +229,7 @@ def test_a_refused_run_keeps_what_another_began(tmp_path: Path, monkeypatch: pyt
 def test_garbage_in_the_partial_folder(tmp_path: Path, line: str) -> None:
     partial = tmp_path / "x.hdf5.partial"
     partial.mkdir()
-    plan = partial_file.Plan("val", 20, 0, False, 100)
+    plan = sharded_file.ShardPlan("val", 20, 0, False, 100)
     (partial / "plan.json").write_text(json.dumps(asdict(plan)))
     (partial / "manifest.jsonl").write_bytes(line.encode("latin-1"))
     generate(tmp_path / "x.hdf5", "val", num=20, workers=1)
@@ -250,8 +250,8 @@ def kill_myself(*args: object) -> None:
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from deepnets.storage.sharded_file import PartialFile, RunConfig; from pathlib import Path\n"
-        "with PartialFile(Path(sys.argv[1]), RunConfig('val', 10, 0, False, 100)).opened(False):\n"
+        "import sys, time; from deepnets.storage.sharded_file import ShardedFile, ShardPlan; from pathlib import Path\n"
+        "with ShardedFile(Path(sys.argv[1]), ShardPlan('val', 10, 0, False, 100)).locked(False):\n"
         "    print('locked', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "x.hdf5")]

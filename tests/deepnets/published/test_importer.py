@@ -1,13 +1,7 @@
-"""The published file format: samples of the reference code, round trips, defects, and bad input."""
+"""Import of the published file format: samples of the reference code, defects, interruptions, and bad input."""
 
-import gzip
-import hashlib
-import io
 import json
-import sys
-import tarfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -15,25 +9,15 @@ import numpy as np
 import pytest
 
 from deepnets.datasets.generation import generate
-from deepnets.published import importer as official
-from deepnets.published import metadata as official_metadata
-from deepnets.published.importer import download_from_hub, export_files, import_file, md5_warning
-from deepnets.storage import sharded_file as partial_file
+from deepnets.published import importer, metadata
+from deepnets.published.importer import ImportReport, import_file
+from deepnets.storage import sharded_file
 from deepnets.storage.column_reader import ColumnFile
 from deepnets.storage.network_file import NetworkFile
-from deepnets.storage.sharded_file import PartialFile
+from deepnets.storage.sharded_file import ShardedFile
 from deepnets.utils.errors import FileError
 from tests.support.command import assert_refused, run
-from tests.support.paths import GOLDEN
-
-SAMPLES = GOLDEN / "official"
-
-
-@pytest.fixture
-def samples(tmp_path: Path) -> Path:
-    for packed in SAMPLES.glob("*.gz"):
-        (tmp_path / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
-    return tmp_path
+from tests.support.raising import raising
 
 
 def test_samples_equal_the_symbolic_graphs(samples: Path) -> None:
@@ -50,42 +34,31 @@ def test_misaligned_rows_are_noticed(samples: Path) -> None:
     assert (report.networks, report.misaligned, report.equal) == (6, 6, 0)
 
 
-@pytest.mark.parametrize("splits", [("train",), ("val", "wide", "dense")])
-def test_round_trip(tmp_path: Path, splits: tuple[str, ...]) -> None:
-    sources = [generate(tmp_path / f"deepnets1m_{split}.hdf5", split, num=25, workers=1) for split in splits]
-    export_files(sources, tmp_path / "published.hdf5")
-    reports = import_file(tmp_path / "published.hdf5", tmp_path / "again")
-    assert all((report.networks, report.equal, report.wrong_params) == (25, 25, 0) for report in reports)
-    for source in sources:
-        again = ColumnFile(tmp_path / "again" / source.name)
-        assert again.header.content_sha256 == ColumnFile(source).header.content_sha256
-
-
 def test_interrupted_imports_go_on(
     samples: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, folder = samples / "deepnets1m_eval.hdf5", samples / "data"
     whole = import_file(source, samples / "whole")
-    for module in (official, official_metadata):
+    for module in (importer, metadata):
         monkeypatch.setattr(module, "BLOCK", 2)  # two shards of each of the six splits
-    compare = official._compare_block
+    compare = importer._compare_block
     compared: list[Any] = []
 
-    def stopping(*args: Any) -> None:
+    def stopping(*args: Any) -> ImportReport:
         if len(compared) == 7:
             raise KeyboardInterrupt
         compared.append(args)
-        compare(*args)
+        return compare(*args)
 
-    monkeypatch.setattr(official, "_compare_block", stopping)
+    monkeypatch.setattr(importer, "_compare_block", stopping)
     assert run(capsys, "import", source, "--root", folder)[0] == 130
     assert not list(folder.glob("*.hdf5"))  # no file before all of them are complete
 
-    def counting(*args: Any) -> None:
+    def counting(*args: Any) -> ImportReport:
         compared.append(args)
-        compare(*args)
+        return compare(*args)
 
-    monkeypatch.setattr(official, "_compare_block", counting)
+    monkeypatch.setattr(importer, "_compare_block", counting)
     assert import_file(source, folder) == whole
     assert len(compared) == 12
     assert {path.name for path in folder.iterdir()} == {path.name for path in (samples / "whole").iterdir()}
@@ -101,7 +74,7 @@ def test_imports_that_stop_at_the_end_go_on(
 ) -> None:
     source, folder = samples / "deepnets1m_eval.hdf5", samples / "data"
     whole = import_file(source, samples / "whole")
-    real = getattr(partial_file, step)
+    real = getattr(sharded_file, step)
     done: list[Any] = []
 
     def stopping(*args: Any) -> None:
@@ -110,7 +83,7 @@ def test_imports_that_stop_at_the_end_go_on(
         done.append(args)
         real(*args)
 
-    monkeypatch.setattr(partial_file, step, stopping)
+    monkeypatch.setattr(sharded_file, step, stopping)
     with pytest.raises(KeyboardInterrupt):
         import_file(source, folder)
     assert len(list(folder.glob("*.hdf5"))) == named
@@ -123,7 +96,7 @@ def test_imports_that_stop_at_the_end_go_on(
 
 def test_a_damaged_shard_holds_back_all_files_of_an_import(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, folder = samples / "deepnets1m_eval.hdf5", samples / "data"
-    monkeypatch.setattr(partial_file, "merge", raising(KeyboardInterrupt))
+    monkeypatch.setattr(sharded_file, "merge", raising(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         import_file(source, folder)
     monkeypatch.undo()
@@ -139,14 +112,14 @@ def test_a_damaged_shard_holds_back_all_files_of_an_import(samples: Path, monkey
 def test_a_refused_import_keeps_what_another_began(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, path = samples / "deepnets1m_train.hdf5", samples / "data" / "deepnets1m_train.hdf5"
     generate(path, "train", num=6, workers=1)  # equal to the file of the import in split, number and seed
-    monkeypatch.setattr(partial_file, "merge", raising(KeyboardInterrupt))
+    monkeypatch.setattr(sharded_file, "merge", raising(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         import_file(source, path.parent, overwrite=True)
     monkeypatch.undo()
     with pytest.raises(FileExistsError):
         import_file(source, path.parent)
     assert len(list((samples / "data" / "deepnets1m_train.hdf5.partial").glob("0*.hdf5"))) == 1
-    monkeypatch.setattr(official, "_compare_block", raising(AssertionError))  # nothing is compared again
+    monkeypatch.setattr(importer, "_compare_block", raising(AssertionError))  # nothing is compared again
     assert import_file(source, path.parent, overwrite=True)[0].networks == 6
     assert "imported" in ColumnFile(path).header.toolkit_version
 
@@ -155,13 +128,13 @@ def test_an_import_does_not_replace_its_source(samples: Path, capsys: pytest.Cap
     source = samples / "deepnets1m_train.hdf5"
     content = source.read_bytes()
     for options in ((), ("--overwrite",)):
-        assert_refused(run(capsys, "import", source, "--root", samples, *options), "is itself where its networks")
+        assert_refused(run(capsys, "import", source, "--root", samples, *options), "would be overwritten with its own")
     assert source.read_bytes() == content
 
 
 def test_an_import_of_another_file_is_not_continued(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, folder = samples / "deepnets1m_train.hdf5", samples / "data"
-    monkeypatch.setattr(PartialFile, "merge", raising(KeyboardInterrupt))
+    monkeypatch.setattr(ShardedFile, "publish", raising(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         import_file(source, folder)
     monkeypatch.undo()
@@ -170,13 +143,6 @@ def test_an_import_of_another_file_is_not_continued(samples: Path, monkeypatch: 
     with pytest.raises(FileError, match=r"unfinished run with source='deepnets1m_train\.hdf5, \d+ bytes"):
         import_file(source, folder)
     assert import_file(source, folder, overwrite=True)[0].networks == 6
-
-
-def raising(kind: type[BaseException]) -> Any:
-    def fail(*args: object) -> None:
-        raise kind
-
-    return fail
 
 
 def test_known_defects_are_repaired_and_others_reported(samples: Path) -> None:
@@ -201,105 +167,6 @@ def test_known_defects_are_repaired_and_others_reported(samples: Path) -> None:
     assert all("edges are recorded" in example for example in report.examples)
 
 
-def test_files_that_are_not_the_published_ones(samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    warning = md5_warning(samples / "deepnets1m_eval.hdf5")
-    assert warning is not None
-    assert "is not the published file of this name" in warning
-    other = samples / "mine.hdf5"
-    other.write_bytes(b"x")
-    assert md5_warning(other) is None
-    code, out, err = run(capsys, "import", samples / "deepnets1m_train.hdf5", "--root", samples / "data")
-    assert code == 0
-    assert "6 misaligned" in out
-    assert "is not the published file" in err
-
-
-def test_export_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = generate(tmp_path / "x.hdf5", "val", num=3, workers=1)
-    assert run(capsys, "export", source, "--out", tmp_path / "deepnets1m_eval.hdf5")[0] == 0
-    again = run(capsys, "export", source, "--out", tmp_path / "deepnets1m_eval.hdf5")
-    assert_refused((again[0], again[1], again[2].splitlines()[-1] + "\n"), "exists already")
-    with pytest.raises(FileError, match="several files hold the same split"):
-        export_files([source, source], tmp_path / "y.hdf5")
-
-
-def test_an_export_that_is_killed_leaves_no_graphs_without_metadata(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = generate(tmp_path / "x.hdf5", "val", num=3, workers=1)
-    monkeypatch.setattr(official, "move_into_place", raising(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        export_files([source], tmp_path / "y.hdf5")
-    assert [path.name for path in tmp_path.iterdir()] == ["x.hdf5"]
-
-
-def publish_on_a_hub(monkeypatch: pytest.MonkeyPatch, samples: Path, member: str, kind: str = "eval") -> None:
-    """Replace the download by a copy, and the pinned hashes by those of the copies."""
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-        content = (samples / f"deepnets1m_{kind}_meta.json").read_bytes()
-        info = tarfile.TarInfo(f"folder/{member}")
-        info.size = len(content)
-        tar.addfile(info, io.BytesIO(content))
-    files = {
-        f"deepnets1m_{kind}.hdf5": (samples / f"deepnets1m_{kind}.hdf5").read_bytes(),
-        "deepnets1m_meta.tar.gz": archive.getvalue(),
-    }
-
-    def download(repo: str, name: str, repo_type: str, local_dir: Path) -> str:
-        assert (repo, repo_type) == ("SamsungSAILMontreal/deepnets1m", "dataset")
-        path = Path(local_dir) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(files[name])
-        return str(path)
-
-    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(hf_hub_download=download))
-    digests = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
-    monkeypatch.setattr(official, "MD5", digests)
-
-
-def test_hub(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "hub"
-    publish_on_a_hub(monkeypatch, samples, "deepnets1m_eval_meta.json")
-    assert len(import_file(download_from_hub("eval", folder), folder)) == 6
-    monkeypatch.setitem(official.MD5, "deepnets1m_eval.hdf5", "0" * 32)
-    with pytest.raises(FileError, match="is not the published file"):
-        download_from_hub("eval", folder)
-    publish_on_a_hub(monkeypatch, samples, "something_else.json")
-    with pytest.raises(FileError, match=r"lacks deepnets1m_eval_meta\.json"):
-        download_from_hub("eval", tmp_path / "lacking")
-    with pytest.raises(ValueError, match="the hub has no 'val'"):
-        download_from_hub("val", folder)
-
-
-def test_hub_keeps_files_of_the_same_name(
-    samples: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    publish_on_a_hub(monkeypatch, samples, "deepnets1m_train_meta.json", kind="train")
-    root = samples / "data"
-    ours, published = root / "deepnets1m_train.hdf5", root / "published" / "deepnets1m_train.hdf5"
-    generated = generate(ours, "train", num=3, workers=1).read_bytes()
-    command = ("import", "--hub", "train", "--root", root)
-    code, _, err = run(capsys, *command)
-    assert (code, ours.read_bytes()) == (2, generated)
-    assert "exists already" in err
-    assert run(capsys, *command, "--overwrite")[0] == 0
-    assert ColumnFile(ours).header.num_networks == 6
-    assert published.read_bytes() == (samples / "deepnets1m_train.hdf5").read_bytes()
-    published.write_bytes(generated)
-    assert_refused(run(capsys, *command, "--overwrite"), "is not the published file of this name")
-    assert published.read_bytes() == generated
-
-
-def test_hub_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: object, **kwargs: object) -> str:
-        raise ConnectionError("no route to host")
-
-    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(hf_hub_download=fail))
-    with pytest.raises(FileError, match=r"cannot fetch deepnets1m_eval.hdf5.*deepnets import PATH"):
-        download_from_hub("eval", tmp_path)
-
-
 def test_bad_input(samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, metadata = samples / "deepnets1m_eval.hdf5", samples / "deepnets1m_eval_meta.json"
     whole, text = source.read_bytes(), metadata.read_text()
@@ -313,7 +180,7 @@ def test_bad_input(samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
     refused("needs the metadata file deepnets1m_eval_meta.json")
     for broken in ("[]", "{}", text[:5000], '{"val": 3}', '{"val": {"nets": []}}'):
         metadata.write_text(broken)
-        refused("is no metadata of DeepNets-1M")
+        refused("is not a metadata file of DeepNets-1M")
     for broken in ("", '{"val": '):
         metadata.write_text(broken)
         refused("is truncated, or empty")
@@ -322,7 +189,7 @@ def test_bad_input(samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metadata.write_text(json.dumps(fewer))
     refused("has 4 graphs of val, its metadata 3")
     metadata.write_text(text.replace('"bnfree"', '"strange"'))
-    refused("has the split 'strange'")
+    refused("cannot be imported: there is no split 'strange'")
     metadata.write_text(text)
     source.write_bytes(whole[: len(whole) // 2])
     refused("truncated or not an HDF5 file")

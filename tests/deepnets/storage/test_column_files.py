@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from deepnets.datasets.generation import shard_columns
-from deepnets.storage.column_reader import VOCABULARY, ColumnFile, damaged_columns, encode_vocabulary
+from deepnets.storage.column_reader import VOCABULARY, ColumnFile, encode_vocabulary, find_damaged_columns
 from deepnets.storage.column_writer import merge, new_file, write_columns
 from deepnets.storage.network_file import NetworkFile
 from deepnets.utils.errors import FileError
@@ -55,7 +55,7 @@ def test_round_trip_and_merge(
     assert whole.header.content_sha256 == content
     assert (whole.header.split, whole.header.seed, whole.vocabulary) == ("val", seed, ("a", "b"))
     assert_equal(whole, concatenated(parts))
-    assert damaged_columns(whole.path) == []
+    assert find_damaged_columns(whole.path) == []
     # The hash is that of the content: neither the cut nor the compression matters.
     assert write_columns(folder / "direct.hdf5", "val", seed, "2.0", concatenated(parts)) == content
 
@@ -98,9 +98,9 @@ def test_a_flipped_byte_is_found_in_any_column(networks: Path, compress: bool) -
         path.write_bytes(
             whole[:position] + bytes([whole[position] ^ 1 << int(rng.integers(8))]) + whole[position + 1 :]
         )
-        assert damaged_columns(path) == [name]
+        assert find_damaged_columns(path) == [name]
     path.write_bytes(whole)
-    assert damaged_columns(path) == []
+    assert find_damaged_columns(path) == []
 
 
 def place(dataset: h5py.Dataset) -> tuple[int, int]:
@@ -116,7 +116,7 @@ def test_a_changed_checksum_is_found(networks: Path) -> None:
         column = file["graphs/op"]
         column[0] = column[0] + 1
         file["graphs/op"].attrs["sha256"] = ""
-    assert damaged_columns(networks) == ["graphs/op", "content_sha256"]
+    assert find_damaged_columns(networks) == ["graphs/op", "content_sha256"]
 
 
 def set_attribute(path: Path, name: str, value: Any) -> None:
@@ -191,7 +191,7 @@ def test_damaged_metadata(networks: Path) -> None:
         networks.write_bytes(flipped)
         with contextlib.suppress(FileError):
             NetworkFile(networks)
-            damaged_columns(networks)
+            find_damaged_columns(networks)
 
 
 def test_truncated_files(networks: Path) -> None:
