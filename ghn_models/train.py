@@ -44,7 +44,7 @@ class Train:
 
     Args:
         model: name of the GHN, one of ghn_models.list_models().
-        dataset: image data set: digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet or folder.
+        dataset: image data set: digits, cifar10, cifar100, fashion_mnist, imagenet or folder.
         recipe: ghn2 or ghn3, as in the papers, with as many steps as CIFAR-10 needs; ghn3_imagenet, with wider
             networks; or laptop.
         data_dir: folder of the images; digits need none.

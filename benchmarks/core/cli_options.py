@@ -20,7 +20,7 @@ class RunOptions:
         model: what gives the networks their parameters, one of the list above, e.g. randinit, gradinit.100, ghn3_t.
         protocol: what is measured, one of the list above, or a study; all runs finetune, nas, no_finetune and transfer,
             one after the other; with other splits than torchvision74, nas needs --nas.truth.
-        dataset: images: digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet or folder; by default what the
+        dataset: images: digits, cifar10, cifar100, fashion_mnist, imagenet or folder; by default what the
             GHN was trained on, digits for other models and GHNs with random weights, pennfudan for detection. transfer
             is meant for images that the GHN was not trained on.
         data_dir: folder of the images, in the layout that the README says; digits need none.

@@ -18,6 +18,7 @@ from deepnets.utils.errors import one_line, unknown_choice
 from ghn_models.checkpoints.published import PUBLISHED
 from ghn_models.config import GHNConfig
 from ghn_models.hypernetwork import GHN
+from ghn_models.utils.cache import cache_folder
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -30,7 +31,7 @@ class CheckpointError(ValueError):
 
 def cache() -> Path:
     """Folder of converted weights: `$DEEPNETS_HOME/weights`, by default in ~/.cache/deepnets."""
-    return Path(os.environ.get("DEEPNETS_HOME", Path.home() / ".cache" / "deepnets")) / "weights"
+    return cache_folder("weights")
 
 
 def known_weights() -> list[str]:

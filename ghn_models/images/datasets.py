@@ -1,8 +1,9 @@
 """Image classification data for training and evaluation.
 
     load_images("digits")                             the real 8x8 digits inside of scikit-learn, no download
-    load_images("cifar10", data_dir="data")           torchvision data sets: cifar10, cifar100, fashion_mnist
-    load_images("cifar10-jpg", data_dir="data")       CIFAR-10 as cifar10_jpg.tar.xz, read without unpacking
+    load_images("cifar10", data_dir="data")           CIFAR-10 or CIFAR-100: torchvision's files, train/CLASS/*.png and
+                                                      test/CLASS/*.png, or cifar10_png.tar.xz; the same images
+    load_images("fashion_mnist", data_dir="data")     torchvision's files
     load_images("imagenet", data_dir="imagenet")      train/WNID/*.JPEG and val/WNID/*.JPEG
     load_images("folder", data_dir="my_images")       train/CLASS/*.jpg and test/CLASS/*.jpg (or val/)
 
@@ -11,17 +12,11 @@ together. Images of large ones are read from their files by worker processes. Th
 training images, the same on every machine.
 """
 
-import io
-import lzma
 import os
-import re
-import tarfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from deepnets.utils.errors import unknown_choice
+from ghn_models.images import cifar
 from ghn_models.images.splits import (
     ImageError,
     ImageFiles,
@@ -42,11 +38,10 @@ from ghn_models.images.splits import (
     ranks,
     resize,
 )
+from ghn_models.images.torchvision_files import read_torchvision
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _IMAGENET_HELD_OUT = 50_000  # DeepNets paper, section 5
-_CIFAR_COUNTS = {"train": 5000, "test": 1000}  # images of each class
-_MAX_FILE = 2**16  # bytes of an archived image
 _STORED_BYTES = 2**30  # larger folders are read image by image
 
 
@@ -107,7 +102,6 @@ class _Request:
         return self.data_dir
 
 
-_TORCHVISION = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "fashion_mnist": "FashionMNIST"}
 _READERS: dict[str, Callable[[_Request], ImageTask]] = {}
 
 
@@ -166,64 +160,27 @@ def _digits(request: _Request) -> ImageTask:
     return _stored(request, tuple("0123456789"), resize(images, min(request.size, 32)), data.target, split, flip=False)
 
 
-@_reader(*_TORCHVISION)
-def _torchvision(request: _Request) -> ImageTask:
-    """Data sets of torchvision. Its CIFAR files are pickles, which it reads only if they have the published md5.
+@_reader(*cifar.NAMES)
+def _cifar(request: _Request) -> ImageTask:
+    """CIFAR as torchvision or PNG files; a tenth of the training images of each class is held out.
 
-    The last tenth of the training images is held out, as in the reference code of the DeepNets paper. Images of
-    Fashion-MNIST get black borders of 2 pixels.
+    It is not the held-out part of the papers, the last tenth in the published order, which PNG files do not tell.
     """
-    import torchvision
+    found = cifar.read_cifar(request.name, request.folder())
+    rows = np.arange(len(found.labels))
+    train, test = rows[: found.num_train], rows[found.num_train :]
+    split = [*_held_out(found.labels, train, len(train) // 10), test]
+    return _stored(request, found.classes, found.images, found.labels, split, flip=True)
 
-    folder, kind = request.folder(), _TORCHVISION[request.name]
-    old = folder / kind / "processed"  # which torchvision would read instead
-    if old.exists():
-        raise ImageError(f"{old} has files of an old torchvision, which are not the published ones; remove it")
-    reader = getattr(torchvision.datasets, kind)
-    try:
-        parts = [reader(folder, train=train) for train in (True, False)]
-        if any(len(part.data) != len(part.targets) for part in parts):
-            raise ValueError("labels are missing")
-    except (RuntimeError, OSError, ValueError, TypeError, KeyError, AssertionError) as error:
-        reason = str(error).split("\n")[0].split(". ")[0]
-        wanted = folder / getattr(reader, "base_folder", f"{kind}/raw")
-        raise ImageError(
-            f"{wanted} is no intact {request.name} ({reason or 'damaged'}); fetch it with "
-            f"torchvision.datasets.{kind}({str(folder)!r}, download=True), or give another folder (--data-dir)"
-        ) from None
-    arrays = [torch.as_tensor(part.data) for part in parts]
-    gray = arrays[0].dim() == 3  # (N, 28, 28), else (N, 32, 32, 3)
-    images = [F.pad(a[:, None].expand(-1, 3, -1, -1), (2,) * 4) if gray else a.permute(0, 3, 1, 2) for a in arrays]
-    labels = np.concatenate([np.asarray(part.targets) for part in parts])
-    published = len(arrays[0])
+
+@_reader("fashion_mnist")
+def _fashion_mnist(request: _Request) -> ImageTask:
+    """torchvision's files, with black borders of 2 pixels; the last tenth of the training images is held out."""
+    classes, arrays, targets = read_torchvision(request.name, "FashionMNIST", request.folder())
+    images = torch.cat([F.pad(part[:, None].expand(-1, 3, -1, -1), (2,) * 4) for part in arrays])
+    labels, published = np.concatenate(targets), len(targets[0])
     split = np.split(np.arange(len(labels)), [published - published // 10, published])
-    return _stored(request, tuple(parts[0].classes), torch.cat(images), labels, split, flip=not gray)
-
-
-@_reader("cifar10-jpg")
-def _cifar10_jpg(request: _Request) -> ImageTask:
-    """CIFAR-10 as JPEG files, archived or unpacked; 500 training images of each class are held out.
-
-    It is not the original CIFAR-10: the images are compressed, and their order is lost.
-    """
-    folder = request.folder()
-    archive = folder / "cifar10_jpg.tar.xz"
-    root = next((root for root in (folder / "cifar10_jpg", folder) if (root / "train").is_dir()), None)
-    if archive.is_file():
-        source, files = archive, _archived(archive)
-    elif root is not None:
-        source, files = root, [(path.relative_to(root).as_posix(), path) for path in root.glob("*/*/*.jpg")]
-    else:
-        raise ImageError(f"{folder} has neither {archive.name} nor its folder train; give another one (--data-dir)")
-    files.sort(key=lambda file: file[0])
-    counts = Counter(name.rsplit("/", 1)[0] for name, _ in files)
-    classes = sorted({part.split("/")[-1] for part in counts})
-    if len(classes) != 10 or counts != {f"{part}/{c}": n for part, n in _CIFAR_COUNTS.items() for c in classes}:
-        raise ImageError(f"{source} is no complete CIFAR-10; it has {len(files)} images of {len(classes)} classes")
-    images = _stack((opened(file, f"{name} of {source}", size=32) for name, file in files), len(files), 32)
-    labels = np.array([classes.index(name.split("/")[-2]) for name, _ in files])
-    test, train = np.split(np.arange(len(files)), [10 * _CIFAR_COUNTS["test"]])  # in the order of their names
-    return _stored(request, tuple(classes), images, labels, _mixed(labels, [train, test], len(train) // 10), flip=True)
+    return _stored(request, classes, images, labels, split, flip=False)
 
 
 @_reader("imagenet")
@@ -333,25 +290,6 @@ def _mixed(labels: Labels, split: list[Labels], count: int) -> list[Labels]:
     if len(split) == 2:
         split = [*_held_out(labels, split[0], count), split[1]]
     return [np.random.default_rng(0).permutation(rows) for rows in split]
-
-
-def _archived(path: Path) -> list[tuple[str, Any]]:
-    """Names and contents of the files of an archive of small images; nothing is written to the disk."""
-    files: list[tuple[str, Any]] = []
-    try:
-        with tarfile.open(path, "r:xz") as archive:
-            for member in archive:
-                if member.isdir():
-                    continue
-                file = archive.extractfile(member) if member.isfile() and member.size <= _MAX_FILE else None
-                if file is None or not re.fullmatch(r"(train|test)/[^/]+/[^/]+\.jpg", member.name):
-                    raise ImageError(
-                        f"{path} has {member.name!r}, which is no small train/CLASS/*.jpg or test/CLASS/*.jpg"
-                    )
-                files.append((member.name, io.BytesIO(file.read())))
-    except (OSError, EOFError, lzma.LZMAError, tarfile.TarError) as error:
-        raise ImageError(f"{path} is damaged ({error})") from None
-    return files
 
 
 def _stack(images: Iterable[Image.Image], count: int, size: int) -> Tensor:

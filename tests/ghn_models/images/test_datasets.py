@@ -135,7 +135,7 @@ def test_a_gpu_sees_the_same(digits: ImageTask) -> None:
 
 
 def test_names_and_sizes_that_are_not_accepted() -> None:
-    accepted = "digits, cifar10, cifar100, fashion_mnist, cifar10-jpg, imagenet, folder"
+    accepted = "digits, cifar10, cifar100, fashion_mnist, imagenet, folder"
     with pytest.raises(ImageError, match=rf"^there is no image data set 'mnist'; accepted: {accepted}$"):
         load_images("mnist")
     with pytest.raises(ImageError, match="image_size is 4; it must be 8 or more"):

@@ -1,12 +1,8 @@
 """Images in files: published archives, folders, and those that are missing or damaged."""
 
-import io
 import multiprocessing
 import os
-import pickle
 import signal
-import tarfile
-from hashlib import md5
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +17,6 @@ from ghn_models.images.datasets import ImageTask, load_images
 from ghn_models.images.splits import ImageError, ImageFiles, random_square
 from tests.support.noise_images import equal, picture, stored
 
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-
-def encoded(image: Image.Image) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "JPEG")
-    return file.getvalue()
-
 
 @pytest.mark.parametrize("name", [name for name in images.data_sets() if name != "digits"])
 def test_missing_data(name: str, tmp_path: Path) -> None:
@@ -40,49 +28,6 @@ def test_missing_data(name: str, tmp_path: Path) -> None:
         load_images(name, tmp_path)
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def write_cifar10(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """60 images in the published format, whose hashes torchvision is told to expect."""
-    reader = torchvision.datasets.CIFAR10
-    (folder / reader.base_folder).mkdir()
-
-    def write(name: str, content: object) -> list[str]:
-        data = pickle.dumps(content)
-        (folder / reader.base_folder / name).write_bytes(data)
-        return [name, md5(data).hexdigest()]
-
-    rng = np.random.default_rng(0)
-    batches = [
-        write(name, {"data": rng.integers(0, 256, (10, 3072), np.uint8), "labels": list(range(10))})
-        for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
-    ]
-    _, digest = write("batches.meta", {"label_names": list(CLASSES)})
-    monkeypatch.setattr(reader, "train_list", batches[:5])
-    monkeypatch.setattr(reader, "test_list", batches[5:])
-    monkeypatch.setattr(reader, "meta", {**reader.meta, "md5": digest})
-
-
-def test_cifar10_holds_out_the_last_tenth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_cifar10(tmp_path, monkeypatch)
-    task = load_images("cifar10", tmp_path)
-    assert [len(part) for part in (task.train, task.val, task.test)] == [45, 5, 10]
-    assert task.val.labels.tolist() == [5, 6, 7, 8, 9]
-    assert (task.classes, task.flip) == (CLASSES, True)
-    published = torchvision.datasets.CIFAR10(tmp_path, train=True)
-    assert torch.equal(stored(task.val).images[0], torch.from_numpy(published.data[45]).permute(2, 0, 1))
-
-
-def test_a_changed_cifar10_is_not_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_cifar10(tmp_path, monkeypatch)
-    path = tmp_path / "cifar-10-batches-py" / "data_batch_3"
-    path.write_bytes(path.read_bytes() + b".")
-    monkeypatch.setattr(pickle, "load", lambda *_, **__: pytest.fail("it was unpickled"))
-    message = (
-        r"cifar-10-batches-py is no intact cifar10 \(Dataset not found or corrupted\); fetch it with .*download=True"
-    )
-    with pytest.raises(ImageError, match=message):
-        load_images("cifar10", tmp_path)
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
@@ -110,102 +55,6 @@ def test_fashion_mnist_is_padded_and_made_colour(tmp_path: Path) -> None:
     write_idx(raw / "train-labels-idx1-ubyte", np.zeros(7, np.uint8))
     with pytest.raises(ImageError, match=r"is no intact fashion_mnist \(labels are missing\)"):
         load_images("fashion_mnist", tmp_path)
-
-
-@pytest.fixture
-def small_cifar(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """10 training and 2 test images of each class, by name."""
-    monkeypatch.setattr(images, "_CIFAR_COUNTS", {"train": 10, "test": 2})
-    return {
-        f"{part}/{c}/{i:04}.jpg": encoded(picture(1000 * k + 100 * j + i))
-        for j, (part, count) in enumerate((("train", 10), ("test", 2)))
-        for k, c in enumerate(CLASSES)
-        for i in range(count)
-    }
-
-
-def write_archive(folder: Path, files: dict[str, bytes]) -> Path:
-    path = folder / "cifar10_jpg.tar.xz"
-    with tarfile.open(path, "w:xz") as archive:
-        directory = tarfile.TarInfo("train")
-        directory.type = tarfile.DIRTYPE
-        archive.addfile(directory)
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return path
-
-
-def test_cifar10_jpg_archived_and_unpacked(tmp_path: Path, small_cifar: dict[str, bytes]) -> None:
-    write_archive(tmp_path, dict(reversed(small_cifar.items())))
-    task = load_images("cifar10-jpg", tmp_path)
-    assert [len(part) for part in (task.train, task.val, task.test)] == [90, 10, 20]
-    assert task.val.labels.bincount().tolist() == [1] * 10
-    assert task.classes == CLASSES
-    assert len(set(task.test.labels[:10].tolist())) > 4  # not sorted by class
-    for name, content in small_cifar.items():
-        path = tmp_path / "unpacked" / "cifar10_jpg" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    assert task.hashes() == load_images("cifar10-jpg", tmp_path / "unpacked").hashes()
-    assert task.hashes() == load_images("cifar10-jpg", tmp_path / "unpacked" / "cifar10_jpg").hashes()
-    pictures = [np.array(Image.open(io.BytesIO(content))) for content in small_cifar.values()]
-    total = sum(stored(part).images.long().sum().item() for part in (task.train, task.val, task.test))
-    assert total == sum(int(p.sum()) for p in pictures)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("test/cat/0001.jpg", None, r"is no complete CIFAR-10; it has 119 images of 10 classes$"),
-        ("train/cat/0010.jpg", encoded(picture(0)), r"is no complete CIFAR-10; it has 121 images of 10 classes$"),
-        ("train/cat/0003.jpg", b"GIF89a", r"train/cat/0003\.jpg of .* is no image, or a damaged one"),
-        ("train/cat/0003.jpg", encoded(picture(0))[:400], r"train/cat/0003\.jpg of .* is no image, or a damaged one"),
-        ("train/cat/0003.jpg", encoded(picture(0, 640, 480)), r"has 'train/cat/0003\.jpg', which is no small"),
-        (
-            "train/cat/0003.jpg",
-            encoded(Image.new("RGB", (64, 32))),
-            r"0003\.jpg of .* has 64x32 pixels; it must have 32x",
-        ),
-        ("../cat/0003.jpg", encoded(picture(0)), r"has '\.\./cat/0003\.jpg', which is no small train/CLASS/\*\.jpg"),
-        ("train/cat/run.pkl", b"", r"has 'train/cat/run\.pkl', which is no small train/CLASS/\*\.jpg"),
-    ],
-)
-def test_archives_with_other_content(
-    tmp_path: Path, small_cifar: dict[str, bytes], name: str, content: bytes | None, message: str
-) -> None:
-    files = {n: c for n, c in {**small_cifar, name: content}.items() if c is not None}
-    write_archive(tmp_path, files)
-    with pytest.raises(ImageError, match=message):
-        load_images("cifar10-jpg", tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["cifar10_jpg.tar.xz"]
-
-
-def test_archives_with_links(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "cifar10_jpg.tar.xz", "w:xz") as archive:
-        link = tarfile.TarInfo("train/cat/0000.jpg")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
-    with pytest.raises(ImageError, match="which is no small"):
-        load_images("cifar10-jpg", tmp_path)
-
-
-@pytest.mark.parametrize("damage", ["truncated", "changed", "empty", "no archive"])
-def test_damaged_archives(tmp_path: Path, small_cifar: dict[str, bytes], damage: str) -> None:
-    path = write_archive(tmp_path, small_cifar)
-    content = bytearray(path.read_bytes())
-    half = len(content) // 2
-    content[half : half + 50] = bytes(50)
-    changed = {
-        "truncated": bytes(content[:half]),
-        "changed": bytes(content),
-        "empty": b"",
-        "no archive": b"hello" * 1000,
-    }
-    path.write_bytes(changed[damage])
-    with pytest.raises(ImageError, match=r"cifar10_jpg\.tar\.xz is damaged \(.*\)$"):
-        load_images("cifar10-jpg", tmp_path)
 
 
 def write_folder(folder: Path, classes: tuple[str, ...], parts: dict[str, int]) -> None:
