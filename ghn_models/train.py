@@ -34,7 +34,7 @@ from ghn_models.registry import create
 from ghn_models.training.architecture_pool import ArchitecturePool
 from ghn_models.training.curves import plot_curves
 from ghn_models.training.recipes import RECIPES, Recipe
-from ghn_models.training.trainer import LATEST, Ranks, Trainer
+from ghn_models.training.trainer import LATEST, OPTIMIZER, Ranks, Trainer
 from ghn_models.utils.device import check_device
 
 
@@ -56,6 +56,8 @@ class Train:
         steps: meta-batches, other than in the recipe.
         meta_batch_size: networks in a meta-batch, other than in the recipe; larger ones may have more nodes.
         lr: learning rate, other than in the recipe.
+        start: checkpoint of another run, a folder step_N, whose weights and optimizer this run starts with: for
+            example to end a run of cifar10_cpu with cifar10_cpu_cooldown.
         device: cpu, cuda or cuda:N; by default a GPU if there is one.
         amp: networks run in bfloat16; by default on GPUs that are good at it.
         plot: draw the curves at the end.
@@ -72,6 +74,7 @@ class Train:
     steps: int | None = None
     meta_batch_size: int | None = None
     lr: float | None = None
+    start: Path | None = None
     device: str | None = None
     amp: Literal["auto", "on", "off"] = "auto"
     plot: bool = False
@@ -83,6 +86,9 @@ def train(options: Train) -> Path:
     Raises:
         ValueError: an option that cannot be used, data that is missing, or a run that diverged.
     """
+    # Every convolution needs several primitives of oneDNN for each of its shapes, and networks have thousands; to
+    # make them again takes as long as to run them. They are kept, 25 KB each.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     check_device(device)
     if not 0 <= options.seed < 2**63:
@@ -96,6 +102,8 @@ def train(options: Train) -> Path:
     ghn = create(options.model, task.num_classes, task.image_size).to(device)
     out = options.out or Path("runs") / f"{options.model}_{options.dataset}_{options.recipe}_{options.seed}"
     about = _about(options, recipe, task)
+    if options.start is not None:
+        about["start"] = _started_from(options.start, options.model)
     RunDirectory(out, _identity(about), "run").check()  # before architectures are drawn, which takes a while
     pool = ArchitecturePool(
         root=_root(options.root),
@@ -110,7 +118,7 @@ def train(options: Train) -> Path:
     with RunDirectory(out, _identity(about), "run").locked() if ranks.rank == 0 else nullcontext():
         if ranks.size > 1:
             dist.barrier()
-        trainer = Trainer(ghn, task.to(device), recipe, pool, out, options.seed, about, ranks)
+        trainer = Trainer(ghn, task.to(device), recipe, pool, out, options.seed, about, ranks, options.start)
         trainer.run()
         if ranks.rank == 0:
             _copy_best(out)
@@ -124,6 +132,20 @@ def _root(given: Path | None) -> Path:
     if given is not None and not (wanted := split_path(given, "train")).is_file():
         raise ValueError(f"there is no {wanted}; deepnets generate --split train --root {given} makes it")
     return given or Path("data")
+
+
+def _started_from(folder: Path, model: str) -> dict[str, Any]:
+    """What identifies the checkpoint of another run.
+
+    Raises:
+        ValueError: it is of another model, or has no optimizer.
+    """
+    about = checkpoints.about(folder)
+    if about.get("model") != model:
+        raise ValueError(f"{folder} has weights of {about.get('model')}, not of {model}")
+    if not (folder / OPTIMIZER).is_file():
+        raise ValueError(f"{folder} has no {OPTIMIZER}; give a folder step_N of a training run (--start)")
+    return {key: about.get(key) for key in ("weights_sha256", "step", "recipe", "seed")}
 
 
 def _copy_best(out: Path) -> None:

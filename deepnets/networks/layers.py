@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deepnets.networks.kernels.attention import attend
 from deepnets.networks.kernels.concatenation import concatenate
 from deepnets.networks.kernels.convolution import DepthwiseConv2d
 
@@ -33,8 +34,7 @@ def conv(
     """A convolution without bias, padded so that only the stride changes the size of the map."""
     height, side = (kernel, kernel) if isinstance(kernel, int) else kernel
     padding = (dilation * (height - 1) // 2, dilation * (side - 1) // 2)
-    slow = dilation > 1 or (side > 3 and stride == 1)  # in PyTorch, on CPUs
-    kind = DepthwiseConv2d if groups == width_in == width and slow else nn.Conv2d
+    kind = DepthwiseConv2d if groups == width_in == width else nn.Conv2d
     return kind(width_in, width, kernel, stride, padding, dilation, groups, bias=False)
 
 
@@ -167,7 +167,7 @@ class MultiHeadSelfAttention(nn.Module):
     def _attention(self, tokens: Tensor) -> Tensor:
         qkv = self.to_qkv(tokens).unflatten(2, (3, ATTENTION_HEADS, -1))  # (B, T, 3, h, C / h)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # 3 x (B, h, T, C / h)
-        return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)  # (B, T, C)
+        return attend(query, key, value).transpose(1, 2).flatten(2)  # (B, T, C)
 
 
 class PositionalEncoding(nn.Module):

@@ -18,20 +18,25 @@ class Recipe:
         optimizer: adam (weight decay as L2 penalty) or adamw.
         lr, weight_decay, clip: of the optimizer; the gradient norm is clipped.
         warmup: share of the steps in which the learning rate grows linearly.
-        schedule: cosine decays to 0, step by 10 after 2/3 and 5/6 of the run.
+        schedule: cosine decays to 0, step by 10 after 2/3 and 5/6 of the run; constant never does, so that the run can
+            end anywhere, and linear decays to 0 from the first step on, as a short run from a checkpoint of it does.
+        average: decay of an exponential moving average of the weights, one step at a time; it is what is validated and
+            loaded. 0 takes the weights themselves.
         weight_scale: size of the first predicted weights relative to He's initialisation, see `calibrate`; None leaves
             them as they are.
         objective: what is minimized.
         limits: sizes of training networks.
+        growth: steps in which limits and images grow; by default the whole run.
         num_architectures: networks of the train split.
         wider: they are wider, and some have larger maps, see `ArchitecturePool`.
-        small_images: share of networks that see images of half the size, at the begin and the end of the run; all that
+        small_images: share of networks that see images of half the size, at the begin and the end of the growth; what
             others see is a fraction of the batch, so that they take as long. Attention and heads without pooling always
             see whole images.
         crop: images are shifted by up to so many pixels; those in files are cut at random if it is not 0.
         same_images: all networks of a meta-batch see the same images, each image once in an epoch; else every network
             has random images of its own.
-        validate_every: steps between validations.
+        validate_every: steps between validations, each of which leaves a checkpoint.
+        validation_images: of each class; by default all.
     """
 
     steps: int
@@ -42,16 +47,23 @@ class Recipe:
     weight_decay: float
     clip: float
     warmup: float = 0.0
-    schedule: Literal["cosine", "step"] = "cosine"
+    schedule: Literal["cosine", "step", "constant", "linear"] = "cosine"
+    average: float = 0.0
     weight_scale: float | None = None
     objective: Objective = field(default_factory=Objective)
     limits: Limits = field(default_factory=Limits)
+    growth: int | None = None
     num_architectures: int = 1_000_000
     wider: bool = False
     small_images: tuple[float, float] = (0.0, 0.0)
     crop: int = 4
     same_images: bool = True
     validate_every: int = 1000
+    validation_images: int | None = None
+
+    def progress(self, step: int) -> float:
+        """How far networks and images have grown before a step, from 0 to 1."""
+        return min(1.0, step / (self.growth or self.steps))
 
 
 # GHN-3 paper, section 5, with the batch size for CIFAR-10; 5 epochs of warm-up are those of its public trainer.

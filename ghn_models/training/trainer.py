@@ -1,5 +1,6 @@
 """The training loop: resumable, on one process or several."""
 
+import gc
 import json
 import os
 import shutil
@@ -26,8 +27,9 @@ from ghn_models.training.architecture_pool import ArchitecturePool, TrainingNetw
 from ghn_models.training.calibration import calibrate
 from ghn_models.training.recipes import Recipe
 from ghn_models.training.step import Batch, Outcome, accumulate, accuracies
+from ghn_models.training.weight_average import WeightAverage
 
-LOG, LATEST = "log.jsonl", "latest.json"
+LOG, LATEST, OPTIMIZER = "log.jsonl", "latest.json", "optimizer.safetensors"
 _POINTER = {"folder": str, "step": int, "best": str, "best_accuracy": float | int, "counts": dict, "bad_steps": int}
 _LOG_EVERY = 50
 _VALIDATION_NETWORKS = 8
@@ -77,6 +79,7 @@ class Trainer:
         seed: of everything random.
         about: what the checkpoints shall say besides: model, data.
         ranks: this process among others.
+        start: checkpoint of another run, whose weights and optimizer a new run starts with.
     """
 
     def __init__(
@@ -89,17 +92,22 @@ class Trainer:
         seed: int,
         about: dict[str, Any],
         ranks: Ranks,
+        start: Path | None = None,
     ) -> None:
         self.ghn, self.task, self.recipe, self.pool = ghn, task, recipe, pool
         self.folder, self.seed, self.about, self.ranks = folder, seed, about, ranks
+        self.start = start
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         self.optimizer = kinds[recipe.optimizer](ghn.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        self.average = WeightAverage(ghn, recipe.average)
         self.half = task.train.resized(task.image_size // 2) if max(recipe.small_images) > 0 else task.train
         if recipe.meta_batch_size < ranks.size:
             raise TrainingError(
                 f"{ranks.size} processes share meta-batches of {recipe.meta_batch_size} networks; accepted: no more "
                 "processes than networks"
             )
+        few = recipe.validation_images
+        self.validation = task.val if few is None else task.val.few(few)
         self.step, self.bad_steps = 0, 0
         self.board = _tensorboard(folder) if ranks.rank == 0 else None
         self.counts = {"non_finite": 0, "out_of_memory": 0, "skipped_steps": 0}
@@ -112,27 +120,30 @@ class Trainer:
         """
         self._resume()
         self.shared = self._shared_batches()
+        gc.freeze()  # or else Python looks through all that was imported whenever a few networks were made
         start, first = time.perf_counter(), self.step
-        recent, images = Outcome(), 0
+        recent, images, spent = Outcome(), 0, 0.0
         bar = tqdm(total=self.recipe.steps, initial=self.step, disable=self.ranks.rank > 0, unit="step", smoothing=0.05)
         while self.step < self.recipe.steps:
+            begin = time.perf_counter()
             outcome, seen = self._one_step()
+            spent += time.perf_counter() - begin
             self.step += 1
             recent.add(outcome)
             images += seen
             bar.update()
             if self.step % _LOG_EVERY == 0 or self.step == self.recipe.steps:
-                seconds = (time.perf_counter() - start) / (self.step - first)
-                self._log(recent, images, seconds, bar)
-                recent, images = Outcome(), 0
+                self._log(recent, images, spent, (time.perf_counter() - start) / (self.step - first), bar)
+                recent, images, spent = Outcome(), 0, 0.0
             if self.step % self.recipe.validate_every == 0 or self.step == self.recipe.steps:
-                self._validate_and_save()
+                with self.average.in_place():
+                    self._validate_and_save()
         bar.close()
 
     def _one_step(self) -> tuple[Outcome, int]:
         recipe, ranks = self.recipe, self.ranks
         share = slice(ranks.rank, None, ranks.size)
-        networks = self.pool.draw(self.step, recipe.meta_batch_size, recipe.limits, self.step / recipe.steps, share)
+        networks = self.pool.draw(self.step, recipe.meta_batch_size, recipe.limits, recipe.progress(self.step), share)
         slots = range(recipe.meta_batch_size)[share]
         if recipe.same_images:
             batches = [next(self.shared)] * len(networks)
@@ -147,6 +158,7 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.ghn.parameters(), recipe.clip)
         if used and torch.isfinite(norm):
             self.optimizer.step()
+            self.average.update(self.step)
             self.bad_steps = 0
         else:
             self.counts["skipped_steps"] += 1
@@ -185,14 +197,14 @@ class Trainer:
         recipe = self.recipe
         rng = np.random.default_rng([self.seed, self.step, slot])
         share = recipe.small_images
-        small = rng.random() < share[0] + (share[1] - share[0]) * self.step / recipe.steps
+        small = rng.random() < share[0] + (share[1] - share[0]) * recipe.progress(self.step)
         whole = network.architecture.is_vit or not network.architecture.glob_avg
         if small and not whole:
             return self.half.sample(recipe.batch_size, rng, recipe.crop // 2, self.task.flip)
         count = recipe.batch_size // 4 if max(share) > 0 else recipe.batch_size
         return self.task.train.sample(count, rng, recipe.crop, self.task.flip)
 
-    def _log(self, recent: Outcome, images: int, seconds: float, bar: Any) -> None:
+    def _log(self, recent: Outcome, images: int, spent: float, seconds_per_step: float, bar: Any) -> None:
         sums = torch.tensor(
             [
                 *(sum(recent.losses), sum(recent.accuracies), len(recent.losses)),
@@ -209,8 +221,10 @@ class Trainer:
             "loss": loss / max(used, 1),
             "accuracy": right / max(used, 1),
             "lr": self.optimizer.param_groups[0]["lr"],
-            "seconds_per_step": seconds,
+            "seconds_per_step": seconds_per_step,
             "images": int(images_all),
+            "images_per_second": images_all / spent,
+            "networks_per_second": (used + non_finite + oom) / spent,
             **self.counts,
         }
         self._write(line)
@@ -228,9 +242,10 @@ class Trainer:
     def _validate_and_save(self) -> None:
         """Accuracy on the first validation networks; every process takes its share of them."""
         networks = validation_networks(self.task, _VALIDATION_NETWORKS)
-        mine = accuracies(self.ghn, networks[self.ranks.rank :: self.ranks.size], self.task.val.batches())
+        mine = networks[self.ranks.rank :: self.ranks.size]
+        right = accuracies(self.ghn, mine, self.validation.batches(), self.recipe.objective.amp)
         device = next(self.ghn.parameters()).device
-        value = self.ranks.sum(torch.tensor(sum(mine), dtype=torch.float64, device=device)).item() / len(networks)
+        value = self.ranks.sum(torch.tensor(sum(right), dtype=torch.float64, device=device)).item() / len(networks)
         self._write({"step": self.step, "val_accuracy": value})
         if self.ranks.rank == 0:
             self._save(value)
@@ -247,7 +262,8 @@ class Trainer:
             for p, state in self.optimizer.state.items()
             for key in ("exp_avg", "exp_avg_sq", "step")
         }
-        checkpoints.write(moments, folder / "optimizer.safetensors")
+        weights = {f"weights.{name}": value.cpu() for name, value in self.average.values.items()}  # not their average
+        checkpoints.write(moments | weights, folder / OPTIMIZER)
         latest = self._latest()
         best = folder.name if value >= latest.get("best_accuracy", 0) else latest["best"]
         best_accuracy = max(value, latest.get("best_accuracy", 0))
@@ -282,19 +298,32 @@ class Trainer:
         if self.ranks.rank == 0:
             _trim(self.folder / LOG, latest.get("step", 0))
         if not latest:
-            if self.recipe.weight_scale is not None:
+            if self.start is not None:
+                self._load(self.start, averaged=False)
+            elif self.recipe.weight_scale is not None:
                 networks = self.pool.draw(0, _CALIBRATION_NETWORKS, self.recipe.limits, 0.0)
                 calibrate(self.ghn, networks, self.recipe.weight_scale)
+                self.average = WeightAverage(self.ghn, self.recipe.average)
             return
-        folder = self.folder / latest["folder"]
-        device = next(self.ghn.parameters()).device
-        self.ghn.load_state_dict({k: v.to(device) for k, v in checkpoints.read(folder / checkpoints.WEIGHTS).items()})
-        moments = checkpoints.read(folder / "optimizer.safetensors")
-        for name, parameter in self.ghn.named_parameters():
-            if f"step.{name}" in moments:
-                state = {key: moments[f"{key}.{name}"] for key in ("exp_avg", "exp_avg_sq", "step")}
-                self.optimizer.state[parameter] = {k: v if k == "step" else v.to(device) for k, v in state.items()}
+        self._load(self.folder / latest["folder"], averaged=True)
         self.step, self.counts, self.bad_steps = latest["step"], latest["counts"], latest["bad_steps"]
+
+    def _load(self, folder: Path, averaged: bool) -> None:
+        """Weights and optimizer of a checkpoint, and the average if the run goes on."""
+        device = next(self.ghn.parameters()).device
+        weights = {k: v.to(device) for k, v in checkpoints.read(folder / checkpoints.WEIGHTS).items()}
+        moments = {k: v.to(device) for k, v in checkpoints.read(folder / OPTIMIZER).items()}
+        self.ghn.load_state_dict(weights)
+        self.average = WeightAverage(self.ghn, self.recipe.average)
+        with torch.no_grad():
+            for name, parameter in self.ghn.named_parameters():
+                if f"weights.{name}" in moments:
+                    parameter.copy_(moments[f"weights.{name}"])
+                    if not averaged and name in self.average.values:
+                        self.average.values[name].copy_(parameter)
+                if f"step.{name}" in moments:
+                    state = {key: moments[f"{key}.{name}"] for key in ("exp_avg", "exp_avg_sq", "step")}
+                    self.optimizer.state[parameter] = {k: v.cpu() if k == "step" else v for k, v in state.items()}
 
 
 def _trim(log: Path, step: int) -> None:
@@ -325,6 +354,10 @@ def schedule(recipe: Recipe, step: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     progress = (step - warmup) / max(1, recipe.steps - warmup)
+    if recipe.schedule == "constant":
+        return 1.0
+    if recipe.schedule == "linear":
+        return 1 - progress
     if recipe.schedule == "cosine":
         return 0.5 * (1 + cos(pi * progress))
     return 0.1 ** ((progress >= 2 / 3) + (progress >= 5 / 6))

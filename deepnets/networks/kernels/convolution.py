@@ -201,13 +201,15 @@ def _channels_last(maps: Tensor) -> Tensor:
     return maps.contiguous(memory_format=torch.channels_last)
 
 
-def convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
+def convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor | None = None) -> Tensor:
     """What a layer returns.
 
     Args:
         layer: zeros are its padding, the same on opposite sides, see `is_plain`.
         x: (B, in, H, W).
+        weight: in place of the layer's own.
     """
+    weight = layer.weight if weight is None else weight
     padding = layer.padding
     assert not isinstance(padding, str)
     geometry = _Geometry(layer.stride, padding, layer.dilation, layer.groups)  # type: ignore[arg-type]
@@ -215,7 +217,7 @@ def convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
         # Every second pixel is read for every second one; all derivatives are quicker if there are no others.
         geometry = geometry._replace(stride=(1, 1), padding=(padding[0] // 2, padding[1] // 2), dilation=(1, 1))
         x = _EvenPixels.apply(x)
-    return _forward(x, layer.weight, layer.bias, geometry)
+    return _forward(x, weight, layer.bias, geometry)
 
 
 def is_plain(layer: nn.Conv2d) -> bool:
@@ -226,12 +228,22 @@ def is_plain(layer: nn.Conv2d) -> bool:
 class DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution with quicker gradients on CPUs, where maps have their channels last.
 
-    Only for those to which `convolve` makes a difference: dilated ones, and wider ones than PyTorch has quick code for.
+    `convolve` makes a difference to those that are dilated, and to wider ones than PyTorch has quick code for. In
+    bfloat16, gradients of strided ones and of small maps take up to a hundred times as long as in float32, so that is
+    what all of them compute in.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return convolve(self, x) if self._is_quicker(x) else super().forward(x)
+        if not self._is_own(x):
+            return super().forward(x)
+        if x.dtype == torch.bfloat16:
+            return self._convolved(x.float(), self.weight.float()).bfloat16()
+        return self._convolved(x, self.weight)
 
-    def _is_quicker(self, x: Tensor) -> bool:
+    def _is_own(self, x: Tensor) -> bool:
         usual = recorded(x) and is_plain(self) and not torch.is_autocast_enabled("cpu")
         return usual and x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last)
+
+    def _convolved(self, x: Tensor, weight: Tensor) -> Tensor:
+        slow = self.dilation != (1, 1) or (self.kernel_size[1] > 3 and self.stride == (1, 1))  # in PyTorch
+        return convolve(self, x, weight) if slow else self._conv_forward(x, weight, self.bias)

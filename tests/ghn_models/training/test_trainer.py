@@ -40,6 +40,9 @@ TINY = replace(
 )
 
 
+TIMES = ("seconds_per_step", "images_per_second", "networks_per_second")
+
+
 @pytest.fixture(autouse=True)
 def few_validation_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "_VALIDATION_NETWORKS", 1)
@@ -55,13 +58,17 @@ def trainer(folder: Path, recipe: Recipe = TINY, kind: str = "ghn3", ranks: Rank
 
 def log(folder: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (folder / loop.LOG).read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "seconds_per_step"} for line in lines]
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = trainer(tmp_path / "whole")
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_stopped_run_goes_on_as_if_it_had_not(
+    average: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(TINY, average=average)
+    whole = trainer(tmp_path / "whole", recipe)
     whole.run()
-    stopped = trainer(tmp_path / "stopped")
+    stopped = trainer(tmp_path / "stopped", recipe)
     one_step = stopped._one_step
 
     def stop() -> Any:
@@ -72,12 +79,110 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(stopped, "_one_step", stop)
     with pytest.raises(KeyboardInterrupt):
         stopped.run()
-    resumed = trainer(tmp_path / "stopped")
+    resumed = trainer(tmp_path / "stopped", recipe)
     resumed.run()
     assert log(tmp_path / "stopped") == log(tmp_path / "whole")
     for a, b in zip(whole.ghn.parameters(), resumed.ghn.parameters(), strict=True):
         assert torch.equal(a, b)
     assert resumed._latest() == whole._latest()
+    assert all(torch.equal(value, resumed.average.values[name]) for name, value in whole.average.values.items())
+
+
+def test_the_log_says_how_fast_it_goes(tmp_path: Path) -> None:
+    trainer(tmp_path / "run", replace(TINY, steps=2, small_images=(0.0, 0.0))).run()
+    lines = [json.loads(line) for line in (tmp_path / "run" / loop.LOG).read_text().splitlines()]
+    for line in lines[:2]:
+        assert line["images_per_second"] > 0
+        assert line["images_per_second"] == pytest.approx(16 * line["networks_per_second"])
+
+
+def test_averaged_weights_are_what_is_validated_and_loaded(tmp_path: Path) -> None:
+    made = trainer(tmp_path / "run", replace(TINY, steps=3, average=0.5))
+    kept = []
+    update = made.average.update
+
+    def updated(step: int) -> None:
+        update(step)
+        kept.append([parameter.detach().clone() for parameter in made.ghn.parameters()])
+
+    made._resume()  # calibrated, so its average is a new one
+    update = made.average.update
+    made.average.update = updated  # type: ignore[method-assign]
+    made._resume = lambda: None  # type: ignore[method-assign]
+    start = [value.clone() for value in made.average.values.values()]
+    made.run()
+    shares = [9 / 10, 9 / 11, 9 / 12]
+    expected = start
+    for weights, share in zip(kept, shares, strict=True):
+        expected = [torch.lerp(a, b, share) for a, b in zip(expected, weights, strict=True)]
+    loaded = ghn_models.load(str(tmp_path / "run" / "step_0000003"))
+    for parameter, value in zip(loaded.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter, value)
+    for parameter, value in zip(made.ghn.parameters(), kept[-1], strict=True):
+        assert torch.equal(parameter, value)
+
+
+def test_a_run_starts_from_the_weights_of_another(tmp_path: Path) -> None:
+    first = trainer(tmp_path / "first", replace(TINY, average=0.5, schedule="constant"))
+    first.run()
+    pool = ArchitecturePool(None, TINY.num_architectures, 32, 10, seed=0)
+    recipe = replace(TINY, steps=4, warmup=0.0, schedule="linear", average=0.5)
+    start = tmp_path / "first" / "step_0000006"
+    second = Trainer(
+        GHN(KINDS["ghn3"]), load_images("digits"), recipe, pool, tmp_path / "second", 0, {}, Ranks(), start
+    )
+    (tmp_path / "second").mkdir()
+    second._resume()
+    for a, b, (name, _) in zip(
+        first.ghn.parameters(), second.ghn.parameters(), first.ghn.named_parameters(), strict=True
+    ):
+        assert torch.equal(a, b)
+        assert torch.equal(a, second.average.values[name])
+        assert all(torch.equal(v, second.optimizer.state[b][k]) for k, v in first.optimizer.state[a].items())
+    assert second.step == 0
+    second.run()
+    rates = [line["lr"] for line in log(tmp_path / "second") if "lr" in line]
+    assert rates == pytest.approx([recipe.lr * share for share in (1, 0.75, 0.5, 0.25)])
+
+
+def test_schedules() -> None:
+    def shares(**changes: Any) -> list[float]:
+        recipe = replace(TINY, steps=12, warmup=0.25, **changes)
+        return [loop.schedule(recipe, step) for step in (0, 2, 3, 8, 9, 11)]
+
+    assert shares(schedule="constant") == pytest.approx([1 / 3, 1, 1, 1, 1, 1])
+    assert shares(schedule="linear") == pytest.approx([1 / 3, 1, 1, 4 / 9, 1 / 3, 1 / 9])
+    assert shares(schedule="step") == pytest.approx([1 / 3, 1, 1, 1, 0.1, 0.01])
+    cosine = [0.5 * (1 + np.cos(np.pi * k / 9)) for k in (0, 5, 6, 8)]
+    assert shares(schedule="cosine") == pytest.approx([1 / 3, 1, *cosine])
+
+
+def test_growth_ends_before_the_run() -> None:
+    assert [replace(TINY, steps=8).progress(step) for step in (0, 2, 8)] == [0, 0.25, 1]
+    assert [replace(TINY, steps=8, growth=4).progress(step) for step in (0, 2, 4, 8)] == [0, 0.5, 1, 1]
+
+
+def test_validation_takes_as_many_images_as_the_recipe_says(tmp_path: Path) -> None:
+    assert len(trainer(tmp_path / "all").validation) == 300
+    few = trainer(tmp_path / "few", replace(TINY, validation_images=3))
+    assert few.validation.labels.bincount().tolist() == [3] * 10
+
+
+@pytest.mark.parametrize("norm", ["bn", None])
+def test_networks_in_bfloat16_have_nearly_the_same_gradients(norm: str | None, tmp_path: Path) -> None:
+    made = trainer(tmp_path / "run")
+    networks = [n for i in range(40) for n in made.pool.draw(i, 2, TINY.limits) if n.architecture.norm == norm][:3]
+    assert len(networks) == 3
+    batches = [made.task.train.sample(32, np.random.default_rng(i)) for i in range(3)]
+    found = []
+    for amp in (False, True):
+        made.ghn.zero_grad()
+        outcome = step.accumulate(made.ghn, networks, batches, [0, 1, 2], step.Objective(amp=amp), 1.0)
+        found.append((torch.cat([p.grad.flatten() for p in made.ghn.parameters() if p.grad is not None]), outcome))
+    (exact, one), (fast, other) = found
+    assert torch.cosine_similarity(exact, fast, dim=0) > 0.98
+    assert other.losses == pytest.approx(one.losses, rel=0.05)
+    assert not torch.equal(exact, fast)
 
 
 @pytest.mark.parametrize("content", ["[]", "5", "{", "{}", '{"step": 3}', "other types"])

@@ -1,0 +1,45 @@
+"""An exponential moving average of weights, which is better than each of them while the learning rate is high."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class WeightAverage:
+    """Of the parameters of a module.
+
+    Args:
+        module: whose parameters are averaged.
+        decay: what stays of the average in a step; 0 for no average.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.parameters, self.decay = dict(module.named_parameters()), decay
+        self.values: dict[str, Tensor] = {}
+        if decay:
+            self.values = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after a step; the first ones, which are far from later ones, are soon forgotten."""
+        share = max(1 - self.decay, 9 / (10 + step))
+        for name, value in self.values.items():
+            value.lerp_(self.parameters[name], share)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Within it the module has the average, and `values` has its weights."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, value in self.values.items():
+            weights = self.parameters[name].clone()
+            self.parameters[name].copy_(value)
+            value.copy_(weights)

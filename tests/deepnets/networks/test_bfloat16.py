@@ -1,0 +1,38 @@
+"""Networks that compute in bfloat16 on CPUs: own kernels give what PyTorch's give in float32, but for rounding."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deepnets.networks.kernels.attention import attend
+from deepnets.networks.kernels.convolution import DepthwiseConv2d
+
+
+@pytest.mark.parametrize("tokens", [121, 300])
+def test_attention(tokens: int) -> None:
+    exact = [torch.randn(2, 8, tokens, 4, requires_grad=True) for _ in range(3)]
+    rounded = [x.detach().bfloat16().requires_grad_() for x in exact]
+    ours, theirs = attend(*rounded), F.scaled_dot_product_attention(*exact)
+    assert ours.dtype == torch.bfloat16
+    torch.testing.assert_close(ours.float(), theirs, atol=0.03, rtol=0.03)
+    gradient = torch.randn_like(theirs)
+    found = torch.autograd.grad(ours, rounded, gradient.bfloat16())
+    for a, b in zip(found, torch.autograd.grad(theirs, exact, gradient), strict=True):
+        assert torch.cosine_similarity(a.float().flatten(), b.flatten(), dim=0) > 0.999
+
+
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 1, 1), (3, 2, 1), (5, 1, 1), (5, 1, 2), (5, 2, 2)])
+def test_depthwise_convolution(kernel: int, stride: int, dilation: int) -> None:
+    layer = DepthwiseConv2d(16, 16, kernel, stride, dilation * (kernel // 2), dilation, groups=16, bias=False)
+    x = torch.randn(4, 16, 8, 8).contiguous(memory_format=torch.channels_last)
+
+    def derivatives(dtype: torch.dtype) -> list[Tensor]:
+        inputs = [x.to(dtype).requires_grad_(), layer.weight.detach().to(dtype).requires_grad_()]
+        y = torch.func.functional_call(layer, {"weight": inputs[1]}, inputs[0])
+        gradient = torch.ones_like(y).cumsum(3)
+        return [y, *torch.autograd.grad(y, inputs, gradient)]
+
+    for a, b in zip(derivatives(torch.bfloat16), derivatives(torch.float32), strict=True):
+        assert a.dtype == torch.bfloat16
+        torch.testing.assert_close(a.float(), b, atol=0.02 * b.abs().max().item(), rtol=0.02)
