@@ -35,6 +35,7 @@ from ghn_models.training.architecture_pool import ArchitecturePool
 from ghn_models.training.curves import plot_curves
 from ghn_models.training.recipes import RECIPES, Recipe
 from ghn_models.training.trainer import LATEST, OPTIMIZER, Ranks, Trainer
+from ghn_models.utils.cpu_kernels import keep_primitives
 from ghn_models.utils.device import check_device
 
 
@@ -59,7 +60,7 @@ class Train:
         start: checkpoint of another run, a folder step_N, whose weights and optimizer this run starts with: for
             example to end a run of cifar10_cpu with cifar10_cpu_cooldown.
         device: cpu, cuda or cuda:N; by default a GPU if there is one.
-        amp: networks run in bfloat16; by default on GPUs that are good at it.
+        amp: networks run in bfloat16; by default if the recipe says so, and on GPUs that are good at it.
         plot: draw the curves at the end.
     """
 
@@ -86,9 +87,7 @@ def train(options: Train) -> Path:
     Raises:
         ValueError: an option that cannot be used, data that is missing, or a run that diverged.
     """
-    # Every convolution needs several primitives of oneDNN for each of its shapes, and networks have thousands; to
-    # make them again takes as long as to run them. They are kept, 25 KB each.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")
+    keep_primitives()
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     check_device(device)
     if not 0 <= options.seed < 2**63:
@@ -172,7 +171,7 @@ def _recipe(options: Train, device: str) -> Recipe:
     nodes = recipe.limits.meta_batch_nodes * max(networks, recipe.meta_batch_size) // recipe.meta_batch_size
     limits = replace(recipe.limits, meta_batch_nodes=nodes)
     fast = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
-    amp = fast if options.amp == "auto" else options.amp == "on"
+    amp = fast or recipe.objective.amp if options.amp == "auto" else options.amp == "on"
     return replace(recipe, **given, limits=limits, objective=replace(recipe.objective, amp=amp))
 
 

@@ -1,4 +1,4 @@
-"""How GHNs are trained: the papers' recipes, and one for a laptop."""
+"""How GHNs are trained: the papers' recipes, one for a laptop, and one for real images on CPUs."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -78,6 +78,29 @@ _GHN3 = Recipe(
     warmup=5 / 300,
     objective=Objective(gamma=3e-5),
 )
+# Found by the runs in README.md. It has no end: whoever needs weights lets the cooldown start from a checkpoint.
+_CIFAR10_CPU = Recipe(
+    steps=1_000_000,
+    meta_batch_size=4,
+    batch_size=64,
+    optimizer="adamw",
+    lr=1e-3,
+    weight_decay=1e-2,
+    clip=1.0,
+    warmup=100 / 1_000_000,
+    schedule="constant",
+    average=0.999,
+    weight_scale=0.5,
+    objective=Objective(network_clip=1.0, amp=True),
+    limits=Limits((6, 14), (110, 250), (0.7e6, 1.5e6), (32, 64)),
+    growth=20_000,
+    num_architectures=100_000,
+    small_images=(1.0, 0.5),
+    crop=4,
+    same_images=False,
+    validate_every=1000,
+    validation_images=100,
+)
 RECIPES = {
     # DeepNets paper, section 5: 300 epochs of 45,000 images in batches of 64.
     "ghn2": Recipe(
@@ -118,5 +141,16 @@ RECIPES = {
         crop=0,
         same_images=False,
         validate_every=500,
+    ),
+    "cifar10_cpu": _CIFAR10_CPU,
+    # Networks and images as they are when the growth is over; two hours on one core.
+    "cifar10_cpu_cooldown": replace(
+        _CIFAR10_CPU,
+        steps=10_000,
+        warmup=0.0,
+        schedule="linear",
+        limits=Limits((14, 14), (250, 250), (1.5e6, 1.5e6), (64, 64)),
+        growth=None,
+        small_images=(0.5, 0.5),
     ),
 }

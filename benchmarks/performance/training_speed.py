@@ -1,0 +1,168 @@
+"""Speed of training steps: this code, or side by side with another checkout of it.
+
+    python -m benchmarks.performance.training_speed [--other CHECKOUT] [--models ghn2 ghn3_t] [--threads 1 2]
+
+A step draws a meta-batch of four networks, predicts their parameters, differentiates the networks on 64 images each,
+and updates the GHN. Networks are those in the middle of the recipe `laptop`, the same meta-batches for both checkouts.
+Each checkout runs in a process of its own, in turns, since machines vary from minute to minute: quote the ratio.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+NETWORKS, IMAGES, META_BATCHES = 4, 64, 4
+_HERE = Path(__file__).parents[2]
+
+
+def _modules() -> Any:
+    """What a step needs, in this layout of the packages or the one before."""
+    from ghn_models.training import step
+
+    try:
+        from ghn_models.training import architecture_pool as pools
+    except ImportError:
+        from ghn_models.training import architectures as pools  # type: ignore[attr-defined, no-redef]
+    try:
+        from ghn_models.utils.cpu_kernels import keep_primitives
+    except ImportError:
+
+        def keep_primitives() -> None:
+            return None
+
+    return step, pools, keep_primitives
+
+
+def training_step(model: str, size: int, amp: bool) -> Callable[[int], int]:
+    """A function that runs step i and returns its number of images.
+
+    Args:
+        model: name of the GHN.
+        size: height and width of images, 16 or 32; networks that need 32 get a fourth of the batch instead.
+        amp: networks run in bfloat16.
+    """
+    from ghn_models import create
+
+    step, pools, keep_primitives = _modules()
+    keep_primitives()
+    pool = pools.ArchitecturePool(None, 2000, 32, 10, seed=0, quiet=True)
+    limits = pools.Limits((6, 16), (110, 300), (0.7e6, 2e6), (32, 96))
+    torch.manual_seed(0)
+    ghn = create(model, 10, 32)
+    optimizer = torch.optim.AdamW(ghn.parameters(), lr=1e-3)
+    objective = step.Objective(network_clip=10.0, amp=amp)
+    count = IMAGES if size == 32 else IMAGES // 4
+    labels = torch.randint(10, (IMAGES,))
+    whole = torch.randn(count, 3, 32, 32), labels[:count]
+    half = torch.randn(IMAGES, 3, 16, 16), labels
+
+    def run(i: int) -> int:
+        networks = pool.draw(i % META_BATCHES, NETWORKS, limits, 0.5)
+        fixed = [size == 32 or n.architecture.is_vit or not n.architecture.glob_avg for n in networks]
+        batches = [whole if f else half for f in fixed]
+        optimizer.zero_grad(set_to_none=False)
+        step.accumulate(ghn, networks, batches, range(NETWORKS), objective, 1 / NETWORKS)
+        torch.nn.utils.clip_grad_norm_(ghn.parameters(), 1.0)
+        optimizer.step()
+        return sum(len(y) for _, y in batches)
+
+    return run
+
+
+def work(model: str, size: int, amp: bool, threads: int) -> None:
+    """A process that runs a round of meta-batches for each line of its input, and says how long it took."""
+    torch.set_num_threads(threads)
+    run = training_step(model, size, amp)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        images = sum(run(i) for i in range(META_BATCHES))
+        print(json.dumps({"seconds": time.perf_counter() - start, "images": images}), flush=True)
+
+
+class Side:
+    """The process of a checkout."""
+
+    def __init__(self, root: Path, model: str, size: int, amp: bool, threads: int) -> None:
+        # A path of its own, or else modules of the folder that it is started in come first.
+        options = ["--work", model, str(size), str(int(amp)), str(threads)]
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).resolve()), *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": str(threads)},
+        )
+        self.seconds: list[float] = []
+        self.images = 0
+
+    def round(self) -> None:
+        """All meta-batches once."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("error: a process of a checkout ended, see above")
+        answer = json.loads(line)
+        self.seconds.append(answer["seconds"])
+        self.images = answer["images"]
+
+    def median(self) -> float:
+        """Seconds of a round, without the first two, which warm up."""
+        return statistics.median(self.seconds[2:])
+
+
+def measure(model: str, size: int, threads: int, other: Path | None, rounds: int) -> str:
+    """A line of the table."""
+    sides = [Side(_HERE, model, size, True, threads)]
+    if other is not None:
+        sides.append(Side(other, model, size, False, threads))
+    for _ in range(rounds + 2):
+        for side in sides:
+            side.round()
+    for side in sides:
+        side.process.communicate()
+    networks = NETWORKS * META_BATCHES
+    cells = [f"{s.images / s.median():>10.0f}{networks / s.median():>12.1f}" for s in sides]
+    ratio = f"{sides[1].median() / sides[0].median():>8.2f}x" if other is not None else ""
+    return f"{model:<10}{size}x{size}{threads:>8}" + "".join(cells) + ratio
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--other", type=Path, help="another checkout, whose networks run in float32")
+    parser.add_argument("--models", nargs="+", default=["ghn2", "ghn3_t"])
+    parser.add_argument("--sizes", nargs="+", type=int, choices=(16, 32), default=[16, 32])
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.work:
+        model, size, amp, threads = args.work
+        work(model, int(size), amp == "1", int(threads))
+        return
+    if min(*args.threads, args.rounds) < 1:
+        parser.error("--threads and --rounds must be 1 or more")
+    if args.other is not None and not (args.other / "ghn_models").is_dir():
+        parser.error(f"{args.other} is no checkout: it has no folder ghn_models")
+    columns = f"{'images/s':>10}{'networks/s':>12}"
+    print(f"{'model':<10}images{'threads':>7}" + columns + (columns + f"{'ratio':>9}" if args.other else ""))
+    for model in args.models:
+        for size in args.sizes:
+            for threads in args.threads:
+                print(measure(model, size, threads, args.other, args.rounds), flush=True)
+
+
+if __name__ == "__main__":
+    main()
