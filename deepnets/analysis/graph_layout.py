@@ -1,4 +1,4 @@
-"""Where the nodes of a graph stand in a picture: topological layers, folded into rows."""
+"""Positions of the nodes of a graph in a figure: topological layers, folded into rows."""
 
 from dataclasses import dataclass
 
@@ -11,23 +11,25 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 MARGIN = 2.0
-"""Left and right of the nodes, where edges turn into the next row, in pitches."""
+"""Space left and right of the nodes, where edges turn into the next row, in pitches."""
 
 _LANE = 0.5  # width of a long edge that passes a layer, in pitches
 _ROW_GAP = 1.4  # between the rows of a folded graph, in pitches
-_MIN_COLUMNS = 24  # layers in a row at least, if there are as many
+_MIN_COLUMNS = 24  # the fewest layers in a row, if the graph has as many
 
 
 @dataclass(frozen=True, eq=False)
 class GraphLayout:
-    """Where the nodes of a graph stand, in pitches; y grows downwards.
+    """Positions of the nodes of a graph, in pitches; y grows downwards.
 
-    Long edges lead through waypoints, numbered after the N nodes, so that segments join neighbouring layers.
+    Long edges lead through waypoints, which are numbered after the N nodes, so that segments join neighboring layers.
 
     Shapes:
         x, y: (N + waypoints,) positions.
-        row, direction: (N + waypoints,) row, and 1 or -1 for rows that run to the right or to the left.
-        segments: (2, S) nodes and waypoints that are joined.
+        row: (N + waypoints,) row.
+        direction: (N + waypoints,) 1 in rows that run to the right, -1 in rows that run to the left.
+        segments: (2, S) ends of the segments: nodes and waypoints.
+        size: width and height.
     """
 
     n_nodes: int
@@ -53,15 +55,16 @@ class GraphLayout:
 
 
 def _layers(n_nodes: int, edges: NDArray[np.int32]) -> Ints:
-    """(N,) layers: as late as the longest path to the output allows, so that cells stay together."""
+    """Return the (N,) layers: as late as the longest path to the output allows, so that cells stay together."""
     layer = np.zeros(n_nodes, np.int64)
     for source, target in edges[:, ::-1].T.tolist():  # sorted by target: consumers come before producers
         layer[source] = min(layer[source], layer[target] - 1)
-    return layer - layer.min()
+    first: int = layer.min()
+    return layer - first
 
 
 def _with_waypoints(layer: Ints, edges: NDArray[np.int32]) -> tuple[Ints, Ints]:
-    """Layers of nodes and waypoints, and the segments between neighbouring layers.
+    """Return the layers of nodes and waypoints, and the segments between neighboring layers.
 
     All long edges of a producer share one lane of waypoints up to its last consumer.
     """
@@ -78,8 +81,8 @@ def _with_waypoints(layer: Ints, edges: NDArray[np.int32]) -> tuple[Ints, Ints]:
     return np.concatenate([layer, waypoint_layer]), segments
 
 
-def _neighbours(n: int, segments: Ints) -> tuple[list[Ints], list[Ints]]:
-    """Neighbours of every node and waypoint in the layer before and in the layer behind."""
+def _neighbors(n: int, segments: Ints) -> tuple[list[Ints], list[Ints]]:
+    """Return the neighbors of every node and waypoint in the layer before and in the layer behind."""
     before: list[list[int]] = [[] for _ in range(n)]
     behind: list[list[int]] = [[] for _ in range(n)]
     for source, target in segments.T.tolist():
@@ -89,46 +92,46 @@ def _neighbours(n: int, segments: Ints) -> tuple[list[Ints], list[Ints]]:
 
 
 def _ordered(layer: Ints, segments: Ints, sweeps: int = 12) -> list[Ints]:
-    """Nodes and waypoints of each layer in an order with few crossings: barycentre sweeps to and fro."""
+    """Order the nodes and waypoints of each layer so that few edges cross, with barycenter sweeps to and fro."""
     order = [np.flatnonzero(layer == number) for number in range(layer.max() + 1)]
-    before, behind = _neighbours(len(layer), segments)
+    before, behind = _neighbors(len(layer), segments)
     place = np.zeros(len(layer))
     for members in order:
         place[members] = np.arange(len(members)) - (len(members) - 1) / 2
     for sweep in range(sweeps):
         forwards = sweep % 2 == 0
-        neighbours = before if forwards else behind
+        neighbors = before if forwards else behind
         for number in range(len(order)) if forwards else reversed(range(len(order))):
             members = order[number]
-            mean = [place[neighbours[v]].mean() if len(neighbours[v]) else place[v] for v in members]
+            mean = [place[neighbors[v]].mean() if len(neighbors[v]) else place[v] for v in members]
             order[number] = members = members[np.argsort(mean, kind="stable")]
             place[members] = np.arange(len(members)) - (len(members) - 1) / 2
     return order
 
 
 def _lanes(order: list[Ints], segments: Ints, width: Floats, sweeps: int = 20) -> Floats:
-    """Position of each node across its layer: close to its neighbours, in the given order, without overlap.
+    """Return the position of each node across its layer: close to its neighbors, in the given order, without overlap.
 
     The last sweep follows the edges, so that chains end up straight.
     """
     from sklearn.isotonic import isotonic_regression
 
-    before, behind = _neighbours(len(width), segments)
+    before, behind = _neighbors(len(width), segments)
     lane = np.zeros(len(width))
     offsets = [np.cumsum(width[members]) - width[members] / 2 for members in order]
     for sweep in range(sweeps + 1):
         forwards = sweep % 2 == 0
-        neighbours = before if forwards else behind
-        pull = 1.0 if sweep == sweeps else 0.97  # towards the middle of the picture
+        neighbors = before if forwards else behind
+        pull = 1.0 if sweep == sweeps else 0.97  # towards the middle of the figure
         for number in range(len(order)) if forwards else reversed(range(len(order))):
             members, offset = order[number], offsets[number]
-            wanted = np.array([lane[neighbours[v]].mean() if len(neighbours[v]) else lane[v] for v in members])
-            lane[members] = offset + isotonic_regression(pull * wanted - offset)
+            target = np.array([lane[neighbors[v]].mean() if len(neighbors[v]) else lane[v] for v in members])
+            lane[members] = offset + isotonic_regression(pull * target - offset)
     return lane
 
 
 def _folded(layer: Ints, lane: Floats) -> tuple[Ints, Ints, Ints, Floats, int]:
-    """Fold a long strip of layers into rows so that the picture is about one and a half times as wide as high.
+    """Fold a long strip of layers into rows, so that the figure is about one and a half times as wide as high.
 
     Returns:
         row, column and direction of every node; (rows + 1,) where lane 0 of each row lies, and the total height;

@@ -1,4 +1,4 @@
-"""Architecture: what to build, as a small immutable value."""
+"""Architecture: the description of one network of the design space."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ class Architecture:
         genotype: the normal and the reduction cell.
         n_cells: number of cells; reduction cells stand at n_cells // 3 and 2 * n_cells // 3 (if > 0).
         channels: width of the first cells (C).
-        norm: "bn" (batch normalization) or None.
+        norm: "bn" (batch norm) or None.
         ks: kernel size of the first convolution.
-        preproc: 1x1 convolutions at the two inputs of every cell.
+        preproc: whether 1x1 convolutions stand at the two inputs of every cell.
         glob_avg: global average pooling before the classifier; else a VGG-style head on the flattened map.
-        stem_type: 0 simple, 1 ImageNet-style.
+        stem_type: 0 for the simple stem, 1 for the ImageNet-style stem.
         stem_pool: max pooling after the simple stem.
         C_mult: factor on the width at every reduction cell.
-        fc_layers: linear layers of the head.
+        fc_layers: number of linear layers in the head.
         fc_dim: width of the head's hidden layer.
 
     Raises:
@@ -68,19 +68,33 @@ class Architecture:
 
     @property
     def is_vit(self) -> bool:
-        """Whether the stem is that of a Vision Transformer (any attention in the genotype)."""
+        """Whether the network has the stem of a Vision Transformer: any attention in the genotype."""
         return self.genotype.is_vit
 
     def build(
         self, num_classes: int = 10, image_size: int = 32, auxiliary: bool = False, drop_path: float = 0.0
     ) -> "Network":
-        """The network as a torch module, whose parameters are named as in the graph; see `deepnets.networks`."""
+        """Build the network as a torch module, whose parameters have the names of the nodes of its graph.
+
+        Args:
+            num_classes: outputs of the classifier.
+            image_size: height and width of the input, 32 or 224.
+            auxiliary: add the auxiliary head of DARTS.
+            drop_path: probability of dropping a path in training.
+
+        Raises:
+            ValueError: another image size, or an architecture that cannot be built.
+        """
         from deepnets.networks.network import Network
 
         return Network(self, num_classes, image_size, auxiliary, drop_path)
 
     def num_params(self, image_size: int = 32, num_classes: int = 10) -> int:
-        """Exact number of trainable parameters of the network, modules that no path uses included."""
+        """Return the exact number of trainable parameters of the network, unused modules included.
+
+        Raises:
+            ValueError: an image size other than 32 and 224.
+        """
         from deepnets.design_space.architecture_table import ArchitectureTable
         from deepnets.symbolic.builder import count_parameters
 
@@ -88,7 +102,7 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Architecture":
-        """Read the published metadata of a network (`nets[i]`); `C` is 32 where it is not recorded.
+        """Read the published metadata of a network (`nets[i]`); `C` is 32 if it is missing.
 
         Raises:
             ValueError: a field is missing or out of range.
@@ -98,15 +112,18 @@ class Architecture:
             raise ValueError(f"the architecture lacks {', '.join(sorted(missing))}")
         norm = fields.get("norm", "bn")
         _check("norm", norm, norm in _NORMS, ", ".join(map(repr, _NORMS)))
-        given = {name: fields[name] for name in (*_INTEGERS, *_FLAGS) if name in fields}
-        for name, value in given.items():
-            kind = bool if name in _FLAGS else int
-            _check(name, value, type(value) is kind, "True or False" if kind is bool else "an integer")
-        channels = {"channels": given.pop("C")} if "C" in given else {}
-        return cls(genotype=Genotype.from_dict(fields["genotype"]), norm=_NORMS[norm], **channels, **given)
+        scalars = {name: fields[name] for name in (*_INTEGERS, *_FLAGS) if name in fields}
+        for name, value in scalars.items():
+            if name in _FLAGS:
+                _check(name, value, type(value) is bool, "True or False")
+            else:
+                _check(name, value, type(value) is int, "an integer")
+        if "C" in scalars:
+            scalars["channels"] = scalars.pop("C")
+        return cls(genotype=Genotype.from_dict(fields["genotype"]), norm=_NORMS[norm], **scalars)
 
     def to_dict(self) -> dict[str, Any]:
-        """The published metadata of a network, ready for JSON."""
+        """Return the published metadata of the network, ready for JSON."""
         return {
             "stem_type": self.stem_type,
             "stem_pool": self.stem_pool,

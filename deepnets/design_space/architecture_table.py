@@ -1,7 +1,8 @@
-"""Many architectures as columns: what sampling makes, symbolic graphs read and files store."""
+"""Many architectures as columns: sampling returns them, symbolic graphs are built from them, files store them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from deepnets.design_space.architecture import Architecture
 from deepnets.design_space.genotype import OPERATION_INDEX, OPERATIONS, Genotype
 
 NO_EDGE = 255
-"""Fills `ops` and `inputs` beyond the last edge of a cell."""
+"""Value of `ops` and `inputs` beyond the last edge of a cell."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,10 +21,10 @@ class ArchitectureTable:
     The genotype is three columns whose second axis is the cell: 0 normal, 1 reduction.
 
     Shapes:
-        ops: (B, 2, E) uint8 operation of each edge, edges 2i and 2i + 1 sum to state i + 2.
+        ops: (B, 2, E) uint8 operation of each edge; state i + 2 is the sum of edges 2i and 2i + 1.
         inputs: (B, 2, E) uint8 state that each edge reads.
-        concat: (B, 2) uint16 bit s says that state s is concatenated.
-        all others: (B,)
+        concat: (B, 2) uint16 concatenated states as bits: bit s stands for state s.
+        all other columns: (B,)
     """
 
     n_cells: NDArray[np.uint8]
@@ -76,12 +77,12 @@ class ArchitectureTable:
         return replace(self, **{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     def with_channels(self, channels: NDArray[np.integer]) -> "ArchitectureTable":
-        """The same architectures at other widths, (B,) channels of the first cells."""
+        """Return the same architectures at other widths, (B,) channels of the first cells."""
         return replace(self, channels=channels.astype(np.uint16))
 
     @classmethod
     def concatenate(cls, tables: Sequence["ArchitectureTable"]) -> "ArchitectureTable":
-        """The architectures of all tables, one after the other."""
+        """Return the architectures of all tables, one table after the other."""
         n_edges = max(table.ops.shape[2] for table in tables)
 
         def padded(column: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -92,12 +93,12 @@ class ArchitectureTable:
 
     @property
     def is_vit(self) -> NDArray[np.bool_]:
-        """(B,) any attention in the genotype."""
-        return (self.ops == OPERATION_INDEX["msa"]).any(axis=(1, 2))
+        """(B,) whether the network has the stem of a Vision Transformer: any attention in the genotype."""
+        return np.asarray((self.ops == OPERATION_INDEX["msa"]).any(axis=(1, 2)))
 
     @classmethod
     def from_architectures(cls, architectures: Sequence[Architecture]) -> "ArchitectureTable":
-        """The columns of a sequence of architectures."""
+        """Return the columns of a sequence of architectures."""
         n_edges = max(len(edges) for a in architectures for _, edges, _ in a.genotype.cells())
         ops = np.full((len(architectures), 2, n_edges), NO_EDGE, np.uint8)
         inputs = np.full_like(ops, NO_EDGE)
@@ -107,7 +108,7 @@ class ArchitectureTable:
                 ops[row, cell, : len(edges)] = [OPERATION_INDEX[op] for op, _ in edges]
                 inputs[row, cell, : len(edges)] = [state for _, state in edges]
                 concat[row, cell] = sum(1 << state for state in states)
-        scalars: dict[str, NDArray] = {
+        scalars: dict[str, NDArray[Any]] = {
             name: np.array([getattr(a, name) for a in architectures], dtype) for name, dtype in SCALAR_DTYPES.items()
         }
         bn = np.array([a.norm == "bn" for a in architectures])
@@ -126,7 +127,7 @@ SCALAR_DTYPES: dict[str, type] = {
     "fc_layers": np.uint8,
     "fc_dim": np.uint16,
 }
-"""Columns that carry the field of `Architecture` of the same name unchanged."""
+"""Columns that are fields of `Architecture`, by name, with their dtype."""
 
 
 def concatenates(concat: NDArray[np.uint16], state: int) -> NDArray[np.bool_]:

@@ -24,7 +24,7 @@ OPERATIONS = (
 OPERATION_INDEX = {name: index for index, name in enumerate(OPERATIONS)}
 
 MAX_STEPS = 10
-"""The largest number of states a cell adds to its two inputs (the dense split)."""
+"""The largest number of states that a cell adds to its two inputs (in the split dense)."""
 
 Edge = tuple[str, int]
 
@@ -33,9 +33,13 @@ Edge = tuple[str, int]
 class Genotype:
     """The normal and the reduction cell of a network (DARTS; DeepNets-1M paper, section A.1).
 
-    A cell has two inputs, states 0 and 1 (outputs of the cell before the previous one and of the previous
-    one), and `steps` further states. State i + 2 is the sum of the pairs (operation, input state) number
-    2i and 2i + 1, whose inputs are earlier states. The output of the cell concatenates the states listed.
+    A cell has two inputs, states 0 and 1: the outputs of the cell before the previous one and of the previous one. It
+    adds further states. An edge is an operation on an earlier state, and state i + 2 is the sum of edges 2i and
+    2i + 1. The output of the cell is the concatenation of some of its states.
+
+    Args:
+        normal, reduce: edges of the cell, (operation, input state) each.
+        normal_concat, reduce_concat: states that the cell concatenates.
 
     Raises:
         ValueError: an operation, an input state or a concatenated state that does not exist.
@@ -54,17 +58,21 @@ class Genotype:
                 raise ValueError(f"{cell}_concat is {concat}; it lists distinct states from 2 to {last}, at least one")
 
     def cells(self) -> tuple[tuple[str, tuple[Edge, ...], tuple[int, ...]], ...]:
-        """(name, edges, concatenated states) of the normal and of the reduction cell."""
+        """Return name, edges and concatenated states of the normal and of the reduction cell."""
         return ("normal", self.normal, self.normal_concat), ("reduce", self.reduce, self.reduce_concat)
 
     @property
     def is_vit(self) -> bool:
-        """Whether the network starts with a Vision Transformer stem: any attention in the genotype."""
+        """Whether the network has the stem of a Vision Transformer: any attention in the genotype."""
         return any(op == "msa" for op, _ in self.normal + self.reduce)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Genotype":
-        """Read the published form: lists of [operation, input state], lists of states."""
+        """Read the published form: lists of [operation, input state] and lists of states.
+
+        Raises:
+            ValueError: a field is missing or has another form.
+        """
         if not isinstance(fields, Mapping):
             raise ValueError(f"the genotype is {fields!r}; it is a mapping with normal, normal_concat, reduce, ...")
         missing = {"normal", "normal_concat", "reduce", "reduce_concat"} - set(fields)
@@ -78,10 +86,10 @@ class Genotype:
                 tuple(int(s) for s in fields["reduce_concat"]),
             )
         except TypeError:
-            raise ValueError("a cell is a list of [operation, input state]; what it concatenates a list") from None
+            raise ValueError("a cell is a list of [operation, input state] and a list of concatenated states") from None
 
     def to_dict(self) -> dict[str, list[Any]]:
-        """The published form, ready for JSON."""
+        """Return the published form, ready for JSON."""
         return {
             "normal": [list(edge) for edge in self.normal],
             "normal_concat": list(self.normal_concat),

@@ -1,7 +1,7 @@
-"""The image sizes that the design space is defined for."""
+"""Image sizes for which the design space is defined."""
 
 IMAGE_SIZES = (32, 224)
-"""CIFAR style and ImageNet style."""
+"""Sizes of CIFAR and of ImageNet images."""
 
 
 def check_image_size(image_size: int) -> None:

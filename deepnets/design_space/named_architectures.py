@@ -1,4 +1,4 @@
-"""Genotypes and architectures with a name: those of the DeepNets-1M paper and of the papers that it builds on."""
+"""Genotypes and architectures by name, from the DeepNets-1M paper and the papers that it builds on."""
 
 from collections.abc import Callable
 
@@ -69,38 +69,38 @@ wide."""
 
 
 def darts() -> Architecture:
-    """The 14-cell network that the DeepNets-1M paper fine-tunes (section 5.3, Table 6).
+    """Return the 14-cell network that the DeepNets-1M paper fine-tunes (section 5.3, Table 6).
 
-    The paper does not print its width. This is the ImageNet network of the DARTS paper: 48 channels, an ImageNet-style
-    stem, at 224x224 with 1000 classes 4.7M parameters.
+    The paper does not print its width. This is the ImageNet network of the DARTS paper, with 48 channels and an
+    ImageNet-style stem: 4.7M parameters on 224x224 images with 1000 classes.
     """
     return Architecture(DARTS, n_cells=14, channels=48, stem_type=1)
 
 
 def vit() -> Architecture:
-    """The 12-layer Visual Transformer of the predefined split (DeepNets-1M, section 3): 128 channels throughout.
+    """Return the 12-layer Vision Transformer of the split predefined (DeepNets-1M, section 3), with 128 channels.
 
-    Two of its layers are the reduction cells, which pool instead of attending; the resolution never changes.
+    Two of its layers are reduction cells, which pool instead of attending; the resolution never changes.
     """
     return Architecture(VIT, n_cells=12, channels=128, preproc=False, C_mult=1)
 
 
 def resnet18() -> Architecture:
-    """ResNet-18 in the form of cells (DeepNets-1M, Figure 5 c): 8 residual blocks behind a 7x7 convolution and a pool.
+    """Return ResNet-18 as cells (DeepNets-1M, Figure 5 c): a 7x7 convolution, max pooling and 8 residual blocks.
 
-    What differs from He et al.: two reductions (cells 2 and 5) instead of three; a factorized reduction in shortcuts
+    Differences from He et al.: two reductions (cells 2 and 5) instead of three; a factorized reduction in shortcuts
     instead of a strided 1x1 convolution; ReLU before the convolution; the same width everywhere, because without 1x1
-    convolutions at the inputs of cells an identity would have to change the width before each reduction. The ResNets
-    of He et al. are in torchvision; trace those for the predefined split.
+    convolutions at the inputs of cells an identity would have to change the width before each reduction. The split
+    predefined has the ResNet-50 of torchvision instead.
     """
     return Architecture(RESNET18, n_cells=8, channels=64, ks=7, stem_pool=True, preproc=False, C_mult=1)
 
 
 def resnet50() -> Architecture:
-    """ResNet-50 in the form of cells (DeepNets-1M, Figure 5 d): 16 blocks of 1x1, 3x3 and 1x1 convolutions.
+    """Return ResNet-50 as cells (DeepNets-1M, Figure 5 d): 16 blocks of 1x1, 3x3 and 1x1 convolutions.
 
-    Differs from He et al. as `resnet18` does; besides, the design space has no bottlenecks (paper, Table 7), so the
-    3x3 convolutions are as wide as the block's input. Reductions are cells 5 and 10.
+    Differences from He et al. are those of `resnet18`. Besides, the design space has no bottlenecks (paper, Table 7):
+    the 3x3 convolutions are as wide as the block's input. Reductions are cells 5 and 10.
     """
     return Architecture(RESNET50, n_cells=16, channels=64, ks=7, stem_pool=True, preproc=False, C_mult=1)
 
@@ -114,7 +114,7 @@ ARCHITECTURES: dict[str, Callable[[], Architecture]] = {
 
 
 def named_architecture(name: str) -> Architecture:
-    """The architecture of this name.
+    """Return the architecture of this name.
 
     Raises:
         ValueError: no architecture has this name.

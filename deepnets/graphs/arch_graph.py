@@ -22,11 +22,17 @@ class ArchGraph:
     Shapes:
         op: (N,) uint8 primitive (index into `PRIMITIVES`).
         cell: (N,) uint8 cell that the node belongs to.
-        name: (N,) str name of the parameter, or the primitive for nodes without one.
-        shape: (N, 4) int32 (out, in, height, width) of the parameter, ones for missing dimensions; zeros where the
-            node has no shape.
+        name: (N,) str name of the parameter, or the primitive for nodes without a parameter.
+        shape: (N, 4) int32 (out, in, height, width) of the parameter: 1 for missing dimensions, 0 for nodes without
+            a shape.
         edge_index: (2, E) int32 sources and targets, sorted by target, then source.
         report: what a traced graph leaves out; None for symbolic graphs.
+
+    >>> from deepnets import symbolic_graph
+    >>> from deepnets.design_space.named_architectures import vit
+    >>> graph = symbolic_graph(vit())
+    >>> len(graph), round(graph.average_degree, 2)
+    (129, 2.29)
     """
 
     op: NDArray[np.uint8]
@@ -47,7 +53,10 @@ class ArchGraph:
         edge_dst: NDArray[np.integer],
         vocabulary: tuple[str, ...],
     ) -> "ArchGraph":
-        """A graph from the columns of a file; `name` indexes the vocabulary."""
+        """Return a graph from columns of numbers.
+
+        `name` indexes the vocabulary, in which `{cell}` stands for the node's cell.
+        """
         names = [vocabulary[n].replace("{cell}", str(c)) for n, c in zip(name.tolist(), cell.tolist(), strict=True)]
         edge_index = np.stack([edge_src, edge_dst]).astype(np.int32)
         return cls(op, cell, np.array(names), shape.astype(np.int32), edge_index)
@@ -60,10 +69,10 @@ class ArchGraph:
         return shortest_paths(len(self), *self.edge_index)
 
     def distances(self, cutoff: int | None = None) -> NDArray[np.int32]:
-        """Lengths of directed shortest paths.
+        """Return the lengths of the directed shortest paths.
 
         Args:
-            cutoff: longer paths are left out.
+            cutoff: leave out longer paths.
 
         Returns:
             (N, N) entry [u, v] is the number of edges from u to v, 0 where there is no path.
@@ -74,16 +83,17 @@ class ArchGraph:
 
     @property
     def average_degree(self) -> float:
-        """Average degree of the undirected graph, 2E / N (DeepNets-1M paper, Table 1)."""
-        return 2 * self.edge_index.shape[1] / len(self)
+        """The average degree 2E / N of the undirected graph (DeepNets-1M paper, Table 1)."""
+        num_edges: int = self.edge_index.shape[1]
+        return 2 * num_edges / len(self)
 
     @cached_property
     def average_path_length(self) -> float:
-        """Average length of shortest paths between pairs of nodes of the undirected graph (Table 1)."""
+        """The average length of shortest paths between pairs of nodes of the undirected graph (Table 1)."""
         return average_path_length(len(self), *self.edge_index)
 
     def to_networkx(self) -> "networkx.DiGraph":
-        """A networkx graph with node attributes `op` (primitive), `cell`, `name`, `shape`."""
+        """Return a networkx graph with node attributes `op` (primitive), `cell`, `name` and `shape`."""
         import networkx
 
         graph = networkx.DiGraph()

@@ -8,11 +8,11 @@ _FAR = 2 * _MAX_NODES  # more than any path; a path added to it still fits int16
 
 
 def shortest_paths(n_nodes: int, sources: NDArray[np.integer], targets: NDArray[np.integer]) -> NDArray[np.int16]:
-    """Lengths of the shortest paths between all nodes along the edges of a directed acyclic graph.
+    """Return the lengths of the shortest paths between all nodes along the edges of a directed acyclic graph.
 
-    Most nodes read one other node, so the graph is a forest once the edges into all other nodes, the roots, are
-    taken out. Within a tree the path is unique; only rows of roots need a minimum over what they read, one vector
-    operation for each of their edges.
+    Most nodes read one other node. Without the edges into all other nodes, the roots, the graph is a forest. A path
+    to a node leads through its tree alone or through the root of its tree. So only rows of roots are minima, over
+    the nodes that the root reads, and all other rows follow from them.
 
     Args:
         n_nodes: number of nodes N, numbered in a topological order.
@@ -22,7 +22,10 @@ def shortest_paths(n_nodes: int, sources: NDArray[np.integer], targets: NDArray[
         (N, N) entry [v, u] is the number of edges from u to v, more than N where there is no path, 0 on the diagonal.
 
     Raises:
-        ValueError: an edge that does not lead from a lower to a higher number.
+        ValueError: an edge that does not lead from a lower to a higher number, or more than 10,000 nodes.
+
+    >>> shortest_paths(3, np.array([0, 1]), np.array([1, 2])).tolist()[2]
+    [2, 1, 0]
     """
     sources, targets = sources.astype(np.int64), targets.astype(np.int64)
     if n_nodes > _MAX_NODES:
@@ -36,26 +39,47 @@ def shortest_paths(n_nodes: int, sources: NDArray[np.integer], targets: NDArray[
     parent[~is_root] = sources[first_edge[~is_root]]
     within, root, depth = _trees(parent, is_root)
 
-    roots = np.flatnonzero(is_root)
-    row_of = np.cumsum(is_root) - 1
     into_root = is_root[targets]
-    read, row = sources[into_root], row_of[targets[into_root]]
-    rows = np.full((len(roots), n_nodes), _FAR, np.int16)
-    if len(read):
-        first = np.flatnonzero(np.diff(row, prepend=-1))
-        rows[row[first]] = np.minimum.reduceat(within[read] + np.int16(1), first)
-    rows[np.arange(len(roots)), roots] = 0
+    to_root = _paths_to_roots(is_root, sources[into_root], targets[into_root], within, root, depth)
+    root_number = np.cumsum(is_root) - 1
+    return np.asarray(np.minimum(within, to_root[root_number[root]] + depth[:, None]))
+
+
+def _paths_to_roots(
+    is_root: NDArray[np.bool_],
+    sources: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    within: NDArray[np.int16],
+    root: NDArray[np.int64],
+    depth: NDArray[np.int16],
+) -> NDArray[np.int16]:
+    """Return (roots, N) lengths of the shortest paths from all nodes to the roots.
+
+    Args:
+        is_root: (N,) whether a node is a root.
+        sources, targets: ends of the edges into roots, sorted by target.
+        within, root, depth: paths within trees, and the root and the depth of each node, see `_trees`.
+    """
+    roots = np.flatnonzero(is_root)
+    root_number = np.cumsum(is_root) - 1
+    target = root_number[targets]
+    paths = np.full((len(roots), len(is_root)), _FAR, np.int16)
+    if len(sources):
+        first = np.flatnonzero(np.diff(target, prepend=-1))
+        paths[target[first]] = np.minimum.reduceat(within[sources] + np.int16(1), first)
+    paths[np.arange(len(roots)), roots] = 0
+    # Paths through the root of the source's tree, in topological order of the targets.
     # Views instead of indexing, and arrays of one number instead of numbers, halve the time of this loop.
-    steps, views = list((depth[read] + np.int16(1))[:, None]), list(rows)
-    for target, tree, step in zip(row.tolist(), row_of[root[read]].tolist(), steps, strict=True):
-        np.minimum(views[target], views[tree] + step, out=views[target])
-    return np.minimum(within, rows[row_of[root]] + depth[:, None])
+    to_target, rows = list((depth[sources] + np.int16(1))[:, None]), list(paths)
+    for row, source_root, step in zip(target.tolist(), root_number[root[sources]].tolist(), to_target, strict=True):
+        np.minimum(rows[row], rows[source_root] + step, out=rows[row])
+    return paths
 
 
 def _trees(
     parent: NDArray[np.int64], is_root: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int16], NDArray[np.int64], NDArray[np.int16]]:
-    """Paths within the trees (N, N), the root and the depth of every node."""
+    """Return the (N, N) lengths of paths within trees, and the root and the depth of every node."""
     n_nodes = len(parent)
     within = np.full((n_nodes, n_nodes), _FAR, np.int16)
     flat = within.ravel()
@@ -72,10 +96,11 @@ def _trees(
 
 
 def average_path_length(n_nodes: int, sources: NDArray[np.integer], targets: NDArray[np.integer]) -> float:
-    """Average length of the shortest paths between pairs of nodes of the undirected graph, infinite if disconnected.
+    """Return the average length of the shortest paths between pairs of nodes of the undirected graph.
 
-    All breadth-first searches run at once: the nodes within k steps of a node are a row of bits. A pair at distance
-    d is out of reach for k = 0 to d - 1, so the distances add up to the pairs out of reach over all k.
+    It is infinite if the graph is disconnected. All breadth-first searches run at once: the nodes within k steps of a
+    node are a row of bits. A pair at distance d is out of reach for k = 0 to d - 1, so the sum of all distances is the
+    sum of the pairs out of reach over all k.
     """
     node = np.arange(n_nodes)
     near = np.concatenate([node, sources, targets])

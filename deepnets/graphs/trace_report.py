@@ -1,17 +1,18 @@
-"""What a traced graph leaves out of its model."""
+"""Reports of tracing: the parts of a model that its graph leaves out."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class TraceReport:
-    """What a traced graph leaves out.
+    """The parts of a model that its traced graph leaves out.
 
     Args:
-        unnamed: why a parameter has no node, by name.
-        absorbed: parameters that belong to the node of another one, such as the bias of a norm layer; whose, by name.
-        left_out: how often operations that become no nodes were seen: nonlinearities, views, arithmetic.
-        notes: operations that were drawn as the closest primitive, and parameters that have several nodes.
+        unnamed: parameters without a node, by name, with the reason.
+        absorbed: parameters that belong to the node of another parameter, by name, with that parameter: the bias of a
+            norm layer belongs to its weight.
+        left_out: operations that do not become nodes (nonlinearities, views, arithmetic), with their counts.
+        notes: operations that became the node of the closest primitive, and parameters that have several nodes.
     """
 
     unnamed: dict[str, str]

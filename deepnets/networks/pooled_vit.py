@@ -1,4 +1,4 @@
-"""The Vision Transformer without a class token of the GHN-3 paper."""
+"""The Vision Transformer of the GHN-3 paper, which has no class token."""
 
 from typing import Any
 
@@ -8,12 +8,13 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 
 class PooledViT(VisionTransformer):
-    """A Vision Transformer of torchvision that averages its tokens instead of reading a class token.
+    """A Vision Transformer of torchvision that averages its tokens instead of using a class token.
 
-    As in DeepNets-1M, where no network has a class token (GHN-3 paper, section A.3.4).
+    Networks of DeepNets-1M have no class token either (GHN-3 paper, section A.3.4).
 
     Args:
-        image_size, patch_size, num_layers, num_heads, hidden_dim, mlp_dim, num_classes: as of torchvision's.
+        image_size: height and width of the input.
+        options: patch_size, num_layers, num_heads, hidden_dim, mlp_dim and num_classes, as for torchvision's class.
 
     Shapes:
         images (B, 3, image_size, image_size) -> logits (B, num_classes)
@@ -25,7 +26,13 @@ class PooledViT(VisionTransformer):
         self.set_patches(image_size, self.patch_size, self.conv_proj)
 
     def set_patches(self, image_size: int, patch_size: int, projection: nn.Module) -> None:
-        """Read images of another size, or other patches."""
+        """Change the size of the images, and the patches that they are cut into.
+
+        Args:
+            image_size: height and width of the input.
+            patch_size: height and width of a patch.
+            projection: layer that maps the patches of an image to tokens.
+        """
         self.image_size, self.patch_size, self.conv_proj = image_size, patch_size, projection
         self.seq_length = (image_size // patch_size) ** 2
         positions = torch.empty(1, self.seq_length, self.hidden_dim)
@@ -33,4 +40,5 @@ class PooledViT(VisionTransformer):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self._process_input(x)  # (B, T, C)
-        return self.heads(self.encoder(tokens).mean(1))
+        logits: Tensor = self.heads(self.encoder(tokens).mean(1))
+        return logits

@@ -1,0 +1,1 @@
+"""Architectures to graphs without building networks: blocks, their shapes, and the builder."""

@@ -170,7 +170,7 @@ def _feature_widths(table: ArchitectureTable, rows: _CellRows, output: Ints, geo
     reduced = table.stem_pool | (table.stem_type == 1)
     side = np.where(reduced, geometry.reduced_map_side, geometry.map_side)
     halvings = sum((position < _NEVER).astype(np.int64) for position in rows.reductions)
-    area = np.where(table.glob_avg, 1, (-(-side // 2**halvings)) ** 2)
+    area: Ints = np.where(table.glob_avg, 1, (-(-side // 2**halvings)) ** 2)
     return output * rows.spread(area)
 
 
