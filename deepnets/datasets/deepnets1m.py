@@ -141,8 +141,8 @@ class DeepNets1M(Dataset):
 
     def model_name(self, index: int) -> str:
         """Return the name of network `index`: a torchvision model, or the split and the index, "val/3"."""
-        models: list[str] = self.file.models
-        return models[self.indices()[self._checked(index)]]
+        name: str = self.file.models[self.indices()[self._checked(index)]]
+        return name
 
     def graph(self, index: int) -> ArchGraph:
         """Return the graph of network `index` with its parameter names."""

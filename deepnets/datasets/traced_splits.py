@@ -15,7 +15,7 @@ from tqdm import tqdm
 from deepnets.design_space.image_sizes import check_image_size
 from deepnets.design_space.named_architectures import vit
 from deepnets.graphs.arch_graph import ArchGraph
-from deepnets.networks.skip_init import on_meta_without_init
+from deepnets.networks.skip_init import build_on_meta, on_meta_without_init
 from deepnets.storage.graph_file import write_graphs
 from deepnets.tracing import trace
 
@@ -43,11 +43,7 @@ def torchvision_model(name: str, num_classes: int = 1000) -> nn.Module:
     import torchvision
 
     factory: Callable[..., nn.Module] = getattr(torchvision.models, name)
-    try:
-        with on_meta_without_init():
-            return factory(num_classes=num_classes)
-    except (NotImplementedError, RuntimeError):  # some compute their widths with tensors
-        return factory(num_classes=num_classes)
+    return build_on_meta(partial(factory, num_classes=num_classes))
 
 
 def predefined_resnet50(image_size: int) -> nn.Module:

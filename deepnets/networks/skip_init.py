@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.overrides import TorchFunctionMode
+
+Model = TypeVar("Model")
 
 
 class SkipInit(TorchFunctionMode):
@@ -41,3 +43,13 @@ def on_meta_without_init() -> Iterator[None]:
     """
     with torch.device("meta"), SkipInit():
         yield
+
+
+def build_on_meta(factory: Callable[[], Model]) -> Model:
+    """Build a model on the meta device, or as usual if that fails: some models compute their widths with tensors."""
+    try:
+        with on_meta_without_init():
+            return factory()
+    except (Exception, SystemExit):  # an error that has another reason is raised again
+        pass
+    return factory()

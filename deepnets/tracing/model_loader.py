@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from deepnets.networks.skip_init import on_meta_without_init
+from deepnets.networks.skip_init import build_on_meta
 from deepnets.tracing.dispatch import TraceError
 from deepnets.utils.errors import did_you_mean, one_line
 
@@ -101,11 +101,7 @@ def _build(target: str, factory: Callable[[], Any]) -> nn.Module:
         raise TraceError(f"{target} cannot be called without arguments ({error})") from None
     except ValueError:  # nobody knows its arguments
         pass
-    try:
-        with on_meta_without_init():
-            model = factory()
-    except (Exception, SystemExit):  # some compute their widths with tensors
-        model = _tried(f"{target} makes no model", factory)
+    model = _tried(f"{target} makes no model", lambda: build_on_meta(factory))
     if not isinstance(model, nn.Module):
         raise TraceError(f"{target} makes {type(model).__name__}, which is no torch.nn.Module")
     return model
