@@ -1,4 +1,4 @@
-"""Evaluation of networks with repeated channels: what is equal is computed once.
+"""Channel folding: evaluation of networks with repeated channels, of which equal ones are computed once.
 
 A GHN predicts weights for a limited number of channels and repeats them for wider layers (DeepNets paper, section 3.2).
 Then the maps of a network repeat too, through convolutions, batch norm, pooling, sums, concatenations and transformer
@@ -25,7 +25,7 @@ _CHANNELWISE = ("relu", "gelu", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d
 
 @contextmanager
 def repeated_channels_once(network: nn.Module) -> Iterator[nn.Module]:
-    """Within it a network of DeepNets-1M computes equal channels once; its parameters must not change meanwhile."""
+    """Meanwhile, let a network of DeepNets-1M compute equal channels once; its parameters must not change."""
     layers: list[_Convolution | _Linear | _Attention] = []
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and type(module) in _CONVOLUTIONS and module.padding_mode == "zeros":
@@ -45,29 +45,29 @@ def repeated_channels_once(network: nn.Module) -> Iterator[nn.Module]:
 
 
 class RepeatedChannels:
-    """Maps of which some channels are equal; behaves like the tensor of all of them.
+    """Feature maps of which some channels are equal; behaves like the tensor of all channels.
 
     Args:
         distinct: (B, D, H, W) channels.
-        index: (C,) which of them each channel is.
+        index: (C,) which of the distinct channels each channel is.
     """
 
     def __init__(self, distinct: Tensor, index: Tensor) -> None:
         self.distinct, self.index = distinct, index
 
     def full(self) -> Tensor:
-        """(B, C, H, W)."""
+        """Return the tensor of all channels (B, C, H, W)."""
         last, index = self.distinct.permute(0, 2, 3, 1), self.index  # (B, H, W, D)
         if torch.equal(index, torch.arange(len(index), device=index.device) % last.shape[-1]):
             return _repeat(last, len(index)).permute(0, 3, 1, 2)
         return last.index_select(3, index).permute(0, 3, 1, 2)
 
     def like(self, distinct: Tensor) -> "RepeatedChannels":
-        """Other maps with the same channels equal."""
+        """Return other maps, of which the same channels are equal."""
         return RepeatedChannels(distinct, self.index)
 
     def pick(self, values: Tensor) -> Tensor | None:
-        """One of the values of equal channels; None if these have different values.
+        """Return one value of each set of equal channels; None if equal channels have different values.
 
         Shapes:
             (C,) -> (D,)
@@ -76,7 +76,7 @@ class RepeatedChannels:
         return picked if torch.equal(picked[self.index], values) else None
 
     def summed(self, weight: Tensor) -> Tensor:
-        """What multiplies the distinct channels: the sums of the weights of equal ones.
+        """Return the weight of the distinct channels: the sum over equal channels.
 
         Shapes:
             (O, C, ...) -> (O, D, ...)
@@ -86,16 +86,16 @@ class RepeatedChannels:
 
     @property
     def shape(self) -> torch.Size:
-        """Of all channels."""
+        """Shape of the tensor of all channels."""
         batch, _, *size = self.distinct.shape
         return torch.Size((batch, len(self.index), *size))
 
     def dim(self) -> int:
-        """Number of dimensions."""
+        """Return the number of dimensions."""
         return 4
 
     def mean(self, dim: tuple[int, int]) -> Tensor:
-        """(B, C) over height and width."""
+        """Return the mean (B, C) over height and width."""
         assert dim == (2, 3)
         return self.distinct.mean(dim)[:, self.index]
 
@@ -106,19 +106,20 @@ class RepeatedChannels:
     def __add__(self, other: "RepeatedChannels | Tensor") -> "RepeatedChannels | Tensor":
         if isinstance(other, RepeatedChannels) and torch.equal(self.index, other.index):
             return self.like(self.distinct + other.distinct)
-        return self.full() + _whole(other)
+        total: Tensor = self.full() + _whole(other)
+        return total
 
     def __radd__(self, other: Tensor | int) -> "RepeatedChannels | Tensor":
         return self if isinstance(other, int) and other == 0 else other + self.full()
 
     def __mul__(self, gate: Tensor) -> "RepeatedChannels | Tensor":
-        """Times a number (B, C, 1, 1) for each image and channel."""
+        """Multiply with a gate (B, C, 1, 1): a number for each image and channel."""
         picked = gate[:, self.first]  # (B, D, 1, 1)
         return self.like(self.distinct * picked) if torch.equal(picked[:, self.index], gate) else self.full() * gate
 
     @property
     def first(self) -> Tensor:
-        """(D,) one of the channels that are equal to each distinct one."""
+        """(D,) index of a channel that is equal to each distinct one."""
         channels = torch.arange(len(self.index), device=self.index.device)
         return torch.empty_like(self.index[: self.distinct.shape[1]]).index_copy_(0, self.index, channels)
 
@@ -141,7 +142,7 @@ class RepeatedChannels:
 
 
 def _whole(value: Any) -> Any:
-    """The same with tensors of all channels."""
+    """Return a value, or a structure of values, with tensors of all channels in place of `RepeatedChannels`."""
     if isinstance(value, RepeatedChannels):
         return value.full()
     if isinstance(value, list | tuple):
@@ -169,10 +170,10 @@ def _channels(x: RepeatedChannels | Tensor) -> RepeatedChannels:
 
 
 def _cat(parts: Sequence[RepeatedChannels | Tensor]) -> RepeatedChannels:
-    known = [_channels(part) for part in parts]
-    sizes = [part.distinct.shape[1] for part in known]
-    index = torch.cat([part.index + sum(sizes[:i]) for i, part in enumerate(known)])
-    return RepeatedChannels(torch.cat([part.distinct for part in known], 1), index)
+    maps = [_channels(part) for part in parts]
+    sizes = [part.distinct.shape[1] for part in maps]
+    index = torch.cat([part.index + sum(sizes[:i]) for i, part in enumerate(maps)])
+    return RepeatedChannels(torch.cat([part.distinct for part in maps], 1), index)
 
 
 def _range(x: Tensor) -> Tensor:
@@ -180,14 +181,14 @@ def _range(x: Tensor) -> Tensor:
 
 
 class _Convolution:
-    """What a convolution does, for inputs and weights with equal channels."""
+    """Forward pass of a convolution for inputs and weights with equal channels."""
 
     def __init__(self, module: nn.Conv2d) -> None:
         self.module: Any = module
         self.outputs, self.inputs = _distinct(module.weight)
 
     def repeats(self) -> bool:
-        """Whether some channels are equal."""
+        """Return whether some channels of the weight are equal."""
         return (self.outputs, self.inputs) != tuple(self.module.weight.shape[:2])
 
     def __call__(self, x: "RepeatedChannels | Tensor") -> "RepeatedChannels | Tensor":
@@ -213,7 +214,7 @@ class _Convolution:
         return F.conv2d(_whole(x), module.weight, module.bias, **options, groups=module.groups)
 
     def _repeated(self, y: Tensor) -> "RepeatedChannels | Tensor":
-        """All output channels, of which `y` has the first, without bias."""
+        """Return all output channels with bias; `y` has the first ones, without bias."""
         channels, bias = self.module.out_channels, self.module.bias
         if y.shape[1] == channels:
             return y if bias is None else y + bias[:, None, None]
@@ -225,7 +226,7 @@ class _Convolution:
 
 
 class _Linear:
-    """What a linear layer does, for weights with equal channels."""
+    """Forward pass of a linear layer for weights with equal channels."""
 
     def __init__(self, module: nn.Linear) -> None:
         self.module: Any = module
@@ -234,7 +235,7 @@ class _Linear:
             self.outputs = module.out_features
 
     def repeats(self) -> bool:
-        """Whether some channels are equal."""
+        """Return whether some channels of the weight are equal."""
         return (self.outputs, self.inputs) != tuple(self.module.weight.shape)
 
     def __call__(self, x: RepeatedChannels | Tensor) -> RepeatedChannels | Tensor:
@@ -248,48 +249,49 @@ class _Linear:
         return _repeat(y, self.module.out_features)
 
     def _pointwise(self, x: RepeatedChannels) -> RepeatedChannels:
-        """The layer applied to each pixel."""
+        """Apply the layer to each pixel."""
         bias = self.module.bias
         y = _to_pixels(x, self.module.weight[: self.outputs], None if bias is None else bias[: self.outputs])
         return RepeatedChannels(y, torch.arange(self.module.out_features, device=y.device) % self.outputs)
 
 
 class _Attention:
-    """What a transformer block does, for inputs with equal channels: heads of equal channels are computed once."""
+    """Forward pass of a transformer block for inputs with equal channels: equal heads are computed once."""
 
     def __init__(self, module: MultiHeadSelfAttention) -> None:
         self.module: Any = module
         weight = module.to_qkv.weight  # (3C, C)
         rows = torch.arange(len(weight), device=weight.device) % _period(weight, 0)
         heads = rows.view(3, ATTENTION_HEADS, -1).transpose(0, 1)  # (h, 3, C / h) which distinct outputs each one has
-        distinct, of = heads.unique(dim=0, return_inverse=True)  # (u, 3, d), (h,), d = C / h
+        distinct, of = torch.unique(heads, dim=0, return_inverse=True)  # (u, 3, d), (h,), d = C / h
         parts = distinct.transpose(0, 1)  # (3, u, d) queries, keys and values, which are often the same
         self.rows = parts[:1] if torch.equal(parts, parts[:1].expand_as(parts)) else parts  # (1 or 3, u, d)
         inside = torch.arange(parts.shape[2], device=weight.device)  # (d,)
         self.index = (of[:, None] * len(inside) + inside).flatten()  # (C,)
 
     def repeats(self) -> bool:
-        """Its linear layers tell."""
+        """Return False: the linear layers of the block tell whether there are equal channels."""
         return False
 
     def __call__(self, x: "RepeatedChannels | Tensor") -> "RepeatedChannels | Tensor":
         module, x = self.module, _channels(x)
         x = _channels(x + module.to_out(self._attend(_layer_norm(x, module.ln1))))
-        return x + module.ff(_layer_norm(x, module.ln2))
+        y: RepeatedChannels | Tensor = x + module.ff(_layer_norm(x, module.ln2))
+        return y
 
     def _attend(self, x: RepeatedChannels) -> RepeatedChannels:
         width = self.rows.shape[2]
         weight = F.pad(self.module.to_qkv.weight[self.rows], (0, 0, 0, -width % 4))  # (1 or 3, u, d', C)
         qkv = _to_pixels(x, weight.flatten(0, 2)).flatten(2).transpose(1, 2)  # (B, T, 3 u d')
-        parts = qkv.unflatten(2, weight.shape[:3]).permute(2, 0, 3, 1, 4)  # (1 or 3, B, u, T, d')
+        parts = torch.unflatten(qkv, 2, weight.shape[:3]).permute(2, 0, 3, 1, 4)  # (1 or 3, B, u, T, d')
         query, key, value = parts.expand(3, -1, -1, -1, -1)
         attended = F.scaled_dot_product_attention(query, key, value, scale=width**-0.5)  # (B, u, T, d')
-        maps = attended[..., :width].transpose(2, 3).flatten(1, 2).unflatten(2, x.shape[2:])  # (B, u d, H, W)
+        maps = torch.unflatten(attended[..., :width].transpose(2, 3).flatten(1, 2), 2, x.shape[2:])  # (B, u d, H, W)
         return RepeatedChannels(maps.contiguous(memory_format=torch.channels_last), self.index)
 
 
 def _to_pixels(x: RepeatedChannels, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A linear layer at each pixel; as a convolution, which took less than half of the time on an AMD CPU."""
+    """Apply a linear layer to each pixel; as a convolution, which took less than half of the time on an AMD CPU."""
     weight = x.summed(weight)[..., None, None].contiguous(memory_format=torch.channels_last)  # (O, D, 1, 1)
     return F.conv2d(x.distinct.contiguous(memory_format=torch.channels_last), weight, bias)
 
@@ -306,13 +308,13 @@ def _layer_norm(x: RepeatedChannels, norm: nn.LayerNorm) -> RepeatedChannels:
 
 
 def _repeat(y: Tensor, channels: int) -> Tensor:
-    """(..., D) repeated to (..., channels)."""
+    """Repeat (..., D) to (..., channels)."""
     times = -(-channels // y.shape[-1])
     return y if times == 1 else y.repeat(*[1] * (y.dim() - 1), times)[..., :channels]
 
 
 def _distinct(weight: Tensor) -> tuple[int, int]:
-    """Number of distinct channels of a weight (out, in, ...), of which the others are repetitions."""
+    """Return the number of distinct output and input channels of a weight (out, in, ...); the others repeat them."""
     return _period(weight, 0), _period(weight, 1)
 
 
@@ -326,12 +328,12 @@ def _period(weight: Tensor, dim: int) -> int:
 
 
 def _folded(x: Tensor, channels: int, dim: int = 1) -> Tensor:
-    """Sums of the channels that are a multiple of `channels` apart."""
+    """Return the sums of the channels that are a multiple of `channels` apart."""
     if x.shape[dim] == channels:
         return x
     last = x.movedim(dim, -1)  # (..., C), contiguous for channels last
     whole = last.shape[-1] // channels * channels
-    folded = last[..., :whole].unflatten(-1, (-1, channels)).sum(-2)
+    folded: Tensor = torch.unflatten(last[..., :whole], -1, (-1, channels)).sum(-2)
     if whole < x.shape[dim]:
         folded[..., : x.shape[dim] - whole] += last[..., whole:]
     return folded.movedim(-1, dim)

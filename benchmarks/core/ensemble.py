@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Ensemble(nn.Module):
-    """Networks whose logits are averaged; each of them is initialised and trained by itself.
+    """Networks whose logits are averaged; each of them is initialized and trained by itself.
 
     Args:
         networks: for the same images and classes.
@@ -25,5 +25,5 @@ class Ensemble(nn.Module):
 
 
 def members(network: nn.Module) -> list[nn.Module]:
-    """The networks of an ensemble; any other network is its only member."""
+    """Return the networks of an ensemble; any other network is its only member."""
     return list(network.networks) if isinstance(network, Ensemble) else [network]

@@ -1,4 +1,4 @@
-"""Training of single networks with stochastic gradient descent."""
+"""Training of single networks by SGD with momentum."""
 
 from collections.abc import Iterator
 from math import cos, pi
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ghn_models.images.datasets import ImagePart
+from ghn_models.images.splits import ImagePart
 
 _MOMENTUM = 0.9
 _CROP = 4
@@ -31,14 +31,14 @@ def fine_tune(
     Args:
         model: the network.
         images: to train on.
-        epochs: how long; also a part of one, but one step at least.
+        epochs: number of epochs, which may be a fraction; at least one step is made.
         batch_size, lr, weight_decay: of SGD.
         seed: of the order of images, their augmentation and dropout.
-        flip: mirrored images are of the same class.
-        decay: the learning rate decays to 0 as a cosine; else it is constant.
+        flip: mirror half of the images.
+        decay: let the learning rate fall to 0 as a cosine; else it is constant.
 
     Returns:
-        Whether all losses were finite; training ends with the first that is not.
+        Whether all losses were finite; training ends with the first loss that is not.
     """
     steps = max(1, round(epochs * images.steps(batch_size)))
     seed_device(model, seed)
@@ -53,13 +53,13 @@ def fine_tune(
         if not torch.isfinite(loss):
             return False
         sgd.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         sgd.step()
     return True
 
 
 def optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.SGD:
-    """SGD with momentum 0.9 for all parameters of a network; those of FixUp have a tenth of the learning rate."""
+    """Return SGD with momentum 0.9; the scalars of FixUp get a tenth of the learning rate."""
     by_share: dict[float, list[nn.Parameter]] = {1.0: [], _SLOWER: []}
     for name, parameter in model.named_parameters():
         by_share[_SLOWER if _SLOW in name else 1.0].append(parameter)
@@ -70,15 +70,15 @@ def optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.S
 
 
 def set_lr(optimizer: torch.optim.SGD, lr: float) -> None:
-    """Give each group of parameters its share of a learning rate."""
+    """Set the learning rate; each group of parameters gets its share of it."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["share"]
 
 
 def seed_device(model: nn.Module, seed: int) -> None:
-    """Seed the random numbers of the device that a network is on, and of no other.
+    """Seed the random numbers of the device that a network is on, and of no other device.
 
-    While a network trains on a GPU, the next one is made with random numbers of the CPU.
+    While a network trains on a GPU, the next one is built with random numbers of the CPU.
     """
     state = int(np.random.SeedSequence([seed, 0]).generate_state(1)[0])
     device = next(model.parameters()).device
@@ -90,9 +90,9 @@ def seed_device(model: nn.Module, seed: int) -> None:
 
 
 def epochs_of(images: ImagePart, batch_size: int, seed: int, flip: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of one epoch after the other without end.
+    """Yield the augmented batches of one epoch after the other, without end.
 
-    Images in memory are shifted by up to 4 of their pixels, files are cropped at random; both are mirrored if `flip`.
+    Images in memory are shifted by up to 4 pixels, files are cropped at random; half of both are mirrored if `flip`.
     """
     epoch = 0
     while True:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Statistics = dict[str, float | None]
-"""Numbers by name; None where there are too few networks for them."""
+"""Numbers by name; None where there are too few networks for a number."""
 
 TOP = 10
 _SAMPLES = 1000
@@ -20,15 +20,15 @@ _SAMPLES = 1000
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """How results of networks become a cell of a table.
+    """Rule by which the rows of a group of networks become a cell of a table.
 
     Args:
-        statistics: of lines of results and one of the protocol's metrics.
-        shown: the statistics in tables, the value itself first.
-        best: those of the best networks only, if any.
-        scale: of tables.
-        digits: in tables for people; programs get one more.
-        per_network: metrics are columns of the lines of results.
+        statistics: computes numbers from rows of results and one of the protocol's metrics.
+        shown: names of the statistics in tables, the value itself first.
+        best: the same for the best networks of the group; empty if there are none.
+        scale: factor of numbers in tables, 100 for percent.
+        digits: decimal digits in tables for people; programs get one more.
+        per_network: every network has the metrics, so they are columns of the rows.
         unknown: why there may be no number.
     """
 
@@ -41,12 +41,12 @@ class Summary:
     unknown: str = ""
 
     def cell(self, statistics: Statistics, names: Sequence[str] = ()) -> tuple[float | None, ...]:
-        """The numbers of a table: those that are shown, or others."""
+        """Return the scaled numbers of a cell: the statistics that are shown, or those of other names."""
         numbers = [statistics[name] for name in names or self.shown]
         return tuple(None if number is None else self.scale * number for number in numbers)
 
     def text(self, cell: Sequence[float | None]) -> str:
-        """A cell for people: 66.9 ± 0.3 or 0.42 [0.39, 0.45]."""
+        """Return a cell for people: 66.9 ± 0.3 or 0.42 [0.39, 0.45]."""
         value, *errors = ("" if number is None else f"{number:.{self.digits}f}" for number in cell)
         if not errors or not all(errors):
             return value
@@ -54,7 +54,7 @@ class Summary:
 
 
 def _accuracy(rows: pd.DataFrame, metric: str) -> Statistics:
-    """Mean over networks, 0 to 1, of which one that failed counts as 0.
+    """Return mean, std and others over networks, 0 to 1; a network that failed counts as 0.
 
     Repetitions of a network are averaged; std, sem and max are over networks, or over the repetitions if there is only
     one network; without these std and sem are None. top10 is the mean of the ten best networks (GHN-3 paper, Table 2).
@@ -82,7 +82,7 @@ ACCURACY = Summary(_accuracy, ("mean", "sem"), ("top10", "top10_sem"), scale=100
 
 
 def _tau(rows: pd.DataFrame, metric: str) -> Statistics:
-    """Kendall's tau-b between the columns score and truth of networks that have both, averaged over repetitions.
+    """Return Kendall's tau-b between score and truth of networks that have both, averaged over repetitions.
 
     low and high are the limits of the 95% bootstrap interval over networks. All are None for fewer than three networks
     or constant values.

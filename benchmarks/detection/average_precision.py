@@ -1,4 +1,4 @@
-"""Average precision of detected boxes, by pycocotools."""
+"""Average precision of detected boxes, computed by pycocotools."""
 
 import io
 from collections.abc import Sequence
@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 Boxes = NDArray[np.floating]
 
 
-def average_precision(truth: Sequence[Boxes], found: Sequence[tuple[Boxes, Boxes]], iou: float = 0.5) -> float:
-    """Average precision as in COCO: precision at 101 levels of recall, averaged; the 100 best boxes of an image count.
+def average_precision(truth: Sequence[Boxes], detections: Sequence[tuple[Boxes, Boxes]], iou: float = 0.5) -> float:
+    """Compute average precision as in COCO: the mean precision at 101 levels of recall, of the 100 best boxes per image.
 
-    A box is right if its intersection over union with a box that no better one took is at least `iou`.
+    A box is right if its intersection over union with a true box that no better box took is at least `iou`.
 
     Args:
-        truth: (P, 4) boxes in each image, as left, top, right and bottom edge; one box at least in all.
-        found: (D, 4) boxes and (D,) scores in each image.
-        iou: see above.
+        truth: true boxes (P, 4) of each image, as left, top, right and bottom edge; at least one box in all.
+        detections: boxes (D, 4) and scores (D,) of each image.
+        iou: smallest intersection over union of a right box.
 
     Returns:
-        0 to 1.
+        Average precision, 0 to 1.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     rows = [
         (image, *box, score)
-        for image, (boxes, scores) in enumerate(found)
+        for image, (boxes, scores) in enumerate(detections)
         for box, score in zip(_widths(boxes), scores.tolist(), strict=True)
     ]
     if not rows:
@@ -48,7 +48,7 @@ def average_precision(truth: Sequence[Boxes], found: Sequence[tuple[Boxes, Boxes
 
 
 def _dataset(truth: Sequence[Boxes]) -> dict[str, Any]:
-    """Boxes in the form of COCO; annotations count from 1, as 0 means none there."""
+    """Return boxes in the format of COCO; annotations count from 1, as 0 means none there."""
     boxes = [(image, box) for image, part in enumerate(truth) for box in _widths(part)]
     return {
         "info": {},
@@ -62,5 +62,6 @@ def _dataset(truth: Sequence[Boxes]) -> dict[str, Any]:
 
 
 def _widths(boxes: Boxes) -> list[list[float]]:
-    """Left, top, width and height of boxes that are given by their edges."""
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
+    """Convert edges to left, top, width and height."""
+    rows: list[list[float]] = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
+    return rows

@@ -1,4 +1,4 @@
-"""Networks for classification as backbones of detectors: the maps that their head pools.
+"""Backbones of detectors: classification networks without their head, which return the maps that it pools.
 
 Works for networks of DeepNets-1M, and for those of torchvision that end with global average pooling (ResNet, ConvNeXt,
 Swin, EfficientNet, ...).
@@ -15,10 +15,10 @@ _POOLING = ("avgpool", "adaptive_avg_pool2d", "mean")
 
 
 class Backbone(nn.Module):
-    """A network without its head.
+    """A classification network without its head.
 
     Args:
-        network: with the parameters to start from; its head is not used any more.
+        network: with the parameters to start from; a network of DeepNets-1M loses its head.
 
     Shapes:
         images (B, 3, H, W), sides divisible by 32 -> (B, out_channels, H', W')
@@ -30,7 +30,7 @@ class Backbone(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.attends = isinstance(network, Network) and network.architecture.is_vit
-        self.trunk = _CellTrunk(network) if isinstance(network, Network) else _traced(network)
+        self.trunk = _CellTrunk(network) if isinstance(network, Network) else _torchvision_trunk(network)
         device = next(network.parameters()).device
         self.trunk.eval()
         with torch.no_grad():
@@ -61,7 +61,7 @@ class _CellTrunk(nn.Module):
 
 
 class _ResizedEncoding(nn.Module):
-    """An encoding of the position, interpolated to maps of any size (ViT, Dosovitskiy et al., 2020, section 3.2)."""
+    """Positional encoding that is interpolated to maps of any size (ViT, Dosovitskiy et al., 2020, section 3.2)."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
@@ -71,11 +71,11 @@ class _ResizedEncoding(nn.Module):
         return x + F.interpolate(self.weight, x.shape[2:], mode="bicubic", align_corners=False)
 
 
-def _traced(network: nn.Module) -> nn.Module:
-    """What a network computes before its last pooling, or before its classifier if that comes first (SqueezeNet).
+def _torchvision_trunk(network: nn.Module) -> nn.Module:
+    """Cut a network before its last pooling, or before its classifier if that comes first (SqueezeNet).
 
     Raises:
-        ValueError: it has no pooling of maps.
+        ValueError: the network does not pool maps.
     """
     from torchvision.models import VisionTransformer
     from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
@@ -92,4 +92,5 @@ def _traced(network: nn.Module) -> nn.Module:
     if not pooled:
         raise ValueError("it pools no maps before its classifier, so it cannot be the backbone of a detector")
     head = min(pooled[-1], *(i for i, name in enumerate(names) if name.startswith("classifier")), len(names))
-    return create_feature_extractor(network, {names[head - 1]: "0"}, suppress_diff_warning=True)
+    trunk: nn.Module = create_feature_extractor(network, {names[head - 1]: "0"}, suppress_diff_warning=True)
+    return trunk

@@ -5,9 +5,11 @@ Hyperparameters are those of PyTorch's detection tutorial, which the papers foll
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.core.sgd import optimizer, set_lr
@@ -21,7 +23,7 @@ _ANCHORS, _RATIOS = (32, 64, 128, 256, 512), (0.5, 1.0, 2.0)  # sides in pixels,
 
 
 def faster_rcnn(network: nn.Module, image_side: int) -> nn.Module:
-    """A Faster R-CNN (Ren et al., 2015) with a network as its backbone, on the device of the network.
+    """Build a Faster R-CNN (Ren et al., 2015) with a network as its backbone, on the device of the network.
 
     One map, 15 anchors at each place, regions of 7x7, as in the tutorial. Networks of DeepNets-1M with attention see
     smaller images, since their time grows with the square of the area: 320 pixels instead of 800, as in the
@@ -37,7 +39,7 @@ def faster_rcnn(network: nn.Module, image_side: int) -> nn.Module:
     backbone = Backbone(network)
     side = image_side * 2 // 5 if backbone.attends else image_side
     with next(network.parameters()).device:
-        detector = FasterRCNN(
+        detector: Any = FasterRCNN(
             backbone,
             num_classes=2,
             min_size=side,
@@ -47,7 +49,8 @@ def faster_rcnn(network: nn.Module, image_side: int) -> nn.Module:
         )
     # There is one size. Choosing it at random would take numbers of the CPU, which may be making the next network.
     detector.transform.torch_choice = lambda sizes: sizes[0]
-    return detector
+    module: nn.Module = detector
+    return module
 
 
 def train(
@@ -56,7 +59,7 @@ def train(
     """Train a detector in place: SGD with momentum 0.9 and weight decay 5e-4, half of the images mirrored.
 
     Returns:
-        Number of steps, and whether all losses were finite; training ends with the first that is not.
+        Number of steps, and whether all losses were finite; training ends with the first loss that is not.
     """
     sgd = optimizer(detector, lr, _WEIGHT_DECAY)
     rng = np.random.default_rng([seed, 1])
@@ -71,28 +74,28 @@ def train(
             if not torch.isfinite(loss):
                 return step, False
             sgd.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             sgd.step()
             step += 1
     return step, True
 
 
 def _rate(step: int, per_epoch: int, epochs: int) -> float:
-    """Share of the learning rate: it grows in the first epoch, then falls in three steps."""
+    """Return the factor of the learning rate: it grows in the first epoch, then falls in three steps."""
     warm_up = min(_WARM_UP_STEPS, per_epoch - 1)
     grown = _WARM_UP + (1 - _WARM_UP) * step / warm_up if step < warm_up else 1.0
     return grown * 0.1 ** (step // per_epoch // max(1, round(0.3 * epochs)))
 
 
 def _batches(scenes: Sequence[Scene], batch_size: int, rng: np.random.Generator) -> Iterator[list[Scene]]:
-    """All scenes once, in random order."""
+    """Yield all scenes once, in random order; half of them are mirrored."""
     order = rng.permutation(len(scenes))
     for start in range(0, len(order), batch_size):
         yield [mirrored(scenes[i]) if rng.random() < 0.5 else scenes[i] for i in order[start : start + batch_size]]
 
 
 def mirrored(scene: Scene) -> Scene:
-    """The same scene, left and right exchanged."""
+    """Return the scene with left and right exchanged."""
     left, top, right, bottom = scene.boxes.unbind(1)
     width = scene.image.shape[2]
     return Scene(scene.image.flip(2), torch.stack([width - right, top, width - left, bottom], 1))
@@ -100,14 +103,14 @@ def mirrored(scene: Scene) -> Scene:
 
 @torch.no_grad()
 def precision(detector: nn.Module, scenes: Sequence[Scene]) -> float:
-    """Average precision at IoU 0.50; batch norm uses the statistics of training."""
+    """Return the average precision at IoU 0.50; batch norm uses the statistics of training."""
     detector.eval()
 
-    def numbers(values: Tensor) -> np.ndarray:
+    def numbers(values: Tensor) -> NDArray[np.float64]:
         return values.cpu().numpy().astype(np.float64)
 
-    found = [detector([scene.image / 255])[0] for scene in scenes]
+    detected = [detector([scene.image / 255])[0] for scene in scenes]
     return average_precision(
         [numbers(scene.boxes) for scene in scenes],
-        [(numbers(result["boxes"]), numbers(result["scores"])) for result in found],
+        [(numbers(result["boxes"]), numbers(result["scores"])) for result in detected],
     )

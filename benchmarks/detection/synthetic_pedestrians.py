@@ -98,7 +98,7 @@ def _background(rng: np.random.Generator, y: Pixels, x: Pixels) -> Pixels:
     """A wall that changes its colour, a street, and things that are no pedestrians."""
     height, width = y.shape
     ends = rng.uniform(90, 220, (2, 3))
-    image = ends[0] + (ends[1] - ends[0]) * (x / width)[..., None]  # (H, W, 3)
+    image: Pixels = ends[0] + (ends[1] - ends[0]) * (x / width)[..., None]  # (H, W, 3)
     image[y > height * rng.uniform(0.6, 0.8)] = rng.uniform(60, 130, 3)
     for _ in range(int(rng.integers(3, 7))):
         middle, centre = rng.uniform(0, width), rng.uniform(0, height)

@@ -24,7 +24,7 @@ def differentiable(model: nn.Module) -> Iterator[None]:
     channels last from then on, which convolutions prefer.
     """
     model.to(memory_format=torch.channels_last)
-    layers: list[tuple[Any, Callable]] = [
+    layers: list[tuple[Any, Callable[..., Tensor]]] = [
         *((module, _batch_norm) for module in model.modules() if isinstance(module, _BatchNorm)),
         *((module, convolve) for module in model.modules() if isinstance(module, nn.Conv2d) and is_plain(module)),
     ]
@@ -42,11 +42,11 @@ def _batch_norm(norm: Any, x: Tensor) -> Tensor:
     """Of single operations, as PyTorch's own has no third derivatives, and few, as each keeps a map of activations."""
     dims = [dim for dim in range(x.dim()) if dim != 1]
     count = x.numel() // x.shape[1]
-    centred = x + x.sum(dims, keepdim=True) / -count
-    scale = ((centred * centred).sum(dims, keepdim=True) / count + norm.eps).rsqrt()  # (1, C, 1, 1)
+    centered: Tensor = x + x.sum(dims, keepdim=True) / -count
+    scale: Tensor = ((centered * centered).sum(dims, keepdim=True) / count + norm.eps).rsqrt()  # (1, C, 1, 1)
     if norm.weight is None:
-        return centred * scale
-    return torch.addcmul(norm.bias.view(scale.shape), centred, scale * norm.weight.view(scale.shape))
+        return centered * scale
+    return torch.addcmul(norm.bias.view(scale.shape), centered, scale * norm.weight.view(scale.shape))
 
 
 def loss(model: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ def forward_backward(
     """Node features and gradients."""
     with autocast():
         y = network(x.clone().requires_grad_(), batch)
-    y.float().sum().backward()
+    torch.autograd.backward(y.float().sum())
 
 
 def training_steps(device: str, amp: bool) -> Iterator[tuple[str, Callable[[], object]]]:

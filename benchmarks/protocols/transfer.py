@@ -13,7 +13,8 @@ from benchmarks.core.protocol_settings import check_setting, describe_nondefault
 if TYPE_CHECKING:
     from torch import nn
 
-    from ghn_models.images.datasets import ImagePart, ImageTask
+    from ghn_models.images.datasets import ImageTask
+    from ghn_models.images.splits import ImagePart
 
 _HELD_OUT = 5  # every fifth label is for choosing learning rate and weight decay
 

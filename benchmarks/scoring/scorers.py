@@ -19,10 +19,11 @@ from benchmarks.initializers.registry import load_initializer
 from benchmarks.scoring.zero_cost_proxies import PROXIES, score
 from deepnets.utils.errors import one_line
 from ghn_models.checkpoints import folder as checkpoints
+from ghn_models.images.datasets import ImageTask
 
 SCORE_FILE_PREFIX = "file-"
 """How files of scores begin in records."""
-Scorer = Callable[[Case], float]
+Scorer = Callable[[Case[ImageTask]], float]
 _CSV = (".csv", ".csv.gz")
 
 
@@ -31,7 +32,7 @@ def is_scorer(name: str) -> bool:
     return name in PROXIES or name.endswith(_CSV)
 
 
-def by_accuracy(case: Case) -> float:
+def by_accuracy(case: Case[ImageTask]) -> float:
     """Accuracy on validation images with the parameters that the network has."""
     return topk_accuracy(case.model, case.task.val.batches(case.evaluation_batch))[0]
 
@@ -54,7 +55,7 @@ def load_scorer(name: str) -> tuple[Initializer, Scorer] | None:
 
 
 def _proxy(name: str) -> Scorer:
-    def of(case: Case) -> float:
+    def of(case: Case[ImageTask]) -> float:
         images, labels = next(iter(case.task.train.shuffled(case.evaluation_batch, case.seed, 0, 0, 0, False)))
         return score(name, case.model, images, labels)
 
@@ -62,7 +63,7 @@ def _proxy(name: str) -> Scorer:
 
 
 def _looked_up(values: pd.Series) -> Scorer:
-    def of(case: Case) -> float:
+    def of(case: Case[ImageTask]) -> float:
         key = (case.network.group, case.network.index)
         if key not in values.index:
             raise ValueError("the file has no value for it")

@@ -126,7 +126,8 @@ def jacob_cov(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     if not correlations.isfinite().all():
         raise ValueError("the Jacobian of an image is constant")
     v = torch.linalg.eigvalsh(correlations) + _JACOBIAN_EPSILON
-    return -(v.log() + 1 / v).sum()
+    total: Tensor = (v.log() + 1 / v).sum()
+    return -total
 
 
 @_proxy
@@ -161,7 +162,8 @@ def nwot(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         model(images)
     if seen.kernel is None:
         raise ValueError("the network has no ReLU")
-    return torch.linalg.slogdet(seen.kernel).logabsdet
+    logabsdet: Tensor = torch.linalg.slogdet(seen.kernel).logabsdet
+    return logabsdet
 
 
 @_proxy
@@ -177,7 +179,7 @@ def flops(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(images[:2])  # batch norm of a single value is an error
-    return counter.get_total_flops() / len(images[:2])
+    return float(counter.get_total_flops() / len(images[:2]))
 
 
 class _Rectifiers(TorchFunctionMode):
