@@ -52,7 +52,7 @@ _STYLES = {
 }
 """Node styles in the order of the legend; 1x1 convolutions have their own, as in the paper."""
 
-_PITCH = 0.17  # inches between layers, and between neighbours in a layer
+_PITCH = 0.17  # inches between layers, and between neighbors in a layer
 _MARKER = 34.0  # area of a marker in square points
 _LEGEND_WIDTH = 1.1  # inches of a column of the legend
 _CELL_TINTS = ("#eef2f7", "#f8f1e3")

@@ -62,9 +62,9 @@ class Architecture:
         _check("fc_layers", self.fc_layers, self.fc_layers in FC_LAYERS, f"one of {FC_LAYERS}")
         _check("fc_dim", self.fc_dim, 1 <= self.fc_dim <= 65535, "1 to 65535")
         if self.is_vit and not self.glob_avg:
-            raise ValueError("glob_avg is False in a network with attention; such networks average over their tokens")
+            raise ValueError("glob_avg is False in a network with attention; such networks need glob_avg=True")
         if not self.preproc and len(self.genotype.normal_concat) + len(self.genotype.reduce_concat) > 2:
-            raise ValueError("preproc is False with several states concatenated; then the cells need preproc=True")
+            raise ValueError("preproc is False, but cells concatenate several states; such networks need preproc=True")
 
     @property
     def is_vit(self) -> bool:

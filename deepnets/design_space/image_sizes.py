@@ -5,7 +5,7 @@ IMAGE_SIZES = (32, 224)
 
 
 def check_image_size(image_size: int) -> None:
-    """Raise ValueError for a size that the design space does not define."""
+    """Raise ValueError for an image size other than 32 and 224."""
     if image_size not in IMAGE_SIZES:
-        known = " and ".join(map(str, IMAGE_SIZES))
-        raise ValueError(f"image_size is {image_size!r}; architectures are defined for {known}")
+        sizes = " and ".join(map(str, IMAGE_SIZES))
+        raise ValueError(f"image_size is {image_size!r}; architectures are defined for {sizes}")

@@ -65,7 +65,7 @@ class Networks:
 
 
 def sample_networks(split: str, start: int, stop: int, seed: int = 0) -> Networks:
-    """Sample networks start to stop of a split; there is no last one, also where the published split ends.
+    """Sample networks start to stop of a split; more can be sampled than the published split has.
 
     >>> sample_networks("test", 3, 5).table.n_cells.tolist()
     [5, 6]

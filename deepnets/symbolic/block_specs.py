@@ -1,12 +1,12 @@
 """The building blocks of a network as small graphs: stems, preprocessing, operations, aggregation, heads.
 
-A block is a short list of nodes. Every node has a primitive, a parameter name, a shape whose dimensions are
-symbols (widths of the cell, classes, kernel sizes: `deepnets.symbolic.shapes` gives them values), and the nodes of the
-same block that it reads, -1 being the block's input. The last node is the block's output. Node rules: DeepNets-1M
-paper, sections 3 and A.1: no nodes for nonlinearities, identities and reshapes; a norm layer is one node; the bias
-of a linear layer is a node after its weight.
+A block is a short list of nodes. A node has a primitive, a parameter name, a shape, and the nodes of the same block
+that it reads; -1 stands for the block's input. The dimensions of a shape are symbols (widths of the cell, classes,
+kernel sizes), whose values `deepnets.symbolic.shapes` computes. The last node is the block's output. Rules for nodes
+(DeepNets-1M paper, sections 3 and A.1): nonlinearities, identities and reshapes are not nodes; a norm layer is one
+node; the bias of a linear layer is a node after its weight.
 
-`{cell}` and `{op}` in a name stand for the number of the cell and of the edge in it.
+`{cell}` and `{op}` in a name stand for the number of the cell and for the number of the edge in the cell.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ NO_SHAPE: Dims = ("0", "0", "0", "0")
 
 
 @dataclass(frozen=True)
-class Node:
-    """One node of a block; `reads` are positions in the block, -1 the block's input."""
+class BlockNode:
+    """One node of a block; `reads` are positions in the block, or -1 for the block's input."""
 
     primitive: str
     name: str
@@ -26,7 +26,7 @@ class Node:
     reads: tuple[int, ...]
 
 
-Block = tuple[Node, ...]
+Block = tuple[BlockNode, ...]
 
 _EDGE = "cells.{cell}._ops.{op}"
 
@@ -36,12 +36,12 @@ def _vector(width: str) -> Dims:
 
 
 def _pool(primitive: str) -> Block:
-    return (Node(primitive, primitive, ("1", "1", "3", "3"), (-1,)),)
+    return (BlockNode(primitive, primitive, ("1", "1", "3", "3"), (-1,)),)
 
 
 def _chain(*nodes: tuple[str, str, Dims]) -> Block:
-    """Every node reads the one before."""
-    return tuple(Node(*node, reads=(position - 1,)) for position, node in enumerate(nodes))
+    """Return a block in which every node reads the one before."""
+    return tuple(BlockNode(*node, reads=(position - 1,)) for position, node in enumerate(nodes))
 
 
 def _norm(bn: bool, name: str, width: str) -> tuple[tuple[str, str, Dims], ...]:
@@ -49,7 +49,7 @@ def _norm(bn: bool, name: str, width: str) -> tuple[tuple[str, str, Dims], ...]:
 
 
 def _linear(name: str, out: str, width: str) -> tuple[tuple[str, str, Dims], ...]:
-    """A linear layer: its weight, a 1x1 convolution, then its bias."""
+    """Return the nodes of a linear layer: its weight, which counts as a 1x1 convolution, then its bias."""
     return ("conv", f"{name}.weight", (out, width, "1", "1")), ("bias", f"{name}.bias", _vector(out))
 
 
@@ -88,20 +88,22 @@ def _dil_conv(k: str, bn: bool) -> Block:
 
 
 def _factorized_reduce(prefix: str, width: str, bn: bool) -> Block:
-    halves = tuple(Node("conv", f"{prefix}.conv_{half}.weight", ("cell/2", width, "1", "1"), (-1,)) for half in (1, 2))
-    concat = Node("concat", "concat", NO_SHAPE, (0, 1))
-    norm = (Node("bn", f"{prefix}.bn.weight", _vector("cell"), (2,)),) if bn else ()
+    halves = tuple(
+        BlockNode("conv", f"{prefix}.conv_{half}.weight", ("cell/2", width, "1", "1"), (-1,)) for half in (1, 2)
+    )
+    concat = BlockNode("concat", "concat", NO_SHAPE, (0, 1))
+    norm = (BlockNode("bn", f"{prefix}.bn.weight", _vector("cell"), (2,)),) if bn else ()
     return (*halves, concat, *norm)
 
 
 def _cse() -> Block:
-    """Squeeze and excite over channels; its mean is no node."""
+    """Return squeeze-and-excitation over channels; its averaging is not a node."""
     layers = _chain(*_linear(f"{_EDGE}.fc1", "src/2", "src"), *_linear(f"{_EDGE}.fc2", "src", "src/2"))
-    return (*layers, Node("cse", "cse", NO_SHAPE, (3, -1)))
+    return (*layers, BlockNode("cse", "cse", NO_SHAPE, (3, -1)))
 
 
 def _msa() -> Block:
-    """Pre-norm transformer block: attention with residual, then an MLP with residual."""
+    """Return a pre-norm transformer block: attention with a residual connection, then an MLP with another."""
     out_weight, out_bias = _linear(f"{_EDGE}.to_out.0", "src", "src")
     attention = _chain(
         ("ln", f"{_EDGE}.ln1.weight", _vector("src")),
@@ -110,18 +112,18 @@ def _msa() -> Block:
         out_weight,
         out_bias,
     )
-    residual = Node("sum", "sum", NO_SHAPE, (4, -1))
+    residual = BlockNode("sum", "sum", NO_SHAPE, (4, -1))
     names = [
         ("ln", f"{_EDGE}.ln2.weight", _vector("src")),
         *_linear(f"{_EDGE}.ff.net.0", "src", "src"),
         *_linear(f"{_EDGE}.ff.net.3", "src", "src"),
     ]
-    mlp = tuple(Node(*node, reads=(position + 5,)) for position, node in enumerate(names))
-    return (*attention, residual, *mlp, Node("sum", "sum", NO_SHAPE, (10, 5)))
+    mlp = tuple(BlockNode(*node, reads=(position + 5,)) for position, node in enumerate(names))
+    return (*attention, residual, *mlp, BlockNode("sum", "sum", NO_SHAPE, (10, 5)))
 
 
 def operation(op: str, strided: bool, bn: bool) -> Block:
-    """The block of an operation of the genotype; identities and `none` have no nodes."""
+    """Return the block of an operation of the genotype; identities and `none` have no nodes."""
     match op:
         case "none":
             return ()
@@ -135,15 +137,15 @@ def operation(op: str, strided: bool, bn: bool) -> Block:
             return _msa()
         case "cse":
             return _cse()
-    kind, kernel = op.rsplit("_", 1)
+    layer, kernel = op.rsplit("_", 1)
     k = kernel[0]
-    if kind == "conv":
+    if layer == "conv":
         return _conv(k, bn)
-    return _sep_conv(k, bn) if kind == "sep_conv" else _dil_conv(k, bn)
+    return _sep_conv(k, bn) if layer == "sep_conv" else _dil_conv(k, bn)
 
 
 def preprocess(position: int, reducing: bool, bn: bool) -> Block:
-    """The layers at a cell's input 0 or 1; a factorized reduction where the input is twice as large."""
+    """Return the layers at input 0 or 1 of a cell: a factorized reduction if the input is twice as large."""
     prefix, width = f"cells.{{cell}}.preprocess{position}", f"in{position}"
     if reducing:
         return _factorized_reduce(prefix, width, bn)
@@ -153,13 +155,13 @@ def preprocess(position: int, reducing: bool, bn: bool) -> Block:
 
 
 def simple_stem(pool: bool, bn: bool) -> Block:
-    """CIFAR-style stem: one convolution, optionally followed by max pooling."""
+    """Return the CIFAR-style stem: one convolution, optionally followed by max pooling."""
     nodes = (("conv", "stem.0.weight", ("stem", "3", "ks", "ks")), *_norm(bn, "stem.1.weight", "stem"))
     return _chain(*nodes, ("max_pool", "max_pool", ("1", "1", "3", "3"))) if pool else _chain(*nodes)
 
 
 def imagenet_stem(part: int, bn: bool) -> Block:
-    """ImageNet-style stem: part 0 feeds the first input of cell 0, part 1, which follows it, the second."""
+    """Return the ImageNet-style stem: part 0 feeds input 0 of the first cell; part 1 follows it and feeds input 1."""
     if part == 0:
         return _chain(
             ("conv", "stem0.0.weight", ("C/2", "3", "ks", "ks")),
@@ -171,21 +173,21 @@ def imagenet_stem(part: int, bn: bool) -> Block:
 
 
 def vit_stem() -> Block:
-    """Patch embedding plus a learned positional encoding, which reads nothing."""
+    """Return the stem of a Vision Transformer: patch embedding plus a learned positional encoding."""
     return (
-        Node("conv", "stem0.weight", ("C", "3", "patch", "patch"), (-1,)),
-        Node("pos_enc", "pos_enc.weight", ("1", "C", "tokens", "tokens"), ()),
-        Node("sum", "sum", NO_SHAPE, (0, 1)),
+        BlockNode("conv", "stem0.weight", ("C", "3", "patch", "patch"), (-1,)),
+        BlockNode("pos_enc", "pos_enc.weight", ("1", "C", "tokens", "tokens"), ()),
+        BlockNode("sum", "sum", NO_SHAPE, (0, 1)),
     )
 
 
 def head(glob_avg: bool, fc_layers: int) -> Block:
-    """Optional global average pooling, then one or two linear layers; `fc` is the width of the first."""
+    """Return the classifier: optional global average pooling, then one or two linear layers, the first `fc` wide."""
     pool = (("glob_avg", "glob_avg", NO_SHAPE),) if glob_avg else ()
     last = _linear("classifier.3", "num_classes", "fc") if fc_layers == 2 else ()
     return _chain(*pool, *_linear("classifier.0", "fc", "features"), *last)
 
 
 def aggregate(primitive: str) -> Block:
-    """A single node whose incoming edges depend on the cell, so the block itself reads nothing."""
-    return (Node(primitive, primitive, NO_SHAPE, ()),)
+    """Return a single node (input, sum or concat), whose incoming edges depend on the cell."""
+    return (BlockNode(primitive, primitive, NO_SHAPE, ()),)

@@ -189,7 +189,7 @@ class _Cell:
         reductions = np.stack(reduction_cells(n_cells))
         reduction = (reductions == number).any(axis=0) & exists
         after_reduction = (reductions == number - 1).any(axis=0) if number else table.stem_type == 1
-        row, kind = np.arange(len(table)), reduction.astype(np.int64)
+        row, cell_type = np.arange(len(table)), reduction.astype(np.int64)  # 0 normal, 1 reduction
         return cls(
             number=number,
             exists=exists,
@@ -197,9 +197,9 @@ class _Cell:
             halve_first=after_reduction & ~table.is_vit,
             preproc=exists & table.preproc,
             bn=table.bn.astype(np.int64),
-            operations=np.where(exists[:, None], table.ops[row, kind], np.uint8(NO_EDGE)),
-            inputs=table.inputs[row, kind],
-            concat=table.concat[row, kind],
+            operations=np.where(exists[:, None], table.ops[row, cell_type], np.uint8(NO_EDGE)),
+            inputs=table.inputs[row, cell_type],
+            concat=table.concat[row, cell_type],
         )
 
 
