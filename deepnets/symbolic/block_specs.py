@@ -88,9 +88,8 @@ def _dil_conv(k: str, bn: bool) -> Block:
 
 
 def _factorized_reduce(prefix: str, width: str, bn: bool) -> Block:
-    halves = tuple(
-        BlockNode("conv", f"{prefix}.conv_{half}.weight", ("cell/2", width, "1", "1"), (-1,)) for half in (1, 2)
-    )
+    shape = ("cell/2", width, "1", "1")
+    halves = tuple(BlockNode("conv", f"{prefix}.conv_{half}.weight", shape, (-1,)) for half in (1, 2))
     concat = BlockNode("concat", "concat", NO_SHAPE, (0, 1))
     norm = (BlockNode("bn", f"{prefix}.bn.weight", _vector("cell"), (2,)),) if bn else ()
     return (*halves, concat, *norm)
