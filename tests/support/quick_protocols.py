@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ def folder(path: Path, plan: RunConfig = PLAN) -> RunFolder:
     return RunFolder(path, run_identity(plan, load_run_context(plan)))
 
 
-def scored(row: Callable[[Case], dict[str, float]], monkeypatch: pytest.MonkeyPatch, batch_size: int = 64) -> None:
+def scored(row: Callable[[Case[Any]], dict[str, float]], monkeypatch: pytest.MonkeyPatch, batch_size: int = 64) -> None:
     """Replace what the protocol measures by something quick."""
     monkeypatch.setattr(NoFinetune, "evaluate", lambda self, case, settings: row(case))
     monkeypatch.setattr(NoFinetune, "batch_size", batch_size)

@@ -330,7 +330,7 @@ def test_networks_that_cannot_be_backbones_fail_with_a_reason(drawn: Path) -> No
         "detection", detection.DetectionConfig(1, 0.01, 64), "randinit", "pennfudan", ("vit_b_16",), str(drawn), 224
     )
     for name in ("vit_b_16", "vit_b_16_gap"):
-        row = evaluate(replace(plan, groups=(name,)), Job(name, 0, 0))
+        row = evaluate(load_run_context(replace(plan, groups=(name,))), Job(name, 0, 0))
         assert row["status"] == "failed"
         assert row["reason"].startswith("ValueError: it has a sequence of patches before its classifier")
     plan = replace(plan, groups=("vit",), image_size=32)
@@ -384,9 +384,9 @@ def test_training_that_diverges_has_no_precision(task: PedestrianTask) -> None:
 def test_training_takes_no_random_numbers_of_the_next_network(task: PedestrianTask) -> None:
     """On a GPU, whose own generator draws regions and dropout, another network is made meanwhile."""
     detector = faster_rcnn.faster_rcnn(small_network(), 64)
-    detector.transform.train()
+    transform = detector.get_submodule("transform").train()
     state = torch.random.get_rng_state()
-    detector.transform([scene.image / 255 for scene in task.scenes[:2]])
+    transform([scene.image / 255 for scene in task.scenes[:2]])
     assert torch.equal(torch.random.get_rng_state(), state)
 
 

@@ -21,13 +21,14 @@ from benchmarks import evaluation
 from benchmarks import run as command
 from benchmarks.core.cli_options import RunOptions
 from benchmarks.core.evaluation_networks import EvaluationNetwork, network_at
+from benchmarks.core.protocol import Case
 from benchmarks.evaluation import evaluate_run, run_config
 from benchmarks.execution import jobs as runs
 from benchmarks.execution import scheduler as execution
 from benchmarks.execution import worker
-from benchmarks.execution.jobs import Row
+from benchmarks.execution.jobs import Row, try_job
 from benchmarks.execution.run_config import Job
-from benchmarks.execution.run_context import load_run_context
+from benchmarks.execution.run_context import BatchSizes, RunContext, load_run_context
 from benchmarks.execution.run_folder import RunFolder
 from benchmarks.execution.scheduler import compute
 from benchmarks.initializers.base import InitContext
@@ -41,6 +42,7 @@ from deepnets.utils import provenance
 from deepnets.utils.errors import FileError
 from ghn_models import create
 from ghn_models.checkpoints import folder as checkpoints
+from ghn_models.images.datasets import ImageTask
 from tests.support.quick_protocols import PLAN, folder, scored
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -103,9 +105,13 @@ def test_workers_and_restarts_change_nothing(tmp_path: Path, ghn_folder: Path, m
     with pytest.raises(KeyboardInterrupt):
         compute(load_run_context(plan), folder(tmp_path / "b", plan), None, 1)
     monkeypatch.setattr(RunFolder, "append", append)
-    done = []
-    try_job = worker.try_job
-    monkeypatch.setattr(worker, "try_job", lambda context, job, sizes: done.append(job) or try_job(context, job, sizes))
+    done: list[Job] = []
+
+    def counting(context: RunContext, job: Job, sizes: BatchSizes) -> Any:
+        done.append(job)
+        return try_job(context, job, sizes)
+
+    monkeypatch.setattr(worker, "try_job", counting)
     resumed = compute(load_run_context(plan), folder(tmp_path / "b", plan), None, 1)
     assert done == [Job("test", 1, 0)]
     assert same_twice(resumed, whole)
@@ -134,14 +140,18 @@ def test_learning_sees_few_labels_where_few_are_given(monkeypatch: pytest.Monkey
     seen: list[InitContext] = []
     trained: list[int] = []
     monkeypatch.setitem(METHODS, "randinit", lambda model, setting: seen.append(setting))
-    monkeypatch.setattr(
-        Transfer, "evaluate", lambda self, case, settings: trained.append(case.seed) or {"top1": 0.1, "top5": 0.5}
-    )
+
+    def evaluated(self: Transfer, case: Case[ImageTask], settings: TransferConfig) -> dict[str, float]:
+        trained.append(case.seed)
+        return {"top1": 0.1, "top5": 0.5}
+
+    monkeypatch.setattr(Transfer, "evaluate", evaluated)
     plan = replace(PLAN, protocol="transfer", settings=TransferConfig(labels_per_class=7))
     assert runs.evaluate(load_run_context(plan), PLAN.jobs()[0])["status"] == "ok"
     (few,) = (setting.images().train for setting in seen)
     assert few.labels.bincount().tolist() == [7] * 10
-    assert few.labels.equal(load_run_context(plan).task.train.few(7, trained[0]).labels)
+    task: Any = load_run_context(plan).task
+    assert few.labels.equal(task.train.few(7, trained[0]).labels)
 
 
 def test_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +195,7 @@ def test_a_folder_is_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_results_of_changed_code_are_not_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = {"rev-parse": "a" * 40, "status": " M runs.py", "diff": "+one"}
+    answers: dict[str, str | None] = {"rev-parse": "a" * 40, "status": " M runs.py", "diff": "+one"}
     monkeypatch.setattr(provenance, "_git", lambda verb, *arguments: answers[verb])
     first = provenance.code_state()
     answers["diff"] = "+two"
@@ -422,6 +432,7 @@ def test_killed_runs_are_resumed(tmp_path: Path) -> None:
     killed, whole = (read_record(next((tmp_path / out).glob("no_finetune*.json"))) for out in ("killed", "whole"))
     assert killed[1] == whole[1]
     for record, _ in (killed, whole):
+        fields: Any = record
         for name in ("date", "seconds", "command"):
-            record.pop(name)
+            fields.pop(name)
     assert killed[0] == whole[0]

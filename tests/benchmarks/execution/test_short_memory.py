@@ -45,7 +45,7 @@ def test_memory_that_the_next_network_takes_is_not_missing(monkeypatch: pytest.M
         alive.add(model)
         return model, graph
 
-    def full(case: Case) -> dict[str, float]:
+    def full(case: Case[Any]) -> dict[str, float]:
         gc.collect()
         time.sleep(0.2)  # for the next network to be there
         if case.batch_size == 64 and len(alive) > 1:
@@ -62,7 +62,8 @@ def test_the_last_network_has_all_of_the_memory(sizes: list[int], monkeypatch: p
     """It was made beside the one before it, which took too much; some protocols have no smaller batch."""
     scored(lambda case: {"top1": 0.5, "top5": 0.5}, monkeypatch, sizes[0])
     assert load_run_context(PLAN).protocol.batch_sizes == sizes
-    prepare, failed = runs.prepare, []
+    prepare = runs.prepare
+    failed: list[Job] = []
 
     def hungry(context: RunContext, job: Job) -> runs.Prepared:
         if job == PLAN.jobs()[-1] and not failed:
@@ -91,7 +92,7 @@ def test_initialisers_that_learn_have_the_gpu_alone(monkeypatch: pytest.MonkeyPa
     "error", [RuntimeError("std::bad_alloc"), OSError(12, "Cannot allocate memory"), MemoryError()], ids=str
 )
 def test_all_that_says_that_memory_is_short(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    def short(case: Case) -> dict[str, float]:
+    def short(case: Case[Any]) -> dict[str, float]:
         raise error
 
     scored(short, monkeypatch)
@@ -102,7 +103,7 @@ def test_all_that_says_that_memory_is_short(error: Exception, monkeypatch: pytes
 def test_short_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    def hungry(case: Case) -> dict[str, float]:
+    def hungry(case: Case[Any]) -> dict[str, float]:
         sizes.append(case.batch_size)
         if case.batch_size > 16:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -172,7 +173,7 @@ def test_what_needs_more_than_its_share_of_memory_is_evaluated_alone(
 ) -> None:
     sizes: list[tuple[str, int]] = []
 
-    def hungry(case: Case) -> dict[str, float]:
+    def hungry(case: Case[Any]) -> dict[str, float]:
         sizes.append((case.network.name, case.batch_size))
         if case.network.name == "test/0" and case.batch_size > 32:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
@@ -200,7 +201,7 @@ def test_only_networks_that_need_too_much_are_evaluated_alone(monkeypatch: pytes
     have, tried = "", list[tuple[str, str]]()
     too_little = {"test/0": ("half", "whole"), "bnfree/1": ("half",)}
 
-    def hungry(case: Case) -> dict[str, float]:
+    def hungry(case: Case[Any]) -> dict[str, float]:
         name = case.network.name
         tried.append((name, have))
         if have in too_little.get(name, ()):

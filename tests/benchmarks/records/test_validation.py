@@ -113,15 +113,15 @@ def random_weights(r: Record, lines: Any) -> None:
     r["status"] = "dev"
 
 
-def extra_field(r: Record, lines: Any) -> None:
+def extra_field(r: Any, lines: Any) -> None:
     r["stars"] = 5
 
 
-def missing_field(r: Record, lines: Any) -> None:
+def missing_field(r: Any, lines: Any) -> None:
     del r["commit"]
 
 
-def wrong_type(r: Record, lines: Any) -> None:
+def wrong_type(r: Any, lines: Any) -> None:
     r["seed"] = "0"
 
 
@@ -235,7 +235,7 @@ def test_weights_need_a_hash() -> None:
 @pytest.mark.parametrize("place", [("networks", "test"), ("repeats",), ("seed",), ("dataset", "image_size")])
 def test_integers_are_integers(place: tuple[str, ...]) -> None:
     record, table = made()
-    inner = record
+    inner: Any = record
     for key in place[:-1]:
         inner = inner[key]
     inner[place[-1]] = float(inner[place[-1]])
@@ -244,6 +244,7 @@ def test_integers_are_integers(place: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("field", sorted(made()[0]))
 def test_every_field_is_needed(field: str, board: Path, tmp_path: Path) -> None:
+    record: Any
     record, table = made()
     path = write_record(tmp_path / "bad", record, table)
     del record[field]
@@ -255,5 +256,9 @@ def test_every_field_is_needed(field: str, board: Path, tmp_path: Path) -> None:
 
 def test_numbers_that_readers_understand_differently_are_refused() -> None:
     for text in ("0.0_1", " 0.5", "1e400", "\u0660.5", "inf"):
-        record, table = changed(lambda r, lines, text=text: lines[0].update(top1=text))
+
+        def written(r: Record, lines: list[dict[str, str]], text: str = text) -> None:
+            lines[0]["top1"] = text
+
+        record, table = changed(written)
         assert any("which is not an accuracy" in problem for problem in find_problems(record, table, {}))

@@ -123,9 +123,9 @@ def test_all_settings_are_shown_at_first(browser: Any, tmp_path: Path) -> None:
     path.write_text(render_page({"no_finetune": rows}, records))
     before = browser.current_url
     browser.get(f"file://{path}")
-    shown, rows = texts(browser, "#count")[0].removesuffix(" rows").split(" of ")
+    shown, total = texts(browser, "#count")[0].removesuffix(" rows").split(" of ")
     browser.get(before)
-    assert shown == rows
+    assert shown == total
 
 
 def test_tabs_and_details(browser: Any) -> None:

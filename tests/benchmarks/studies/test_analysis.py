@@ -21,7 +21,7 @@ from torch import nn
 from benchmarks import run as command
 from benchmarks.core.cli_options import RunOptions
 from benchmarks.evaluation import make_study_report
-from benchmarks.studies import analysis, properties
+from benchmarks.studies.configs import AnalysisConfig, PropertiesConfig
 from benchmarks.studies.parts.diversity_sparsity import (
     cosine_distances,
     default_sparsity,
@@ -41,7 +41,7 @@ from deepnets.utils.run_directory import RunDirectory
 from ghn_models import GHN, create, load
 from ghn_models.inputs.prediction_targets import Kind, Target, targets
 
-FEW = analysis.AnalysisConfig(train=10, num=10, networks=("vit",), shape=(32, 1, 3, 3))
+FEW = AnalysisConfig(train=10, num=10, networks=("vit",), shape=(32, 1, 3, 3))
 
 
 @pytest.fixture(scope="module")
@@ -216,8 +216,8 @@ def test_predicted_tensors_are_those_of_the_whole_prediction(ghn: GHN) -> None:
         small.append(sparsity(parameters[first_layer(targets(graph)).names[0]]))
         expected += [w for n, w in parameters.items() if w.shape == shape and "pos_enc" not in n]
     assert len(expected) == len(found.of_shape) > 3
-    norms = [sorted(w.norm().item() for w in some) for some in (expected, found.of_shape)]
-    assert np.allclose(*norms, rtol=1e-4)
+    norms, expected_norms = (sorted(w.norm().item() for w in some) for some in (found.of_shape, expected))
+    assert np.allclose(expected_norms, norms, rtol=1e-4)
     assert np.allclose(found.small, small, atol=1e-6)
     with pytest.raises(ValueError, match=r"0 weights have the shape \(7, 7, 7, 7\)"):
         predicted_tensors(ghn, graphs[:1], (7, 7, 7, 7))
@@ -227,14 +227,15 @@ def test_predicted_tensors_are_those_of_the_whole_prediction(ghn: GHN) -> None:
 
 
 def test_activation_variances_of_a_linear_network() -> None:
-    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.BatchNorm1d(8), nn.Linear(8, 5, bias=False)).eval()
+    first, last = nn.Linear(12, 8), nn.Linear(8, 5, bias=False)
+    model = nn.Sequential(nn.Flatten(), first, nn.BatchNorm1d(8), last).eval()
     images = torch.randn(64, 3, 2, 2)
     with torch.no_grad():
-        x = images.flatten(1) @ model[1].weight.T + model[1].bias
+        x = images.flatten(1) @ first.weight.T + first.bias
         z = (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
-        expected = {"1": x.var().item(), "3": (z @ model[3].weight.T).var().item()}
+        expected = {"1": x.var().item(), "3": (z @ last.weight.T).var().item()}
     assert activation_variances(model, images) == pytest.approx(expected, rel=1e-4)
-    assert not model[1]._forward_hooks
+    assert not first._forward_hooks
 
 
 def test_channel_correlations_are_those_of_numpy() -> None:
@@ -310,7 +311,7 @@ def test_splits_out_of_distribution_are_farther_from_train(tmp_path: Path, model
     make_study_report(
         STUDIES["analysis"],
         RunOptions(model, "analysis", out=tmp_path),
-        analysis.AnalysisConfig(networks=()),
+        AnalysisConfig(networks=()),
         ["python"],
     )
     table = pd.read_csv(tmp_path / "distances.csv").set_index("split")
@@ -348,16 +349,16 @@ def test_the_command_says_what_it_cannot_do(
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        (properties.PropertiesConfig, {"networks": 5}, "properties.networks is 5; accepted: 10 to 500"),
-        (properties.PropertiesConfig, {"top": 2000}, "properties.top is 2000; accepted: 1 to 1000"),
-        (properties.PropertiesConfig, {"folder": Path("a"), "values": Path("b")}, "not both"),
-        (properties.PropertiesConfig, {"columns": ("a",)}, "give both"),
-        (analysis.AnalysisConfig, {"train": 1}, "analysis.train is 1; accepted: 2 to"),
-        (analysis.AnalysisConfig, {"shape": (1, 2, 3)}, "four numbers"),
-        (analysis.AnalysisConfig, {"beta": 0.0}, "must be a finite number above 0"),
-        (analysis.AnalysisConfig, {"beta": float("nan")}, "must be a finite number above 0"),
-        (analysis.AnalysisConfig, {"networks": ("test",)}, "which is several networks"),
-        (analysis.AnalysisConfig, {"networks": ("nothing",)}, "there are no networks 'nothing'"),
+        (PropertiesConfig, {"networks": 5}, "properties.networks is 5; accepted: 10 to 500"),
+        (PropertiesConfig, {"top": 2000}, "properties.top is 2000; accepted: 1 to 1000"),
+        (PropertiesConfig, {"folder": Path("a"), "values": Path("b")}, "not both"),
+        (PropertiesConfig, {"columns": ("a",)}, "give both"),
+        (AnalysisConfig, {"train": 1}, "analysis.train is 1; accepted: 2 to"),
+        (AnalysisConfig, {"shape": (1, 2, 3)}, "four numbers"),
+        (AnalysisConfig, {"beta": 0.0}, "must be a finite number above 0"),
+        (AnalysisConfig, {"beta": float("nan")}, "must be a finite number above 0"),
+        (AnalysisConfig, {"networks": ("test",)}, "which is several networks"),
+        (AnalysisConfig, {"networks": ("nothing",)}, "there are no networks 'nothing'"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(kind: type, options: dict[str, object], message: str) -> None:

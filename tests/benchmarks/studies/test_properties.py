@@ -12,7 +12,7 @@ from benchmarks.core.cli_options import RunOptions
 from benchmarks.core.rank_correlation import kendall
 from benchmarks.evaluation import make_study_report
 from benchmarks.published_results import per_network as published
-from benchmarks.studies import properties
+from benchmarks.studies.configs import PropertiesConfig
 from benchmarks.studies.parts import property_values as values
 from benchmarks.studies.parts import regression
 from benchmarks.studies.parts.embeddings import split_graphs
@@ -35,7 +35,8 @@ def test_regression_finds_a_known_ranking(monkeypatch: pytest.MonkeyPatch) -> No
     x, x_test = rng.normal(size=(60, 3)), rng.normal(size=(40, 3))
 
     def truth(x: np.ndarray) -> np.ndarray:
-        return np.sin(x[:, 0]) + 0.5 * x[:, 1] ** 2
+        values: np.ndarray = np.sin(x[:, 0]) + 0.5 * x[:, 1] ** 2
+        return values
 
     fit = regression.fit(x, truth(x), x_test, truth(x_test), seed=0)
     assert fit.tau > 0.75
@@ -119,9 +120,7 @@ def test_properties_of_a_table_are_predicted_and_networks_picked(
     tmp_path: Path, both: dict[str, list[ArchGraph]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(regression, "GRID", COARSE)
-    options = properties.PropertiesConfig(
-        values=csv_file(tmp_path / "v.csv", both), shuffles=2, epochs=1, search=40, top=3
-    )
+    options = PropertiesConfig(values=csv_file(tmp_path / "v.csv", both), shuffles=2, epochs=1, search=40, top=3)
     out = tmp_path / "study"
     report, text = make_study_report(
         STUDIES["properties"], RunOptions("ghn3_t", "properties", out=out), options, ["python"]
@@ -188,7 +187,7 @@ def test_published_networks_are_studied_on_both_data_sets(tmp_path: Path, monkey
         for name, (protocol, column) in about.items()
     }
     monkeypatch.setattr(published, "load", lambda name: tables[name].copy())
-    options = properties.PropertiesConfig(folder=tmp_path, shuffles=1, epochs=0, search=20, top=1)
+    options = PropertiesConfig(folder=tmp_path, shuffles=1, epochs=0, search=20, top=1)
     monkeypatch.setattr(regression, "GRID", {"regressor__C": [1]})
     make_study_report(
         STUDIES["properties"], RunOptions("ghn2", "properties", out=tmp_path / "out"), options, ["python"]
