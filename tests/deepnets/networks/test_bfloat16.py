@@ -13,7 +13,8 @@ from deepnets.networks.kernels.convolution import DepthwiseConv2d
 def test_attention(tokens: int) -> None:
     exact = [torch.randn(2, 8, tokens, 4, requires_grad=True) for _ in range(3)]
     rounded = [x.detach().bfloat16().requires_grad_() for x in exact]
-    ours, theirs = attend(*rounded), F.scaled_dot_product_attention(*exact)
+    q, k, v = exact
+    ours, theirs = attend(*rounded), F.scaled_dot_product_attention(q, k, v)
     assert ours.dtype == torch.bfloat16
     torch.testing.assert_close(ours.float(), theirs, atol=0.03, rtol=0.03)
     gradient = torch.randn_like(theirs)

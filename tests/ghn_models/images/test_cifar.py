@@ -12,6 +12,7 @@ import torch
 import torchvision
 from PIL import Image
 
+from deepnets.utils.atomic_files import atomic_write
 from ghn_models.images import cifar
 from ghn_models.images.datasets import load_images
 from ghn_models.images.splits import ImageError
@@ -41,7 +42,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(params=["cifar10", "cifar100"])
 def name(request: pytest.FixtureRequest) -> str:
-    return request.param
+    return str(request.param)
 
 
 def pictures(name: str) -> Pictures:
@@ -158,12 +159,11 @@ def test_images_are_decoded_once(form: str, tmp_path: Path, monkeypatch: pytest.
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_folder(tmp_path / "data", pictures("cifar10"))
-    write = cifar.atomic_write
 
     def refuse(path: Path, content: bytes) -> None:
         if path.parent == folder:
             raise PermissionError
-        write(path, content)
+        atomic_write(path, content)
 
     monkeypatch.setattr(cifar, "atomic_write", refuse)
     first = load_images("cifar10", folder).hashes()
@@ -241,7 +241,12 @@ def test_damaged_archives(tmp_path: Path, damage: str) -> None:
     content = bytearray(path.read_bytes())
     half = len(content) // 2
     content[half : half + 50] = bytes(50)
-    changed = {"truncated": content[:half], "changed": content, "empty": b"", "no archive": b"hello" * 1000}
+    changed = {
+        "truncated": bytes(content[:half]),
+        "changed": bytes(content),
+        "empty": b"",
+        "no archive": b"hello" * 1000,
+    }
     path.write_bytes(changed[damage])
     with pytest.raises(ImageError, match=r"cifar10_png\.tar\.xz is damaged \(.*\)$"):
         load_images("cifar10", tmp_path)
