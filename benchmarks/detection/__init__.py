@@ -1,0 +1,1 @@
+"""Object detection: a Faster R-CNN on a backbone, pedestrian images, and average precision."""

@@ -1,0 +1,1 @@
+"""Speed of this toolkit, each with a command of its own."""

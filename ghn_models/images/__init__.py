@@ -1,0 +1,1 @@
+"""Image classification data: data sets, their splits, and augmentation."""
