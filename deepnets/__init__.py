@@ -17,10 +17,10 @@ _HOMES = {
     "MetaBatchSampler": "deepnets.datasets.samplers",
     "PRIMITIVES": "deepnets.graphs.primitives",
     "VirtualEdges": "deepnets.datasets.transforms",
-    "TraceError": "deepnets.tracing",
+    "TraceError": "deepnets.tracing.errors",
     "TraceReport": "deepnets.graphs.trace_report",
     "symbolic_graph": "deepnets.symbolic.builder",
-    "trace": "deepnets.tracing",
+    "trace": "deepnets.tracing.tracer",
 }
 
 __all__ = list(_HOMES)

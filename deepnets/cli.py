@@ -217,9 +217,9 @@ class Trace:
 
     def run(self) -> int:
         """Print a summary and write what was asked for."""
-        from deepnets.tracing import trace
-        from deepnets.tracing.model_loader import load_target
+        from deepnets.tracing.model_loader import loaded_model
         from deepnets.tracing.summary import graph_dict, summary
+        from deepnets.tracing.tracer import trace
 
         results = [path for path in (self.plot, self.json, self.hdf5) if path is not None]
         check_writable(*results, overwrite=self.overwrite)
@@ -229,9 +229,9 @@ class Trace:
         if self.plot is not None:
             check_figure_suffix(self.plot)
         size = self.input_size[0] if len(self.input_size) == 1 else self.input_size or None
-        model = load_target(self.model)
-        start = time.monotonic()
-        graph = trace(model, size, strict=self.strict)
+        with loaded_model(self.model) as model:
+            start = time.monotonic()
+            graph = trace(model, size, strict=self.strict)
         print(summary(self.model, graph, time.monotonic() - start))
         if self.json is not None:
             atomic_write(self.json, json.dumps(graph_dict(graph)) + "\n")

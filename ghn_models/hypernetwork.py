@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from deepnets.graphs.arch_graph import ArchGraph
-from deepnets.tracing import trace
+from deepnets.tracing.tracer import trace
 from ghn_models.config import GHNConfig
 from ghn_models.inputs.graph_batch import GraphBatch
 from ghn_models.inputs.prediction_targets import Kind, Shape, Target

@@ -17,7 +17,7 @@ from deepnets.design_space.named_architectures import vit
 from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.networks.skip_init import build_on_meta, on_meta_without_init
 from deepnets.storage.graph_file import write_graphs
-from deepnets.tracing import trace
+from deepnets.tracing.tracer import trace
 
 # fmt: off
 TORCHVISION74 = (

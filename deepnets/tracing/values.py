@@ -1,43 +1,43 @@
-"""What the tracer knows of a tensor: constant, made from parameters, or an activation made by nodes of the graph."""
+"""What the tracer knows about a tensor: constant, made of parameters, or an activation made by nodes of the graph."""
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 
-class Kind(Enum):
-    """What an activation is used for, as far as this decides which node it becomes."""
+class TensorRole(Enum):
+    """The part that an activation plays in attention or normalization; it decides which node comes next."""
 
     PLAIN = auto()
     PRODUCT = auto()  # of two activations, such as attention scores
-    WEIGHTS = auto()  # of a softmax; what they are multiplied with is attended to
-    CENTRED = auto()  # minus a mean
-    STATISTIC = auto()  # a standard deviation or its inverse, by which activations are normalized
+    WEIGHTS = auto()  # of a softmax; the next factor is attended to
+    CENTERED = auto()  # minus its mean
+    STATISTIC = auto()  # a standard deviation or its inverse, used to normalize
     NORMALIZED = auto()  # divided by its standard deviation, but not scaled yet
     SCALED = auto()  # scaled after normalization, but not shifted yet
 
 
 @dataclass(frozen=True)
 class Activation:
-    """A tensor that depends on the input; a product not yet used has several producers, others have one.
+    """A tensor that depends on the input.
 
     Args:
-        producers: nodes that make it.
-        kind: what it is used for.
-        scale: what it was multiplied with after a mean was taken away, and before it is divided by a deviation.
+        producers: the nodes that make it: one, or several for a product that no node has used yet.
+        role: its part in attention or normalization.
+        scale: a parameter that a centered activation was multiplied with before its division by the deviation.
     """
 
     producers: tuple[int, ...]
-    kind: Kind = Kind.PLAIN
+    role: TensorRole = TensorRole.PLAIN
     scale: "Parametric | None" = None
 
 
 @dataclass(frozen=True)
 class Parametric:
-    """A tensor made of parameters and constants only, such as a transposed weight.
+    """A tensor made of parameters and constants alone, such as a transposed weight.
 
     Args:
-        names: of the parameters.
-        computed: it is what layers make of parameters, such as queries that are learnt, rather than a weight.
+        names: the parameters.
+        computed: whether layers made it of parameters (such as learnt queries), so that it is not a weight itself.
     """
 
     names: tuple[str, ...]
@@ -45,12 +45,12 @@ class Parametric:
 
 
 Value = Activation | Parametric
-"""Tensors without a value are constants."""
+"""What the tracer knows about a tensor; constants have no value."""
 
 
 @dataclass
 class TracedNode:
-    """A node while tracing; `reads` are earlier nodes."""
+    """A node during tracing; `reads` are numbers of earlier nodes."""
 
     primitive: str
     name: str

@@ -1,6 +1,7 @@
 """Splits of existing networks as data sets, and the command that traces any network."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,10 +109,34 @@ def test_factories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (f"{file}:broken", "mine.py:broken makes no model (TypeError: "),
         (f"{tmp_path}/lost.py:model", "lost.py cannot be run (NameError: name 'torhc' is not defined)"),
         (f"{tmp_path}/none.py:model", "there is no file"),
-        ("builtins:dict", "makes dict, which is no torch.nn.Module"),
+        ("builtins:dict", "makes dict, which is not a torch.nn.Module"),
         ("torch.nn:Linear", "cannot be called without arguments"),
     ):
         assert_refused(run(capsys, "trace", target), message)
     code, _, err = run(capsys, "trace", "vit_b_16", "--strict")
     assert code == 2
     assert "1 parameters have no node: class_token (a token concatenated with activations)" in err
+
+
+def test_files_are_imported_only_while_they_are_traced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also a file named like an installed module, and one whose model imports in its forward."""
+    (tmp_path / "besides.py").write_text("def scale(x): return 2 * x\n")
+    file = tmp_path / "colorsys.py"
+    file.write_text(
+        "import torch\n"
+        "class Model(torch.nn.Linear):\n"
+        "    def __init__(self): super().__init__(3, 2)\n"
+        "    def forward(self, x):\n"
+        "        from besides import scale\n"
+        "        return scale(super().forward(x))\n"
+    )
+    path, before = list(sys.path), sys.modules.get("colorsys")
+    assert run(capsys, "trace", f"{file}:Model", "--input-size", 3)[0] == 0
+    assert sys.path == path
+    assert sys.modules.get("colorsys") is before
+    import colorsys
+
+    for target in (f"{file}:Model", f"{file}:None"):
+        run(capsys, "trace", target, "--input-size", 3)
+        assert sys.modules["colorsys"] is colorsys
+    assert sys.path == path

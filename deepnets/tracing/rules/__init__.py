@@ -1,0 +1,1 @@
+"""Rules: which nodes each operation becomes."""

@@ -1,0 +1,175 @@
+"""Rules of layers: linear layers, convolutions, embeddings, attention, norms, pooling.
+
+Conventions (DeepNets-1M and GHN-3 papers, measured on their reference graphs): a linear layer is `conv` followed by
+`bias`; a grouped convolution is `sep_conv`, with dilation `dil_conv`; a norm layer is one node; attention is one `msa`
+node that reads what queries, keys and values come from; an embedding is a linear layer on one-hot vectors.
+"""
+
+from typing import Any
+
+from deepnets.tracing.rules.registry import ATTENTION, Operation, rule
+from deepnets.tracing.tape import Tape
+from deepnets.tracing.values import Activation, Parametric, TensorRole, Value
+
+ATTENDING = (TensorRole.PRODUCT, TensorRole.WEIGHTS)
+"""Roles of attention scores, before and after the softmax."""
+
+COMPUTED = "only in what is computed from parameters alone"
+"""Why a parameter of learnt queries has no node."""
+
+
+@rule("convolution", "_convolution", "convolution_overrideable")
+def convolution(tape: Tape, operation: Operation) -> Value | None:
+    """A convolution: its weight, then its bias."""
+    args = operation.args
+    x, weight, bias = (tape.value(a) for a in args[:3])
+    dilation, groups = args[5], args[8]
+    if not isinstance(x, Activation) or not isinstance(weight, Parametric):
+        return None
+    primitive = "conv" if groups == 1 else "dil_conv" if max(dilation) > 1 else "sep_conv"
+    return _with_bias(tape, tape.add_parameter_node(primitive, [x], weight), bias)
+
+
+def _with_bias(tape: Tape, activation: Activation, bias: Value | None) -> Activation:
+    return tape.add_parameter_node("bias", [activation], bias) if isinstance(bias, Parametric) else activation
+
+
+@rule("addmm", "baddbmm", "addbmm")
+def linear(tape: Tape, operation: Operation) -> Value | None:
+    """A matrix product plus something: a linear layer, or a sum."""
+    product, added = _matmul(tape, *operation.args[1:3]), tape.value(operation.args[0])
+    if product is None:
+        return None
+    if isinstance(added, Activation):
+        return join(tape, "sum", added, product)
+    return _with_bias(tape, product, added)
+
+
+@rule("mm", "bmm", "mv", "dot")
+def matmul(tape: Tape, operation: Operation) -> Value | None:
+    """A matrix product: a linear layer without bias, or a step of attention."""
+    return _matmul(tape, *operation.args[:2])
+
+
+def _matmul(tape: Tape, first: Any, second: Any) -> Activation | None:
+    a, b = tape.value(first), tape.value(second)
+    for x, weight in ((a, b), (b, a)):
+        if isinstance(x, Activation) and isinstance(weight, Parametric):
+            return _product_with_parameters(tape, x, weight, batched=first.dim() == 3)
+    if not isinstance(a, Activation) or not isinstance(b, Activation):
+        return None
+    producers = tuple(dict.fromkeys(a.producers + b.producers))
+    if a.role in ATTENDING or b.role in ATTENDING:  # the third factor of attention
+        return tape.add_attention(producers)
+    return Activation(producers, TensorRole.PRODUCT)
+
+
+def _product_with_parameters(tape: Tape, x: Activation, weight: Parametric, batched: bool) -> Activation:
+    """A linear layer, or attention with learnt queries: their products are batched, those of linear layers are not."""
+    if not weight.computed or not batched:
+        return tape.add_parameter_node("conv", [x], weight)
+    tape.leave_out(weight, COMPUTED)
+    if x.role in ATTENDING:
+        return tape.add_attention(x.producers)
+    return Activation(x.producers, TensorRole.PRODUCT, x.scale)
+
+
+@rule(*ATTENTION)
+def fused_attention(tape: Tape, operation: Operation) -> Value | None:
+    """Attention that one operation computes; masks are not read."""
+    values = [tape.value(a) for a in operation.args[:3]]
+    for value in values:
+        if isinstance(value, Parametric):
+            tape.leave_out(value, COMPUTED)
+    producers = [p for value in values if isinstance(value, Activation) for p in value.producers]
+    return tape.add_attention(tuple(dict.fromkeys(producers)))
+
+
+@rule("embedding")
+def embedding(tape: Tape, operation: Operation) -> Value | None:
+    """An embedding: a linear layer on one-hot vectors."""
+    weight, index = tape.value(operation.args[0]), tape.value(operation.args[1])
+    if not isinstance(weight, Parametric) or not isinstance(index, Activation):
+        return None
+    return tape.add_parameter_node("conv", [index], weight)
+
+
+@rule("native_batch_norm", "_native_batch_norm_legit", "_batch_norm_with_update", "cudnn_batch_norm")
+def batch_norm(tape: Tape, operation: Operation) -> Value | None:
+    """Batch norm."""
+    x, weight, bias = operation.args[:3]
+    return _norm(tape, "bn", x, weight, bias)
+
+
+@rule("native_layer_norm")
+def layer_norm(tape: Tape, operation: Operation) -> Value | None:
+    """Layer norm."""
+    x, _, weight, bias = operation.args[:4]
+    return _norm(tape, "ln", x, weight, bias)
+
+
+@rule("native_group_norm")
+def group_norm(tape: Tape, operation: Operation) -> Value | None:
+    """Group norm, drawn as layer norm."""
+    x, weight, bias = operation.args[:3]
+    return _norm(tape, "ln", x, weight, bias)
+
+
+@rule("_fused_rms_norm", "rms_norm")
+def rms_norm(tape: Tape, operation: Operation) -> Value | None:
+    """RMS norm, drawn as layer norm."""
+    x, _, weight = operation.args[:3]
+    return _norm(tape, "ln", x, weight, None)
+
+
+def _norm(tape: Tape, primitive: str, x: Any, weight: Any, bias: Any) -> Value | None:
+    activation, scale, shift = (tape.value(a) for a in (x, weight, bias))
+    if not isinstance(activation, Activation):
+        return None
+    if not isinstance(scale, Parametric):
+        return Activation(activation.producers, TensorRole.NORMALIZED) if scale is None else None
+    normalized = tape.add_parameter_node(primitive, [activation], scale)
+    if isinstance(shift, Parametric):
+        tape.absorb(shift.names, tape.nodes[-1].name)
+    return normalized
+
+
+@rule("max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool2d", "max_pool2d")
+def max_pool(tape: Tape, operation: Operation) -> Value | None:
+    """Max pooling."""
+    return _pool(tape, "max_pool", operation)
+
+
+@rule("avg_pool2d", "avg_pool3d", "avg_pool1d")
+def avg_pool(tape: Tape, operation: Operation) -> Value | None:
+    """Average pooling."""
+    return _pool(tape, "avg_pool", operation)
+
+
+def _pool(tape: Tape, primitive: str, operation: Operation) -> Value | None:
+    """Pooling has no parameter, but a shape: that of its window."""
+    x = tape.value(operation.args[0])
+    window = tuple(operation.args[1])[-2:]
+    shape = (1, 1, window[0], window[-1])
+    return tape.add_node(primitive, [x], shape=shape) if isinstance(x, Activation) else None
+
+
+@rule("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d")
+def adaptive_avg_pool(tape: Tape, operation: Operation) -> Value | None:
+    """Adaptive average pooling, drawn as global average pooling."""
+    x = tape.value(operation.args[0])
+    return tape.add_node("glob_avg", [x]) if isinstance(x, Activation) else None
+
+
+def join(tape: Tape, primitive: str, a: Activation, b: Activation) -> Activation:
+    """Join two activations in a node, unless they are parts of one attention or normalization.
+
+    Attention scores plus activations, such as products of queries and relative positions, are read by the attention;
+    masks, which are inputs of the model, are not.
+    """
+    if TensorRole.PRODUCT in (a.role, b.role) or (primitive == "cse" and TensorRole.WEIGHTS in (a.role, b.role)):
+        producers = [p for p in a.producers + b.producers if tape.nodes[p].primitive != "input"]
+        return Activation(tuple(dict.fromkeys(producers)) or a.producers, TensorRole.PRODUCT)
+    if a.producers == b.producers and (primitive != "sum" or TensorRole.PLAIN not in (a.role, b.role)):
+        return a
+    return tape.add_node(primitive, [a, b])

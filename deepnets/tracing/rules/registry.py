@@ -1,0 +1,105 @@
+"""The registry of rules, and what holds for operations without a rule."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from deepnets.tracing.tape import Tape
+from deepnets.tracing.values import Activation, Parametric, Value
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call of an ATen operation.
+
+    Args:
+        name: its name without the overload, for example "addmm".
+        args: all arguments in the order of its schema, those that were not passed as None.
+    """
+
+    name: str
+    args: Sequence[Any]
+
+
+Rule = Callable[[Tape, Operation], Value | None]
+"""Add the nodes of an operation and return the value of its result; None where the rule does not apply."""
+
+_R = TypeVar("_R", bound=Rule)
+_RULES: dict[str, Rule] = {}
+
+ATTENTION = (
+    "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_cudnn_attention",
+    "_scaled_dot_product_fused_attention_overrideable",
+)
+"""Fused attention operations."""
+
+_PRODUCTS = ("mm", "bmm", "mv", "addmm", "baddbmm", "addbmm", "convolution", *ATTENTION)
+"""What layers do. Weights are made of parameters by simpler operations, or by products of two parameters."""
+
+
+def rule(*names: str) -> Callable[[_R], _R]:
+    """Register a function as the rule of these operations."""
+
+    def register(function: _R) -> _R:
+        for name in names:
+            assert name not in _RULES, name
+            _RULES[name] = function
+        return function
+
+    return register
+
+
+def record(tape: Tape, name: str, func: Any, args: Sequence[Any], kwargs: dict[str, Any], values: list[Value]) -> Value:
+    """Add the nodes of an operation to the tape and return the value of its result.
+
+    Args:
+        tape: what has been recorded so far.
+        name: the operation, without its overload.
+        func: the operation itself, for its schema.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        values: the values of the tensors among them; at least one.
+    """
+    activations = [value for value in values if isinstance(value, Activation)]
+    parametric = merge_parametric(tape, values)
+    if not activations:
+        assert parametric is not None
+        several = sum(isinstance(value, Parametric) for value in values) > 1
+        return replace(parametric, computed=True) if several and name in _PRODUCTS else parametric
+    apply_rule = _RULES.get(name.removesuffix("_"))
+    if apply_rule is not None:
+        arguments = [*args, *(kwargs.get(a.name) for a in func._schema.arguments[len(args) :])]
+        value = apply_rule(tape, Operation(name, arguments))
+        if value is not None:
+            return value
+    return _record_without_rule(tape, name, activations, parametric)
+
+
+def merge_parametric(tape: Tape, values: Sequence[Value]) -> Parametric | None:
+    """Merge the parametric ones among the operands; None if there are none.
+
+    The result is `computed` if its largest operand is (learnt queries plus a bias: yes; a weight plus a low-rank
+    update: no).
+    """
+    parts = [value for value in values if isinstance(value, Parametric)]
+    if not parts:
+        return None
+    names = tuple(dict.fromkeys(name for part in parts for name in part.names))
+    largest = max(parts, key=lambda part: (max(map(tape.size, part.names)), not part.computed))
+    return Parametric(names, largest.computed)
+
+
+def _record_without_rule(
+    tape: Tape, name: str, activations: Sequence[Activation], parametric: Parametric | None
+) -> Value:
+    """An operation on one activation passes it on; an operation on several is drawn as their sum."""
+    if parametric is not None:
+        tape.leave_out(parametric, f"only used by the operation {name}")
+    if len({activation.producers for activation in activations}) == 1:
+        tape.left_out[name] += 1
+        return activations[0]
+    tape.notes.append(f"the operation {name} on several activations is drawn as sum")
+    return tape.add_node("sum", activations)
