@@ -95,7 +95,7 @@ def _trained_on(options: RunOptions) -> str:
     base, _ = parse_name(options.model)
     if options.random_weights or not is_ghn(base):
         return "digits"
-    return str(checkpoints.about(find_weights(base)).get("dataset", "digits"))
+    return str(checkpoints.read_metadata(find_weights(base)).get("dataset", "digits"))
 
 
 def _check_enough_networks(protocol: Protocol[Any, Any], networks: Mapping[str, int]) -> None:

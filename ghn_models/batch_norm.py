@@ -1,4 +1,4 @@
-"""Batch norm without running statistics, which GHNs do not predict."""
+"""Batch norm for evaluation without running statistics, which GHNs do not predict."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +9,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @contextmanager
 def batch_statistics(model: nn.Module) -> Iterator[nn.Module]:
-    """Within it the network is in evaluation mode, but batch norm uses the statistics of each batch.
+    """Put a network in evaluation mode, but let batch norm use the statistics of each batch.
 
-    This is how predicted parameters are evaluated, with 64 images in a batch (DeepNets paper, section C.1). Running
-    statistics are neither used nor changed; afterwards everything is as before.
+    Predicted parameters are evaluated this way, with 64 images in a batch (DeepNets paper, section C.1). Running
+    statistics are neither used nor changed; afterwards the network is in the mode that it was in.
+
+    >>> with batch_statistics(model):
+    ...     accuracy = evaluate(model)
     """
     modes = {module: module.training for module in model.modules()}
     norms = {m: m.track_running_stats for m in modes if isinstance(m, _BatchNorm)}

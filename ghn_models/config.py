@@ -1,9 +1,13 @@
-"""What a graph hypernetwork is made of: everything that its checkpoint needs besides the weights."""
+"""The configuration of a graph hypernetwork: everything that its checkpoint needs besides the weights."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
-_MOST = 2**16  # of anything; a damaged file shall not fill the memory
+_MAX_SIZE = 2**16  # of any dimension: a damaged file must not fill the memory
+
+_FILE_NAMES = {"propagation_steps": "sweeps", "bidirectional": "backward"}
+"""Fields that are called otherwise in `config.json`."""
 
 
 @dataclass(frozen=True)
@@ -14,21 +18,21 @@ class GHNConfig:
         graph_network: how nodes exchange information: not at all (mlp), along the edges in the order of execution
             (gated_gnn: GHN-1, GHN-2), or by attention over all nodes (graphormer: GHN-3).
         hidden: size d of node features.
-        decoder: how a node becomes a weight; conv is the compact decoder, mlp predicts each number by itself.
+        decoder: how a node feature becomes a weight: conv is the compact decoder, mlp predicts each number by itself.
         decoder_channels: output and input channels K of predicted tensors; larger weights repeat them.
         kernel_size: height and width S of predicted tensors; 11 for images of 32x32, 16 for 224x224.
         num_classes: outputs of predicted classifiers.
         layers: graph network layers L.
         heads: attention heads of the graphormer.
-        normalize: predicted tensors are scaled by fan_in or fan_out (DeepNets paper, Table 2), or left as they are.
-        layer_norm: normalize the node features that the decoder reads.
-        window: where kernels smaller than S lie in the predicted tensor.
+        normalize: what predicted tensors are scaled by (DeepNets paper, Table 2); none leaves them as they are.
+        layer_norm: normalize node features before the decoder.
+        window: the part of a predicted tensor that kernels smaller than S take.
         pooled_classifier: a last convolution before global pooling (SqueezeNet) is a classifier, as in the code of
             GHN-3; in that of GHN-2 it is like any other.
         virtual_edges: the gated GNN sees shortest paths of up to 50 edges (DeepNets paper, Eq. 4).
-        sweeps: forward and backward passes T of the gated GNN.
-        backward: the gated GNN also runs against the edges.
-        edge_embedding: whose shortest paths enter the attention of the graphormer (GHN-3 paper, Eq. 9).
+        propagation_steps: propagations T of the gated GNN, each forward and backward.
+        bidirectional: the gated GNN also runs against the edges.
+        edge_embedding: which shortest paths enter the attention of the graphormer (GHN-3 paper, Eq. 9).
         centrality: nodes embed their in- and out-degrees (GHN-3 paper, Eq. 7).
         input_distance: nodes embed their distance from the input (GHN-3 paper, section A.1).
 
@@ -49,23 +53,43 @@ class GHNConfig:
     window: Literal["corner", "centre"] = "corner"
     pooled_classifier: bool = False
     virtual_edges: bool = True
-    sweeps: int = 1
-    backward: bool = True
+    propagation_steps: int = 1
+    bidirectional: bool = True
     edge_embedding: Literal["both", "forward", "none"] = "both"
     centrality: bool = False
     input_distance: bool = False
 
     def __post_init__(self) -> None:
-        for field, kinds in type(self).__annotations__.items():
+        for field, annotation in type(self).__annotations__.items():
             value = getattr(self, field)
-            choices = getattr(kinds, "__args__", None)
+            choices = getattr(annotation, "__args__", None)
             if choices and value not in choices:
                 raise ValueError(f"{field} is {value!r}; accepted: {', '.join(map(repr, choices))}")
-            if kinds is int and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST):
-                raise ValueError(f"{field} is {value!r}; it must be an integer from 1 to {_MOST}")
-            if kinds is bool and not isinstance(value, bool):
+            if annotation is int and (
+                not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_SIZE
+            ):
+                raise ValueError(f"{field} is {value!r}; it must be an integer from 1 to {_MAX_SIZE}")
+            if annotation is bool and not isinstance(value, bool):
                 raise ValueError(f"{field} is {value!r}; it must be true or false")
         if self.hidden % 4:
             raise ValueError(f"hidden is {self.hidden}; the four shape encodings need a multiple of 4")
         if self.graph_network == "graphormer" and self.hidden % self.heads:
             raise ValueError(f"hidden is {self.hidden}, which {self.heads} heads do not divide")
+
+    @classmethod
+    def from_file(cls, settings: Mapping[str, Any]) -> "GHNConfig":
+        """Return the configuration that `config.json` holds.
+
+        Raises:
+            ValueError: an unknown setting, or a value out of range.
+            TypeError: a setting of the wrong type.
+        """
+        names = {_FILE_NAMES.get(field.name, field.name): field.name for field in fields(cls)}
+        unknown = [key for key in settings if key not in names]
+        if unknown:
+            raise ValueError(f"unknown setting {unknown[0]!r}; a newer version wrote it")
+        return cls(**{names[key]: value for key, value in settings.items()})
+
+    def to_file(self) -> dict[str, Any]:
+        """Return what `config.json` holds of the configuration."""
+        return {_FILE_NAMES.get(name, name): value for name, value in asdict(self).items()}

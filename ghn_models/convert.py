@@ -1,12 +1,12 @@
-"""Converts published weights once.
+"""Convert published weights, once.
 
     python -m ghn_models.convert ghn3_t.imagenet_m8 --hub --trust --allow-unpinned
     python -m ghn_models.convert ghn2.cifar10 --file ghn2_cifar10.pt --trust --sha256 HASH
 
-Published weights are pickles, a format whose files can run programs. This is the only place that reads them, after you
-said that you trust the file (--trust), and after its sha256 was compared with the one you expect (--sha256, which is
-stored; --allow-unpinned to go without). Of what a pickle can ask for, only tensors and containers are made; anything
-else is refused before it is called. The result is a folder with safetensors, from which `ghn_models.load` reads.
+Published weights are pickles, a format whose files can run programs. Only this command reads them, after you have said
+that you trust the file (--trust), and after its sha256 was compared with the one you expect (--sha256; --allow-unpinned
+goes without). Of what a pickle can ask for, only tensors and containers are made; everything else is refused before it
+is called. The result is a folder with safetensors, which `ghn_models.load` reads.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.checkpoints.folder import CheckpointError
 from ghn_models.checkpoints.published import HUB, PUBLISHED, from_published
 from ghn_models.hypernetwork import GHN
-from ghn_models.registry import config
+from ghn_models.registry import model_config
 
 REVISION = "main"
 
@@ -41,46 +41,47 @@ REVISION = "main"
 def convert(
     name: str, path: Path, folder: Path, trust: bool, sha256: str | None = None, allow_unpinned: bool = False
 ) -> Path:
-    """Writes the checkpoint of a published file.
+    """Write the checkpoint of a published file and return its folder.
 
     Args:
         name: of the weights, one of `PUBLISHED`.
-        path: the file.
-        folder: where the checkpoint shall be.
-        trust: the user trusts the file.
-        sha256: what the file must have.
-        allow_unpinned: accept a file without a known hash.
+        path: the published file.
+        folder: of the checkpoint to write.
+        trust: whether the user trusts the file.
+        sha256: of the file.
+        allow_unpinned: whether to accept a file without a known hash.
 
     Raises:
-        CheckpointError: no trust, another hash, a file that is no state dict of tensors, or of another model.
+        CheckpointError: no trust, another hash, a file that is not a state dict of tensors, or one of another
+            model.
     """
-    pinned = _consented(name, trust, sha256, allow_unpinned)
+    pinned = _expected_hash(name, trust, sha256, allow_unpinned)
     if not path.is_file():
-        raise CheckpointError(f"{path} {'is no file' if path.exists() else 'does not exist'}")
+        raise CheckpointError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
     published = PUBLISHED[name]
     data = path.read_bytes()  # once, so that what is read is what was compared
-    found = hashlib.sha256(data).hexdigest()
-    if pinned is not None and found != pinned.lower():
-        raise CheckpointError(f"{path} has sha256 {found}, not {pinned}")
-    settings = config(published.model, *published.task)
+    digest = hashlib.sha256(data).hexdigest()
+    if pinned is not None and digest != pinned.lower():
+        raise CheckpointError(f"{path} has sha256 {digest}, not {pinned}")
+    config = model_config(published.model, *published.task)
     with on_meta_without_init():
-        ghn = GHN(settings)
-    most = 8 * sum(value.numel() for value in ghn.parameters()) + 2**20  # float64, and what surrounds it
+        ghn = GHN(config)
+    max_bytes = 8 * sum(value.numel() for value in ghn.parameters()) + 2**20  # float64, and what surrounds it
     try:
-        state = state_dict(data, published.kind, most)
-        checkpoints.fill(ghn, from_published(state, settings), "the file")
+        state = read_state_dict(data, published.kind, max_bytes)
+        checkpoints.load_state_strict(ghn, from_published(state, config), "the file")
     except Exception as error:  # whatever a damaged or hostile file makes of its readers
         raise CheckpointError(f"{path} is not {name} ({one_line(error)})") from None
-    source = {"source": f"{published.source}, {published.file}", "source_sha256": found}
+    source = {"source": f"{published.source}, {published.file}", "source_sha256": digest}
     checkpoints.save_folder(ghn, folder, {"name": name, "dataset": published.dataset, **source})
     return folder
 
 
-def _consented(name: str, trust: bool, sha256: str | None, allow_unpinned: bool) -> str | None:
-    """The hash that a published file must have, if any.
+def _expected_hash(name: str, trust: bool, sha256: str | None, allow_unpinned: bool) -> str | None:
+    """Return the hash that a published file must have, if any.
 
     Raises:
-        CheckpointError: the user does not trust the file, or has no hash of it and did not say to go without.
+        CheckpointError: the user does not trust the file, or has no hash and did not say to go without.
     """
     published = PUBLISHED[name]
     if not trust:
@@ -96,32 +97,31 @@ def _consented(name: str, trust: bool, sha256: str | None, allow_unpinned: bool)
     return pinned
 
 
-def state_dict(data: bytes, kind: Literal["joblib", "torch"], most: int) -> dict[str, Tensor]:
-    """Tensors by name, from a file that is read as data alone.
+def read_state_dict(data: bytes, kind: Literal["joblib", "torch"], max_bytes: int) -> dict[str, Tensor]:
+    """Return tensors by name, from a file that is read as data alone.
 
     Args:
         data: content of the file.
         kind: as in `Published`.
-        most: bytes that it may have when it is decompressed.
+        max_bytes: of its decompressed content.
 
     Raises:
-        CheckpointError: a file with anything but tensors and containers. A damaged one raises whatever it makes of the
-            reader.
+        CheckpointError: a file with anything but tensors and containers. A damaged file may raise any other exception.
     """
     joblib = kind == "joblib"
-    content = TensorUnpickler(io.BytesIO(_decompressed(data, most))).load() if joblib else _torch_load(data)
+    content = TensorUnpickler(io.BytesIO(_decompress(data, max_bytes))).load() if joblib else _torch_load(data)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping):
         raise CheckpointError("it has no state dict")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise CheckpointError("it is no state dict, which has nothing but tensors and their names")
+            raise CheckpointError("it is not a state dict, which has only tensors and their names")
     return {name: Tensor.detach(value) for name, value in content.items()}  # leaves hooks and attributes behind
 
 
-def _decompressed(data: bytes, most: int) -> bytes:
-    """joblib compresses with what the first bytes say."""
+def _decompress(data: bytes, max_bytes: int) -> bytes:
+    """Decompress as joblib does, which marks the format in the first bytes."""
     readers: dict[bytes, Callable[[], Any]] = {
         b"\x78": zlib.decompressobj,
         b"\x1f\x8b": lambda: zlib.decompressobj(31),
@@ -132,14 +132,14 @@ def _decompressed(data: bytes, most: int) -> bytes:
     reader = next((make() for magic, make in readers.items() if data.startswith(magic)), None)
     if reader is None:
         return data
-    content = reader.decompress(data, most)
+    content: bytes = reader.decompress(data, max_bytes)
     if not reader.eof:
         raise CheckpointError("its compressed content is cut off, or larger than the model")
     return content
 
 
 def _torch_load(data: bytes) -> Any:
-    """What torch saved. It does not compress: a zip file with more inside than it has is made to fill the memory."""
+    """Load a file of torch, which does not compress: a zip file with more content than bytes would fill the memory."""
     if data.startswith(b"PK"):
         with zipfile.ZipFile(io.BytesIO(data)) as file:
             if sum(entry.file_size for entry in file.infolist()) > len(data):
@@ -153,15 +153,15 @@ def _torch_load(data: bytes) -> Any:
 
 
 def _storage(data: bytes) -> Tensor:
-    """The storage of a tensor, which is a file of its own inside of a pickle, as a tensor of one dimension."""
+    """Return the storage of a tensor, a file inside of the pickle, as a tensor of one dimension."""
     storage = _torch_load(data)
     if not isinstance(storage, torch.storage.TypedStorage):  # say a class, which the pickle around it could call
-        raise CheckpointError("a storage inside of the pickle is none")
+        raise CheckpointError("the pickle has something else in the place of a storage")
     return torch.empty(0, dtype=storage.dtype).set_(storage)
 
 
 def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-    """A part of a storage. Unlike torch's function, `as_strided` refuses what lies outside instead of allocating it."""
+    """Return a part of a storage; `as_strided` refuses what lies outside, which torch's own function allocates."""
     return storage.as_strided(size, stride, offset)
 
 
@@ -183,31 +183,32 @@ _INSTRUCTIONS = """
 
 
 class TensorUnpickler(pickle._Unpickler):  # the only one of the project
-    """Reads pickles of tensors; refuses anything else before it is run.
+    """Reader of pickles of tensors, which refuses anything else before it is run.
 
-    It is the one in Python, whose instructions can be chosen, and which allocates nothing that the file does not have.
+    It derives from the unpickler written in Python, whose instructions can be chosen, and which allocates nothing that
+    the file does not have.
     """
 
     stack: list[Any]
     pop_mark: Callable[[], list[Any]]
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a pickle may call."""
+        """Return what a pickle may call."""
         if (module, name) not in _ALLOWED:
-            asked = f"{module}.{name}"[:80]
-            raise CheckpointError(f"the pickle asks for {asked!r}, which no file of tensors needs; it was not run")
+            request = f"{module}.{name}"[:80]
+            raise CheckpointError(f"the pickle asks for {request!r}, which no file of tensors needs; it was not run")
         return _ALLOWED[module, name]
 
     def refuse(self) -> NoReturn:
-        """Any instruction that is not among ours."""
+        """Refuse an instruction that files of tensors do not need."""
         raise CheckpointError("the pickle has an instruction that no file of tensors needs; it was not run")
 
     def set_item(self) -> None:
-        """One entry of a dictionary."""
+        """Set one entry of a dictionary."""
         self._set_items([self.stack.pop(-2), self.stack.pop()])
 
     def set_items(self) -> None:
-        """Some entries of a dictionary."""
+        """Set some entries of a dictionary."""
         self._set_items(self.pop_mark())
 
     def _set_items(self, items: list[Any]) -> None:
@@ -217,7 +218,7 @@ class TensorUnpickler(pickle._Unpickler):  # the only one of the project
         target.update(zip(names, items[1::2], strict=True))
 
     def build(self) -> None:
-        """Attributes of objects: tensors and dictionaries need none, functions shall not be changed."""
+        """Ignore attributes of objects: tensors and dictionaries need none, and functions must not be changed."""
         self.stack.pop()
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
@@ -233,10 +234,10 @@ class TensorUnpickler(pickle._Unpickler):  # the only one of the project
 
 
 def download(name: str) -> Path:
-    """Fetches a published file from the Hugging Face hub.
+    """Download a published file from the Hugging Face hub and return its path.
 
     Raises:
-        CheckpointError: it is not there, the hub cannot be reached, or huggingface_hub is not installed.
+        CheckpointError: the file or the hub cannot be reached, or huggingface_hub is not installed.
     """
     published = PUBLISHED[name]
     local = f"download {published.file} from {published.source} and give it with --file"
@@ -270,10 +271,10 @@ def _main(arguments: list[str] | None) -> int:
     parser.add_argument("--sha256", help="of the file")
     parser.add_argument("--allow-unpinned", action="store_true", help="accept a file without a known hash")
     args = parser.parse_args(arguments)
-    folder = args.out or checkpoints.cache() / args.name
+    folder = args.out or checkpoints.cache_dir() / args.name
     if (folder / checkpoints.CONFIG).exists():
         raise CheckpointError(f"{folder} has a checkpoint; choose another folder with --out")
-    _consented(args.name, args.trust, args.sha256, args.allow_unpinned)  # before anything is fetched
+    _expected_hash(args.name, args.trust, args.sha256, args.allow_unpinned)  # before anything is fetched
     path = download(args.name) if args.hub else args.file
     convert(args.name, path, folder, args.trust, args.sha256, args.allow_unpinned)
     print(f"{args.name} is in {folder}; ghn_models.load({str(args.out or args.name)!r}) reads it from there")

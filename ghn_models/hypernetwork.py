@@ -2,7 +2,7 @@
 
 import warnings
 from collections import defaultdict
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,10 +12,10 @@ from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.tracing.tracer import trace
 from ghn_models.config import GHNConfig
 from ghn_models.inputs.graph_batch import GraphBatch
-from ghn_models.inputs.prediction_targets import Kind, Shape, Target
-from ghn_models.modules.decoder import ConvDecoder, MLPDecoder, Request, VectorDecoder
+from ghn_models.inputs.prediction_targets import ParameterKind, PredictionTarget, Shape
+from ghn_models.modules.decoder import ConvDecoder, DecodeShape, MLPDecoder, VectorDecoder
 from ghn_models.modules.gated_gnn import GatedGNN
-from ghn_models.modules.graphormer import Graphormer, NodePosition
+from ghn_models.modules.graphormer import Graphormer, NodePositionalEncoding
 from ghn_models.modules.mlp import NodeMLP
 from ghn_models.modules.node_encoding import NodeEncoding
 from ghn_models.modules.parameter_fitting import (
@@ -27,25 +27,27 @@ from ghn_models.modules.parameter_fitting import (
     weight_scale,
     write,
 )
+from ghn_models.modules.shape_groups import NodeSlot, ShapeGroup, ShapeGroups, decode_chunks
 
-_AT_ONCE = 2**26  # numbers decoded together when no gradient is needed
-
-
-_ORDINARY = {Kind.CLASSIFIER_WEIGHT: Kind.WEIGHT, Kind.CLASSIFIER_BIAS: Kind.BIAS}
+_NOT_CLASSIFIER = {
+    ParameterKind.CLASSIFIER_WEIGHT: ParameterKind.WEIGHT,
+    ParameterKind.CLASSIFIER_BIAS: ParameterKind.BIAS,
+}
+_VECTORS = (ParameterKind.NORM, ParameterKind.BIAS, ParameterKind.CLASSIFIER_BIAS)
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """Parameters of one shape.
+class DecodedGroup:
+    """Predicted parameters of one shape.
 
     Args:
-        places: which graph of the meta-batch, and the parameter's name.
-        shape: (out, in, height, width) that each of them has.
-        values: (n, o, i, height, width) what they are made of by repeating channels.
-        vector: they have one dimension, of `out` numbers.
+        parameters: for each of them its graph in the meta-batch, and its name.
+        shape: (out, in, height, width) of each.
+        values: (n, o, i, height, width); repeating their channels makes the parameters.
+        vector: whether they have one dimension, of `out` numbers.
     """
 
-    places: list[tuple[int, str]]
+    parameters: list[tuple[int, str]]
     shape: Shape
     values: Tensor
     vector: bool = False
@@ -56,8 +58,15 @@ class GHN(nn.Module):
 
     GHN-1 and GHN-2: Knyazev et al., 2021 (DeepNets paper, sections 3, 4 and B). GHN-3: Knyazev et al., 2023.
 
+    >>> ghn = ghn_models.load("ghn3_t.digits")
+    >>> model = ghn(torchvision.models.resnet18(num_classes=10))
+
     Args:
-        config: what it is made of.
+        config: its configuration.
+
+    Attributes:
+        kept: why parameters kept their values in the last call of this object, by name. Threads that share a GHN take
+            what `initialize` returns instead.
     """
 
     def __init__(self, config: GHNConfig) -> None:
@@ -65,7 +74,7 @@ class GHN(nn.Module):
         self.config = config
         d = config.hidden
         self.encoding = NodeEncoding(d, config.num_classes, config.kernel_size)
-        self.position = NodePosition(d, config.centrality, config.input_distance)
+        self.position = NodePositionalEncoding(d, config.centrality, config.input_distance)
         self.graph_network = nn.ModuleList(_graph_network(config))
         self.norm = nn.LayerNorm(d) if config.layer_norm else nn.Identity()
         self.decoder = ConvDecoder(config) if config.decoder == "conv" else MLPDecoder(config)
@@ -75,7 +84,7 @@ class GHN(nn.Module):
             self._init_graphormer()
 
     def _init_graphormer(self) -> None:
-        """Smaller first predictions, and embeddings as in transformers, without which large GHN-3 diverge."""
+        """Make first predictions small, and embeddings as in transformers; without this, large GHN-3 diverge."""
         last = self.decoder.conv2 if isinstance(self.decoder, ConvDecoder) else self.decoder.fc2
         for linear in (last, self.decoder.classifier, self.vector_decoder.mlp.linears[-1]):
             assert isinstance(linear, nn.Linear)
@@ -89,19 +98,44 @@ class GHN(nn.Module):
     def forward(
         self, model: nn.Module, input_size: int | Sequence[int] | None = None, graph: ArchGraph | None = None
     ) -> nn.Module:
-        """Predicts the parameters of a network and writes them into it.
+        """Initialize a network with predicted parameters and return it.
 
-        What is not predicted keeps its initialisation: a warning says how many parameters, and `kept` why, by name. A
-        classifier with other than `num_classes` outputs is among them, as in fine-tuning. Batch norm statistics are no
-        parameters: evaluate within `batch_statistics`.
+        As `initialize`, but a warning says how many parameters are not predicted, and `kept` says why.
 
         Args:
             model: the network, on any device but meta.
             input_size: of its images, as for `deepnets.trace`.
-            graph: what `deepnets.trace` made of it, if it is at hand.
+            graph: the result of `deepnets.trace`, if it is at hand.
 
         Returns:
             The same network.
+
+        Raises:
+            TraceError: a network whose graph cannot be traced.
+            ValueError: a network on the meta device, where there is no memory to write to.
+        """
+        self.kept = kept = self.initialize(model, input_size, graph)
+        if kept:
+            name, reason = next(iter(kept.items()))
+            count = f"{len(kept)} of {len(list(model.parameters()))} parameters keep their initialisation"
+            warnings.warn(f"{count}, among them {name} ({reason}); see ghn.kept for all", stacklevel=2)
+        return model
+
+    def initialize(
+        self, model: nn.Module, input_size: int | Sequence[int] | None = None, graph: ArchGraph | None = None
+    ) -> dict[str, str]:
+        """Predict the parameters of a network and write them into it.
+
+        What is not predicted keeps its values. A classifier with other than `num_classes` outputs is among it, as in
+        fine-tuning. Batch norm statistics are not parameters: evaluate within `batch_statistics`.
+
+        Args:
+            model: the network, on any device but meta.
+            input_size: of its images, as for `deepnets.trace`.
+            graph: the result of `deepnets.trace`, if it is at hand.
+
+        Returns:
+            Why parameters kept their values, by name.
 
         Raises:
             TraceError: a network whose graph cannot be traced.
@@ -114,23 +148,17 @@ class GHN(nn.Module):
         parameters = dict(model.named_parameters())
         written = set()
         with torch.no_grad():
-            for decoded in self._decode(batch):
-                for (_, name), value in zip(decoded.places, decoded.values, strict=True):
-                    if name in parameters and write(parameters[name], value, decoded.shape):
+            for group in self._decode(batch):
+                for (_, name), value in zip(group.parameters, group.values, strict=True):
+                    if name in parameters and write(parameters[name], value, group.shape):
                         written.add(name)
-        foreign = {t.names[0]: t.shape[0] for *_, t in self._targets(batch) if self._is_foreign(t)}
-        layers = {name.rpartition(".")[0] for name in graph.name.tolist()}
-        self.kept = {name: self._why_kept(name, graph, foreign, layers) for name in parameters if name not in written}
-        if self.kept:
-            name, why = next(iter(self.kept.items()))
-            some = f"{len(self.kept)} of {len(parameters)} parameters keep their initialisation"
-            warnings.warn(f"{some}, among them {name} ({why}); see ghn.kept for all", stacklevel=2)
-        return model
+        reasons = _KeptReasons(graph, self._foreign_classifier(batch), self.config.num_classes)
+        return {name: reasons.reason(name) for name in parameters if name not in written}
 
     def predict(
         self, graphs: Sequence[ArchGraph] | GraphBatch, networks: Sequence[nn.Module] | None = None
     ) -> list[dict[str, Tensor]]:
-        """Parameters of networks, differentiable with respect to those of the GHN.
+        """Predict the parameters of networks, differentiable with respect to those of the GHN.
 
         Args:
             graphs: the networks' graphs, or a meta-batch of them.
@@ -149,11 +177,11 @@ class GHN(nn.Module):
             raise ValueError(f"there are {len(networks)} networks and {len(batch.graphs)} graphs; accepted: as many")
         parameters = [dict(network.named_parameters()) for network in networks or ()]
         result: list[dict[str, Tensor]] = [{} for _ in batch.graphs]
-        for decoded in self._decode(batch):
-            values = tile(decoded.values, decoded.shape[:2])  # (n, out, in, height, width)
-            for (graph, name), value in zip(decoded.places, values, strict=True):
+        for group in self._decode(batch):
+            values = tile(group.values, group.shape[:2])  # (n, out, in, height, width)
+            for (graph, name), value in zip(group.parameters, values, strict=True):
                 if not parameters:
-                    result[graph][name] = value.flatten() if decoded.vector else value
+                    result[graph][name] = value.flatten() if group.vector else value
                 elif name in parameters[graph]:
                     shaped = as_parameter(value, parameters[graph][name])
                     if shaped is not None:
@@ -161,139 +189,135 @@ class GHN(nn.Module):
         return result
 
     def embed(self, graphs: Sequence[ArchGraph] | GraphBatch) -> tuple[list[Tensor], Tensor]:
-        """Features of nodes and of graphs.
+        """Compute features of nodes and of graphs.
 
         Returns:
             nodes: (n, d) for each graph, what the decoders read.
             graphs: (B, d) their means (DeepNets paper, section 5.2).
         """
         batch = self.batch(graphs)
-        nodes = list(self._features(batch).split(batch.sizes))
+        nodes = list(torch.split(self._features(batch), batch.sizes))
         return nodes, torch.stack([x.mean(0) for x in nodes])
 
     def batch(self, graphs: Sequence[ArchGraph] | GraphBatch) -> GraphBatch:
-        """A meta-batch on the device of the GHN."""
+        """Return a meta-batch on the device of the GHN."""
         batch = graphs if isinstance(graphs, GraphBatch) else GraphBatch.from_graphs(graphs)
         return batch.to(self.encoding.primitive.weight.device)
 
     def _features(self, batch: GraphBatch) -> Tensor:
-        """(N, d) features of all nodes."""
+        """Compute the features of all nodes (N, d)."""
         shape = batch.shape
         foreign = [offset + t.node for _, offset, t in self._targets(batch) if self._is_foreign(t)]
         if foreign:  # encoded as the classifiers that the GHN was trained with
             shape = shape.clone()
             shape[foreign, 0] = self.config.num_classes
-        x = self.position(self.encoding(batch.primitive, shape), batch)
+        x: Tensor = self.position(self.encoding(batch.primitive, shape), batch)
         for network in self.graph_network:
             x = network(x, batch)
-        return self.norm(x)
+        x = self.norm(x)
+        return x
 
-    def _targets(self, batch: GraphBatch) -> Iterator[tuple[int, int, Target]]:
-        """Graph, its first node, and target."""
+    def _targets(self, batch: GraphBatch) -> Iterator[tuple[int, int, PredictionTarget]]:
+        """Yield each target with its graph and the first node of that graph."""
         for graph, (offset, targets) in enumerate(zip(batch.offsets, batch.targets, strict=True)):
             pooled = targets and targets[-1].node < batch.sizes[graph] - 1
             for target in targets:
-                if pooled and not self.config.pooled_classifier and target.kind in _ORDINARY:
-                    target = replace(target, kind=_ORDINARY[target.kind])
+                if pooled and not self.config.pooled_classifier and target.kind in _NOT_CLASSIFIER:
+                    target = replace(target, kind=_NOT_CLASSIFIER[target.kind])
                 yield graph, offset, target
 
-    def _is_foreign(self, target: Target) -> bool:
-        """Whether a parameter is of a classifier for other than `num_classes` classes."""
-        is_classifier = target.kind in (Kind.CLASSIFIER_WEIGHT, Kind.CLASSIFIER_BIAS)
+    def _is_foreign(self, target: PredictionTarget) -> bool:
+        """Return whether a parameter belongs to a classifier for other than `num_classes` classes."""
+        is_classifier = target.kind in (ParameterKind.CLASSIFIER_WEIGHT, ParameterKind.CLASSIFIER_BIAS)
         return is_classifier and target.shape[0] != self.config.num_classes
 
-    def _decode(self, batch: GraphBatch) -> Iterator[Decoded]:
-        """All parameters, those of one shape together."""
+    def _foreign_classifier(self, batch: GraphBatch) -> dict[str, int]:
+        """Return the outputs of a classifier that is not predicted, by the names of its parameters."""
+        return {t.names[0]: t.shape[0] for *_, t in self._targets(batch) if self._is_foreign(t)}
+
+    def _decode(self, batch: GraphBatch) -> Iterator[DecodedGroup]:
+        """Predict all parameters, those of one shape together."""
         x = self._features(batch)
-        matrices: dict[tuple[Kind, Shape], list[_Member]] = defaultdict(list)
-        vectors: dict[tuple[Kind, Shape], list[_Member]] = defaultdict(list)
+        matrices: dict[tuple[ParameterKind, Shape], list[NodeSlot]] = defaultdict(list)
+        vectors: dict[tuple[ParameterKind, Shape], list[NodeSlot]] = defaultdict(list)
         for graph, offset, target in self._targets(batch):
             if not self._is_foreign(target):
-                kinds = vectors if target.kind in (Kind.NORM, Kind.BIAS, Kind.CLASSIFIER_BIAS) else matrices
-                kinds[target.kind, target.shape].append(_Member(graph, offset + target.node, target.names))
-        yield from self._matrices(x, matrices)
-        yield from self._vectors(x, vectors)
+                groups = vectors if target.kind in _VECTORS else matrices
+                groups[target.kind, target.shape].append(NodeSlot(graph, offset + target.node, target.names))
+        yield from self._decode_matrices(x, matrices)
+        yield from self._decode_vectors(x, vectors)
 
-    def _matrices(self, x: Tensor, groups: "_Groups") -> Iterator[Decoded]:
-        k = self.config.decoder_channels
-        for part in _parts(groups, self.config):
-            requests = [
-                Request((k if kind is Kind.CLASSIFIER_WEIGHT else min(shape[0], k), min(shape[1], k)), shape[2:], kind)
-                for kind, shape, _ in part
-            ]
-            tensors = self.decoder([x[[m.row for m in members]] for *_, members in part], requests)
-            for (kind, shape, members), w in zip(part, tensors, strict=True):
+    def _decode_matrices(self, x: Tensor, groups: ShapeGroups) -> Iterator[DecodedGroup]:
+        for chunk in decode_chunks(groups, self.config):
+            features = [x[[slot.row for slot in group.slots]] for group in chunk]
+            tensors = self.decoder(features, [self._decode_shape(group) for group in chunk])
+            for (kind, shape, slots), w in zip(chunk, tensors, strict=True):
                 w = resize(w, shape[2:], self.config.window)
-                if kind is not Kind.POSITION:
+                if kind is not ParameterKind.POSITION:
                     w = w * weight_scale(shape, self.config.normalize)
-                yield Decoded([(m.graph, m.names[0]) for m in members], shape, w)
+                yield DecodedGroup([(slot.graph, slot.names[0]) for slot in slots], shape, w)
 
-    def _vectors(self, x: Tensor, groups: "_Groups") -> Iterator[Decoded]:
-        rows = [m.row for members in groups.values() for m in members]
+    def _decode_shape(self, group: ShapeGroup) -> DecodeShape:
+        k, (out, in_, *_) = self.config.decoder_channels, group.shape
+        out_channels = k if group.kind is ParameterKind.CLASSIFIER_WEIGHT else min(out, k)
+        return DecodeShape((out_channels, min(in_, k)), group.shape[2:], group.kind)
+
+    def _decode_vectors(self, x: Tensor, groups: ShapeGroups) -> Iterator[DecodedGroup]:
+        rows = [slot.row for slots in groups.values() for slot in slots]
         if not rows:
             return
-        sizes = [len(members) for members in groups.values()]
-        decoded = self.vector_decoder(x[rows]).split(sizes)  # (n, 2, K) for each group
-        normalize = self.config.normalize != "none"
-        for ((kind, shape), members), vectors in zip(groups.items(), decoded, strict=True):
-            weight, bias = vectors.unbind(1)
-            if kind is Kind.CLASSIFIER_BIAS:
-                bias = self.vector_decoder.classify(vectors)
-            if normalize:
-                weight, bias = norm_weight_range(weight), bias_range(bias)
-            values = {0: weight, 1: bias} if kind is Kind.NORM else {0: bias}
-            for i, w in values.items():
-                named = [(m.graph, name, row) for row, m in enumerate(members) if (name := m.names[i]) is not None]
-                if len(named) < len(members):
-                    w = w[[row for *_, row in named]]
-                w = w[:, : shape[0], None, None, None]
-                yield Decoded([(graph, name) for graph, name, _ in named], (shape[0], 1, 1, 1), w, vector=True)
+        decoded = self.vector_decoder(x[rows]).split([len(slots) for slots in groups.values()])  # (n, 2, K) each
+        for ((kind, shape), slots), vectors in zip(groups.items(), decoded, strict=True):
+            weight, bias = self._weight_and_bias(vectors, kind)
+            if kind is ParameterKind.NORM:
+                yield _vector_group(weight, [(slot.graph, slot.names[0]) for slot in slots], shape)
+                yield _vector_group(bias, [(slot.graph, slot.names[1]) for slot in slots], shape)
+            else:
+                yield _vector_group(bias, [(slot.graph, slot.names[0]) for slot in slots], shape)
 
-    def _why_kept(self, name: str, graph: ArchGraph, foreign: Mapping[str, int], layers: Container[str]) -> str:
-        report = graph.report
-        if name in foreign:
-            return f"the classifier has {foreign[name]} outputs, the GHN was made for {self.config.num_classes}"
-        if report is not None and name in report.unnamed:
-            return report.unnamed[name]
-        if report is not None and name in report.absorbed:
-            return f"belongs to the node of {report.absorbed[name]}"
-        if report is None and name.rpartition(".")[0] not in layers:
+    def _weight_and_bias(self, vectors: Tensor, kind: ParameterKind) -> tuple[Tensor, Tensor]:
+        """Split decoded vectors (n, 2, K) into weights and biases (n, K); biases of classifiers (n, num_classes)."""
+        weight, bias = vectors.unbind(1)
+        if kind is ParameterKind.CLASSIFIER_BIAS:
+            bias = self.vector_decoder.classify(vectors)
+        if self.config.normalize == "none":
+            return weight, bias
+        return norm_weight_range(weight), bias_range(bias)
+
+
+def _vector_group(values: Tensor, parameters: Sequence[tuple[int, str | None]], shape: Shape) -> DecodedGroup:
+    """Return the vectors (n, K) of those parameters that exist."""
+    existing = [(row, graph, name) for row, (graph, name) in enumerate(parameters) if name is not None]
+    if len(existing) < len(parameters):
+        values = values[[row for row, *_ in existing]]
+    w = values[:, : shape[0], None, None, None]
+    return DecodedGroup([(graph, name) for _, graph, name in existing], (shape[0], 1, 1, 1), w, vector=True)
+
+
+class _KeptReasons:
+    """Why parameters of a network are not predicted.
+
+    Args:
+        graph: its graph.
+        foreign: outputs of a classifier that is not predicted, by the names of its parameters.
+        num_classes: outputs of the classifiers that are.
+    """
+
+    def __init__(self, graph: ArchGraph, foreign: Mapping[str, int], num_classes: int) -> None:
+        self.report, self.foreign, self.num_classes = graph.report, foreign, num_classes
+        self.layers = {name.rpartition(".")[0] for name in graph.name.tolist()}
+
+    def reason(self, name: str) -> str:
+        """Return why a parameter is not predicted."""
+        if name in self.foreign:
+            return f"the classifier has {self.foreign[name]} outputs, the GHN was made for {self.num_classes}"
+        if self.report is not None and name in self.report.unnamed:
+            return self.report.unnamed[name]
+        if self.report is not None and name in self.report.absorbed:
+            return f"belongs to the node of {self.report.absorbed[name]}"
+        if self.report is None and name.rpartition(".")[0] not in self.layers:
             return "does not reach the output"
-        return "its shape is none of a convolution, a linear layer or a table of positional encodings"
-
-
-@dataclass(frozen=True)
-class _Member:
-    """A parameter of a group: graph, row of its features, names."""
-
-    graph: int
-    row: int
-    names: tuple[str, str | None]
-
-
-_Groups = Mapping[tuple[Kind, Shape], list[_Member]]
-
-
-def _parts(groups: _Groups, config: GHNConfig) -> list[list[tuple[Kind, Shape, list[_Member]]]]:
-    """What is decoded together: everything if gradients are needed, else as much as memory is good for."""
-    everything = [(kind, shape, members) for (kind, shape), members in groups.items()]
-    if torch.is_grad_enabled():
-        return [everything] if everything else []
-    k, s = config.decoder_channels, config.kernel_size
-    parts: list[list[tuple[Kind, Shape, list[_Member]]]] = [[]]
-    room = _AT_ONCE
-    # Shapes that read the same channels come together, since they need the same part of the decoder's weights.
-    for kind, shape, members in sorted(everything, key=lambda group: [min(c, k) for c in group[1][:2]]):
-        numbers = min(shape[0], k) * min(shape[1], k) * min(shape[2], s) * min(shape[3], s)
-        step = max(1, _AT_ONCE // numbers)
-        for start in range(0, len(members), step):
-            chunk = members[start : start + step]
-            if parts[-1] and numbers * len(chunk) > room:
-                parts.append([])
-                room = _AT_ONCE
-            parts[-1].append((kind, shape, chunk))
-            room -= numbers * len(chunk)
-    return [part for part in parts if part]
+        return "its shape is not that of a convolution, a linear layer or a table of positional encodings"
 
 
 def _graph_network(config: GHNConfig) -> Iterator[nn.Module]:
@@ -302,6 +326,6 @@ def _graph_network(config: GHNConfig) -> Iterator[nn.Module]:
         yield Graphormer(d, config.layers, config.heads, config.edge_embedding)
     for _ in range(config.layers):
         if config.graph_network == "gated_gnn":
-            yield GatedGNN(d, config.virtual_edges, config.sweeps, config.backward)
+            yield GatedGNN(d, config.virtual_edges, config.propagation_steps, config.bidirectional)
         elif config.graph_network == "mlp":
             yield NodeMLP(d)

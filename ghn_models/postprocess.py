@@ -1,4 +1,4 @@
-"""What can be done with predicted parameters before training starts (GHN-orth, Knyazev, 2022)."""
+"""Post-processing of predicted parameters before training (GHN-orth, Knyazev, 2022)."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from torch.nn.modules.conv import _ConvNd
 
 @torch.no_grad()
 def orthogonalize(model: nn.Module, first_layer: int = 0) -> nn.Module:
-    """Orthonormalizes the rows or columns of weights, whichever are fewer, one after the other (section 3.2).
+    """Make the rows or columns of each weight orthonormal, whichever are fewer (section 3.2).
 
     Tiled weights have equal channels, which training cannot tell apart; a QR decomposition makes them different.
 
@@ -35,7 +35,7 @@ def orthogonalize(model: nn.Module, first_layer: int = 0) -> nn.Module:
 def add_noise(
     model: nn.Module, beta: float, first_layer: int = 0, generator: torch.Generator | None = None
 ) -> nn.Module:
-    """Adds Gaussian noise, more to weights whose channels are more alike (section 3.1).
+    """Add Gaussian noise, more to weights whose channels are more alike (section 3.1).
 
     Its standard deviation is beta times that of the correlations between channels.
 
@@ -43,7 +43,7 @@ def add_noise(
         model: the network, changed in place.
         beta: strength of the noise, 1e-5 to 3e-5 in the papers.
         first_layer: as for `orthogonalize`.
-        generator: random numbers.
+        generator: source of random numbers; by default that of the process.
 
     Returns:
         The same network. Its classifier stays as it is.
@@ -60,7 +60,7 @@ def add_noise(
 
 
 def correlation_spread(weight: Tensor) -> Tensor:
-    """Standard deviation of the correlations between all pairs of channels, those of the larger side of the weight.
+    """Return the standard deviation of correlations between all pairs of channels, on the weight's larger side.
 
     The C x C correlations Z Z^T are never made: their sum is |sum_i z_i|^2, that of their squares |Z^T Z|_F^2.
 
@@ -69,15 +69,16 @@ def correlation_spread(weight: Tensor) -> Tensor:
     """
     matrix = weight.flatten(1).float()
     matrix = matrix if len(matrix) >= matrix.shape[1] else matrix.T  # (C, K)
-    centred = matrix - matrix.mean(1, keepdim=True)
-    z = centred / centred.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    centered = matrix - matrix.mean(1, keepdim=True)
+    z = centered / centered.norm(dim=1, keepdim=True).clamp(min=1e-12)
     pairs = len(z) ** 2
     total, squares = z.sum(0).square().sum(), (z.T @ z).square().sum()
-    return ((squares - total.square() / pairs) / max(pairs - 1, 1)).clamp(min=0).sqrt()
+    variance: Tensor = (squares - total.square() / pairs) / max(pairs - 1, 1)
+    return variance.clamp(min=0).sqrt()
 
 
 def _weights(model: nn.Module, first: int) -> list[Tensor]:
-    """Weights of convolutions and linear layers in order, from the first on, without the classifier's.
+    """Return the weights of convolutions and linear layers in order, from `first` on, without the classifier's.
 
     Queries, keys and values of `nn.MultiheadAttention`, packed into one weight, count as a linear layer.
     """

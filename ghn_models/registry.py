@@ -1,11 +1,12 @@
-"""Names of GHNs: `create`, `load` and `list_models`, one small function for each published variant."""
+"""Registry of GHNs: `create`, `load` and `list_models`, with one small function for each published variant."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+import torch
 
 from deepnets.utils.errors import unknown_choice
 from ghn_models.checkpoints import folder as checkpoints
@@ -96,7 +97,7 @@ def ghn2_no_layer_norm() -> GHNConfig:
 @_variant
 def ghn2_t5() -> GHNConfig:
     """GHN-2 with T = 5 propagations (DeepNets paper, Table 8)."""
-    return replace(ghn2(), sweeps=5)
+    return replace(ghn2(), propagation_steps=5)
 
 
 @_variant
@@ -108,7 +109,7 @@ def ghn2_stacked() -> GHNConfig:
 @_variant
 def ghn2_forward() -> GHNConfig:
     """GHN-2 with the forward pass alone (DeepNets paper, Table 8)."""
-    return replace(ghn2(), backward=False)
+    return replace(ghn2(), bidirectional=False)
 
 
 @_variant
@@ -190,18 +191,21 @@ def ghn3_d32_2d() -> GHNConfig:
 
 
 def list_models(pattern: str = "*", weights: bool = False) -> list[str]:
-    """Names of models, or of their weights.
+    """Return the names of models, or of their weights.
+
+    >>> list_models("ghn3_?")
+    ['ghn3_t', 'ghn3_s', 'ghn3_l']
 
     Args:
         pattern: shell-style, for example "ghn3*".
-        weights: list what `load` accepts, such as "ghn3_t.digits".
+        weights: return what `load` accepts, such as "ghn3_t.digits".
     """
     names = checkpoints.known_weights() if weights else list(_VARIANTS)
     return [name for name in names if fnmatch(name, pattern)]
 
 
-def config(name: str, num_classes: int = 1000, image_size: int = 224) -> GHNConfig:
-    """Configuration of a published variant.
+def model_config(name: str, num_classes: int = 1000, image_size: int = 224) -> GHNConfig:
+    """Return the configuration of a published variant.
 
     Args:
         name: one of `list_models()`.
@@ -219,7 +223,7 @@ def config(name: str, num_classes: int = 1000, image_size: int = 224) -> GHNConf
 
 
 def create(name: str, num_classes: int = 1000, image_size: int = 224) -> GHN:
-    """An untrained GHN.
+    """Return an untrained GHN.
 
     Args:
         name: one of `list_models()`.
@@ -229,18 +233,18 @@ def create(name: str, num_classes: int = 1000, image_size: int = 224) -> GHN:
     Raises:
         ValueError: an unknown name, or a value out of range.
     """
-    return GHN(config(name, num_classes, image_size))
+    return GHN(model_config(name, num_classes, image_size))
 
 
-def load(name: str | Path, device: Any = "cpu") -> GHN:
-    """A trained GHN, in evaluation mode.
+def load(name: str | Path, device: torch.device | str = "cpu") -> GHN:
+    """Return a trained GHN, in evaluation mode.
 
     Args:
         name: model and weights ("ghn3_t.digits"), a model alone for its default weights ("ghn3_t"), or a folder with
             `config.json` and `model.safetensors`.
-        device: where its parameters shall be.
+        device: of its parameters.
 
     Raises:
-        CheckpointError: unknown weights, weights that are not here, or a damaged checkpoint.
+        CheckpointError: unknown weights, weights that are not on this machine, or a damaged checkpoint.
     """
     return checkpoints.load_folder(checkpoints.find(str(name), list(_VARIANTS))).to(device).eval()

@@ -139,7 +139,7 @@ def _started_from(folder: Path, model: str) -> dict[str, Any]:
     Raises:
         ValueError: it is of another model, or has no optimizer.
     """
-    about = checkpoints.about(folder)
+    about = checkpoints.read_metadata(folder)
     if about.get("model") != model:
         raise ValueError(f"{folder} has weights of {about.get('model')}, not of {model}")
     if not (folder / OPTIMIZER).is_file():
@@ -207,7 +207,8 @@ def main() -> int:
 def _main() -> int:
     best = train(tyro.cli(Train, prog="python -m ghn_models.train", description=__doc__))
     if int(os.environ.get("RANK", 0)) == 0:
-        print(f"best weights: {best}, accuracy {checkpoints.about(best)['val_accuracy']:.3f} on validation networks")
+        accuracy = checkpoints.read_metadata(best)["val_accuracy"]
+        print(f"best weights: {best}, accuracy {accuracy:.3f} on validation networks")
     if dist.is_initialized():
         dist.destroy_process_group()
     return 0

@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from benchmarks.initializers.base import InitContext
 from deepnets import ArchGraph, trace
 from deepnets.graphs.primitives import PRIMITIVE_INDEX
-from ghn_models.inputs.prediction_targets import classifier
+from ghn_models.inputs.prediction_targets import classifier_nodes
 
 _WEIGHTS = frozenset(PRIMITIVE_INDEX[name] for name in ("conv", "sep_conv", "dil_conv"))
 _JOINS = frozenset(PRIMITIVE_INDEX[name] for name in ("sum", "concat"))
@@ -123,7 +123,7 @@ def _chain(graph: ArchGraph, before: list[list[int]], readers: list[int], node: 
 
 def _last_layer(graph: ArchGraph) -> list[str]:
     """Names of the parameters of the classifier if the network ends with it."""
-    nodes = [node for node in classifier(graph) if node is not None]
+    nodes = [node for node in classifier_nodes(graph) if node is not None]
     return [str(graph.name[node]) for node in nodes] if len(graph) - 1 in nodes else []
 
 

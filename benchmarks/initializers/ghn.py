@@ -58,8 +58,8 @@ def load_predictor(name: str, device: str = "cpu", untrained: "Untrained | None"
     if untrained is not None:
         return Predictor(untrained.create(name).to(device).eval(), f"{name}.random", None)
     folder = find_weights(name)
-    about, sha256 = checkpoints.about(folder), checkpoints.sha256(folder / checkpoints.WEIGHTS)
-    known = folder.resolve().parent in (checkpoints.SHIPPED.resolve(), checkpoints.cache().resolve())
+    about, sha256 = checkpoints.read_metadata(folder), checkpoints.sha256(folder / checkpoints.WEIGHTS)
+    known = folder.resolve().parent in (checkpoints.SHIPPED.resolve(), checkpoints.cache_dir().resolve())
     called = folder.name if known else _called(about, sha256)
     return Predictor(load(folder).to(device).eval(), called, sha256)
 
@@ -129,9 +129,9 @@ def predict_with(ghn: GHN, orth_layer: int | None) -> Apply:
     """
 
     def apply(model: nn.Module, context: InitContext) -> None:
-        ghn(model, context.image_size, context.graph)
+        kept = ghn.initialize(model, context.image_size, context.graph)
         if not context.initialized:
-            _initialize(model, ghn.kept)
+            _initialize(model, kept)
         usual = 0.0 if orth_layer is None else _ORTH_BETA
         beta = usual if context.beta is None else context.beta
         if beta:

@@ -32,7 +32,7 @@ from benchmarks.studies.parts.layer_statistics import (
 )
 from benchmarks.studies.study import Case, Findings, Tables
 from deepnets.sampling.splits import SPLITS
-from ghn_models.inputs.prediction_targets import targets
+from ghn_models.inputs.prediction_targets import find_targets
 
 _IMAGES = 64
 
@@ -80,7 +80,10 @@ def _parameters(
     found = predicted_tensors(case.ghn, graphs, settings.shape)
     random = torch.randn(found.of_shape.shape, generator=torch.Generator().manual_seed(case.seed))
     rows, distances, small = [], {}, {}
-    shares = {case.name: found.small, "randinit": np.array([default_sparsity(first_layer(targets(g))) for g in graphs])}
+    shares = {
+        case.name: found.small,
+        "randinit": np.array([default_sparsity(first_layer(find_targets(g))) for g in graphs]),
+    }
     for name, tensors in ((case.name, found.of_shape), ("randinit", random)):
         matrix = cosine_distances(tensors)
         distances[name] = matrix.numpy()[np.triu_indices(len(matrix), 1)]

@@ -23,6 +23,7 @@ from deepnets.tracing.rules import arithmetic, layers  # noqa: F401 (registers t
 from deepnets.tracing.rules.registry import record
 from deepnets.tracing.tape import Tape
 from deepnets.tracing.values import Activation, Value
+from deepnets.utils.errors import one_line
 
 _READ_VALUES = ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2")
 """Operations that read the values of a tensor."""
@@ -95,7 +96,7 @@ def _run_on_meta(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tenso
     try:
         return func(*args, **kwargs)
     except NotImplementedError as error:
-        raise TraceError(f"the operation {func} does not work without numbers ({str(error)[:200]})") from None
+        raise TraceError(f"the operation {func} does not work without numbers ({one_line(error)})") from None
 
 
 def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:

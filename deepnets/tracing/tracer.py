@@ -17,6 +17,7 @@ from deepnets.tracing.inputs import Arguments, model_arguments
 from deepnets.tracing.module_state import restored_modules, without_fast_path
 from deepnets.tracing.tape import Tape
 from deepnets.tracing.values import Activation
+from deepnets.utils.errors import one_line
 
 _EXAMPLES = 3
 
@@ -101,9 +102,8 @@ def _run(model: nn.Module, stand_ins: dict[str, Tensor], arguments: Arguments, t
 
 def _describe_failure(model: nn.Module, arguments: Arguments, error: BaseException) -> str:
     shapes = [tuple(leaf.shape) for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
     return (
-        f"{type(model).__name__} fails on inputs of shape {', '.join(map(str, shapes)) or 'none'} ({reason}); "
+        f"{type(model).__name__} fails on inputs of shape {', '.join(map(str, shapes)) or 'none'} ({one_line(error)}); "
         "give the size it expects (input_size) or other inputs"
     )
 

@@ -1,0 +1,1 @@
+"""Checkpoints: folders with weights and configuration, and the names of published weights."""

@@ -1,9 +1,8 @@
-"""Checkpoints: a folder with `config.json` and `model.safetensors`. Nothing here unpickles."""
+"""Checkpoint folders: `config.json` and `model.safetensors`. Nothing here unpickles."""
 
 import hashlib
 import json
 import os
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,29 +25,29 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is missing or cannot be used; the message is one sentence for the user."""
+    """A checkpoint is missing or cannot be used; the message is one sentence for the user."""
 
 
-def cache() -> Path:
-    """Folder of converted weights: `$DEEPNETS_HOME/weights`, by default in ~/.cache/deepnets."""
+def cache_dir() -> Path:
+    """Return the folder of converted weights: `$DEEPNETS_HOME/weights`, by default in ~/.cache/deepnets."""
     return cache_folder("weights")
 
 
 def known_weights() -> list[str]:
-    """What `load` accepts: shipped weights first, published ones after."""
+    """Return the names that `load` accepts: shipped weights first, then published ones."""
     shipped = sorted(path.parent.name for path in SHIPPED.glob(f"*/{CONFIG}"))
     return [*shipped, *(name for name in PUBLISHED if name not in shipped)]
 
 
 def find(name: str, models: list[str]) -> Path:
-    """Folder of a checkpoint.
+    """Return the folder of a checkpoint.
 
     Args:
-        name: a folder, the name of weights, or of a model.
-        models: names of models.
+        name: a folder, the name of weights, or the name of a model for its default weights.
+        models: names of all models.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is no such checkpoint.
     """
     if (Path(name) / CONFIG).is_file():
         return Path(name)
@@ -60,27 +59,27 @@ def find(name: str, models: list[str]) -> Path:
         if os.sep in name or Path(name).exists():
             best = Path(name) / "best"
             advice = f"; did you mean {best}?" if (best / CONFIG).is_file() else ""
-            raise CheckpointError(f"{name} is no checkpoint: it has no {CONFIG}{advice}")
+            raise CheckpointError(f"{name} is not a checkpoint: it has no {CONFIG}{advice}")
         raise CheckpointError(unknown_choice("weights", name, known, "the folder of a checkpoint"))
-    for folder in (SHIPPED / full, cache() / full):
+    for folder in (SHIPPED / full, cache_dir() / full):
         if (folder / CONFIG).is_file():
             return folder
     published = PUBLISHED[full]
     hub = "--hub instead of --file downloads it, " if published.kind == "joblib" else ""
     raise CheckpointError(
-        f"{full} is not in {cache()}: convert the published file {published.file} from {published.source} with "
+        f"{full} is not in {cache_dir()}: convert the published file {published.file} from {published.source} with "
         f"`python -m ghn_models.convert {full} --file FILE --trust --sha256 HASH` ({hub}--allow-unpinned instead of "
         "--sha256 goes without its hash)"
     )
 
 
-def save_folder(ghn: GHN, folder: Path, about: dict[str, Any], half: bool = False) -> None:
-    """Writes a checkpoint; `config.json` comes last, so an incomplete folder is none.
+def save_folder(ghn: GHN, folder: Path, metadata: dict[str, Any], half: bool = False) -> None:
+    """Write a checkpoint. `config.json` comes last: a folder without it is not a checkpoint yet.
 
     Args:
         ghn: the GHN.
         folder: a folder without a checkpoint.
-        about: what else shall be known of it: data, recipe, seed, source.
+        metadata: what `config.json` says besides the configuration: data, recipe, seed, source.
         half: store float16.
 
     Raises:
@@ -90,16 +89,16 @@ def save_folder(ghn: GHN, folder: Path, about: dict[str, Any], half: bool = Fals
         raise CheckpointError(f"{folder} has a checkpoint; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in ghn.state_dict().items()}
-    write({name: value.half() if half else value for name, value in state.items()}, folder / WEIGHTS)
-    content = {"config": asdict(ghn.config), "weights_sha256": sha256(folder / WEIGHTS), **about}
+    write_tensors({name: value.half() if half else value for name, value in state.items()}, folder / WEIGHTS)
+    content = {"config": ghn.config.to_file(), "weights_sha256": sha256(folder / WEIGHTS), **metadata}
     write_json(folder / CONFIG, content)
 
 
-def write(tensors: dict[str, Tensor], path: Path) -> None:
-    """Writes tensors.
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file.
 
     Raises:
-        CheckpointError: they cannot be written.
+        CheckpointError: it cannot be written.
     """
     try:
         save_file(tensors, path)
@@ -107,11 +106,11 @@ def write(tensors: dict[str, Tensor], path: Path) -> None:
         raise CheckpointError(f"{path} cannot be written ({one_line(error)})") from None
 
 
-def about(folder: Path) -> dict[str, Any]:
-    """What `config.json` says.
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Return the content of `config.json`.
 
     Raises:
-        CheckpointError: it is damaged.
+        CheckpointError: the file is missing or damaged.
     """
     try:
         content = json.loads((folder / CONFIG).read_text())
@@ -123,50 +122,51 @@ def about(folder: Path) -> dict[str, Any]:
 
 
 def load_folder(folder: Path) -> GHN:
-    """A GHN from its checkpoint.
+    """Return the GHN of a checkpoint.
 
     Raises:
         CheckpointError: a file is missing or damaged, or weights do not fit the configuration.
     """
-    content = about(folder)
-    known = {field.name for field in fields(GHNConfig)}
-    unknown = [key for key in content["config"] if key not in known]
-    if unknown:
-        raise CheckpointError(f"{folder / CONFIG} has the unknown setting {unknown[0]!r}; a newer version wrote it")
+    metadata = read_metadata(folder)
     try:
-        config = GHNConfig(**content["config"])
+        config = GHNConfig.from_file(metadata["config"])
         with on_meta_without_init():
             ghn = GHN(config)
-    except (ValueError, TypeError, RuntimeError, MemoryError) as error:  # the last three of sizes beyond any memory
+    except (ValueError, TypeError, RuntimeError, MemoryError) as error:  # the last three: sizes beyond any memory
         raise CheckpointError(f"{folder / CONFIG}: {one_line(error)}") from None
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise CheckpointError(f"{weights} is missing")
-    expected = content.get("weights_sha256")
+    expected = metadata.get("weights_sha256")
     if expected is not None and sha256(weights) != expected:
         raise CheckpointError(f"{weights} is damaged: its sha256 is not the one in {CONFIG}")
-    fill(ghn, read(weights), str(weights))
+    load_state_strict(ghn, read_tensors(weights), str(weights))
     return ghn
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file.
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file.
 
     Raises:
-        CheckpointError: a damaged file.
+        CheckpointError: the file is damaged.
     """
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is no complete safetensors file ({one_line(error)})") from None
+        raise CheckpointError(f"{path} is not a complete safetensors file ({one_line(error)})") from None
 
 
-def fill(ghn: GHN, state: dict[str, Tensor], source: str) -> None:
-    """Gives a GHN its weights as float32, without a copy if they are.
+def load_state_strict(ghn: GHN, state: dict[str, Tensor], source: str) -> None:
+    """Give a GHN its weights as float32, without a copy of those that are.
+
+    Args:
+        ghn: the GHN; its own parameters may be on the meta device.
+        state: all weights by name.
+        source: where they are from, for messages.
 
     Raises:
-        CheckpointError: names or shapes that do not fit its configuration, or other things than numbers.
+        CheckpointError: names or shapes that do not fit the configuration, or tensors without floating-point numbers.
     """
     expected = {name: value.shape for name, value in ghn.state_dict().items()}
     for name, shape in expected.items():
@@ -174,10 +174,11 @@ def fill(ghn: GHN, state: dict[str, Tensor], source: str) -> None:
             raise CheckpointError(f"{source} has no {name}, which its configuration needs")
         value = state[name]
         if value.shape != shape:
-            found = tuple(value.shape)
-            raise CheckpointError(f"{source}: {name} has shape {found}, its configuration needs {tuple(shape)}")
+            raise CheckpointError(
+                f"{source}: {name} has shape {tuple(value.shape)}, its configuration needs {tuple(shape)}"
+            )
         if value.dtype not in _FLOATS or value.layout is not torch.strided or value.is_meta:
-            raise CheckpointError(f"{source}: {name} is no dense tensor of floating-point numbers")
+            raise CheckpointError(f"{source}: {name} is not a dense tensor of floating-point numbers")
     for name in state:
         if name not in expected:
             raise CheckpointError(f"{source} has {name[:80]!r}, which its configuration does not know")
@@ -185,6 +186,6 @@ def fill(ghn: GHN, state: dict[str, Tensor], source: str) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file."""
+    """Return the sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

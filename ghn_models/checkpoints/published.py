@@ -1,4 +1,4 @@
-"""The published weights: where they are, and what their parameters are called there."""
+"""Published weights: where they are, and the names of their parameters."""
 
 import re
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ _PPUDA = "github.com/facebookresearch/ppuda (folder checkpoints)"
 
 @dataclass(frozen=True)
 class Published:
-    """A published file.
+    """A published file of weights.
 
     Args:
         model: name of the model.
-        file: its name.
-        source: where it is.
-        dataset: what it was trained on.
+        file: name of the file.
+        source: where the file is.
+        dataset: training data.
         kind: a joblib pickle of a state dict, or a torch file with one.
-        sha256: of the file, None if it has never been seen by us.
+        sha256: of the file, None if it is not known.
     """
 
     model: str
@@ -36,7 +36,7 @@ class Published:
 
     @property
     def task(self) -> tuple[int, int]:
-        """Number of classes and size of images."""
+        """Return the number of classes and the image size."""
         return {"cifar10": (10, 32), "imagenet": (1000, 224)}[self.dataset]
 
 
@@ -51,7 +51,7 @@ PUBLISHED = {
     "ghn1.cifar10": Published("ghn1", "ghn1_cifar10.pt", _PPUDA, "cifar10", "torch"),
     "mlp.cifar10": Published("mlp", "mlp_cifar10.pt", _PPUDA, "cifar10", "torch"),
 }
-"""Published weights by our name."""
+"""Published weights by the name that this project gives them."""
 
 _COMMON = {
     "embed": "encoding.primitive",
@@ -97,7 +97,7 @@ _MOVED = re.compile(r"(module\.)?(?P<gnn>gnn\.0\.)?(?P<name>(centrality_embed_(i
 
 
 def module_names(config: GHNConfig) -> dict[str, str]:
-    """Our name of every module with parameters, by its published name."""
+    """Return the name of every module with parameters in `GHN`, by its published name."""
     names = _COMMON | _DECODERS[config.decoder] | _GRAPH_NETWORKS[config.graph_network]
     if config.graph_network == "graphormer":
         for layer in range(config.layers):
@@ -107,10 +107,10 @@ def module_names(config: GHNConfig) -> dict[str, str]:
 
 
 def from_published(state: dict[str, Tensor], config: GHNConfig) -> dict[str, Tensor]:
-    """Parameters of a GHN from those of a published one.
+    """Rename the parameters of a published GHN to those of `GHN`.
 
-    1x1 convolutions become linear layers. Some files keep node embeddings outside of the first layer, or names as
-    distributed training makes them.
+    1x1 convolutions become linear layers. Some files keep node embeddings outside of the first layer, or have the names
+    of distributed training.
 
     Raises:
         ValueError: a parameter that has no counterpart, or two names for one.
@@ -122,17 +122,17 @@ def from_published(state: dict[str, Tensor], config: GHNConfig) -> dict[str, Ten
         plain = f"gnn.0.{moved['name']}" if moved else name.removeprefix("module.")
         module, _, parameter = plain.rpartition(".")
         if module not in names:
-            raise ValueError(f"the parameter {name[:80]!r} is none of a {config.graph_network} GHN")
+            raise ValueError(f"the parameter {name[:80]!r} does not belong to a {config.graph_network} GHN")
         ours = f"{names[module]}.{parameter}"
         if ours in result:
-            raise ValueError(f"the parameter {plain} is there twice")
+            raise ValueError(f"the parameter {plain} appears twice")
         convolution = module.startswith("decoder.") and value.shape[2:] == (1, 1)
         result[ours] = value[..., 0, 0] if convolution else value
     return result
 
 
 def to_published(state: dict[str, Tensor], config: GHNConfig) -> dict[str, Tensor]:
-    """The opposite of `from_published`; decoders of GHN-1 and GHN-2 get their 1x1 convolutions back."""
+    """Rename parameters back, the inverse of `from_published`; some linear layers become 1x1 convolutions again."""
     names = {ours: theirs for theirs, ours in module_names(config).items()}
     result = {}
     for name, value in state.items():

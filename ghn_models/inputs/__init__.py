@@ -1,0 +1,1 @@
+"""Inputs of a GHN: meta-batches of graphs, and the parameters to predict."""

@@ -1,4 +1,4 @@
-"""Several architecture graphs as the tensors that a GHN reads: a meta-batch."""
+"""Meta-batches: several architecture graphs as the tensors that a GHN reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepnets.graphs.arch_graph import ArchGraph
-from ghn_models.inputs.prediction_targets import Target, targets
+from ghn_models.inputs.prediction_targets import PredictionTarget, find_targets
 
 CUTOFF = 50
-"""Longer shortest paths count as none (s_max of the DeepNets paper, section 4.2)."""
+"""Length of the longest shortest paths that count (s_max of the DeepNets paper, section 4.2)."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class GraphBatch:
     primitive: Tensor
     shape: Tensor
     distances: tuple[Tensor, ...]
-    targets: tuple[tuple[Target, ...], ...]
+    targets: tuple[tuple[PredictionTarget, ...], ...]
 
     @classmethod
     def from_graphs(cls, graphs: Sequence[ArchGraph]) -> "GraphBatch":
-        """A meta-batch on the CPU.
+        """Return the meta-batch of some graphs, on the CPU.
 
         Raises:
-            ValueError: no graph at all.
+            ValueError: there is no graph.
         """
         if not graphs:
             raise ValueError("there is no graph; a meta-batch has one or more")
@@ -49,7 +49,7 @@ class GraphBatch:
             torch.from_numpy(np.concatenate([graph.op for graph in graphs]).astype(np.int64)),
             torch.from_numpy(np.concatenate([graph.shape for graph in graphs]).astype(np.int64)),
             tuple(torch.from_numpy(_signed_distances(graph)) for graph in graphs),
-            tuple(tuple(targets(graph)) for graph in graphs),
+            tuple(tuple(find_targets(graph)) for graph in graphs),
         )
 
     @property
@@ -63,7 +63,7 @@ class GraphBatch:
         return list(accumulate(self.sizes[:-1], initial=0))
 
     def to(self, device: torch.device | str) -> "GraphBatch":
-        """The same meta-batch on a device."""
+        """Return the same meta-batch on a device."""
         distances = tuple(d.to(device, non_blocking=True) for d in self.distances)
         return replace(self, primitive=self.primitive.to(device), shape=self.shape.to(device), distances=distances)
 

@@ -1,4 +1,4 @@
-"""Which parameters the nodes of a graph stand for, and how each of them is predicted."""
+"""Prediction targets: the parameters that the nodes of a graph stand for, and how each of them is predicted."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ Shape = tuple[int, int, int, int]
 """(out, in, height, width) of a parameter."""
 
 
-class Kind(Enum):
+class ParameterKind(Enum):
     """How a parameter is predicted."""
 
     WEIGHT = auto()
-    POSITION = auto()  # a weight that is not normalized
+    POSITION = auto()  # positional encodings: a weight that is not normalized
     NORM = auto()  # weight and bias of a norm layer
     BIAS = auto()
     CLASSIFIER_WEIGHT = auto()
@@ -29,46 +29,49 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
-class Target:
-    """A parameter to predict.
+class PredictionTarget:
+    """A parameter to predict; for a norm layer its weight and its bias.
 
     Args:
         node: its node in the graph.
-        names: of the parameter; of weight and bias, the latter None if there is none, for norm layers.
+        kind: how it is predicted.
+        names: of the parameter; for a norm layer of weight and bias, which is None if there is none.
         shape: ones for missing dimensions.
     """
 
     node: int
-    kind: Kind
+    kind: ParameterKind
     names: tuple[str, str | None]
     shape: Shape
 
 
-def targets(graph: ArchGraph) -> Iterator[Target]:
-    """The parameters that a graph has nodes for; one with several nodes is predicted from the first."""
-    weight, bias = classifier(graph)
-    biases = _norm_biases(graph)
+def find_targets(graph: ArchGraph) -> Iterator[PredictionTarget]:
+    """Yield the parameters that a graph has nodes for; one with several nodes is predicted from the first."""
+    classifier = classifier_nodes(graph)
+    norm_bias = _norm_bias_lookup(graph)
     seen = set()
     columns = zip(graph.op.tolist(), graph.name.tolist(), graph.shape.tolist(), strict=True)
     for node, (op, name, shape) in enumerate(columns):
-        if op in _WEIGHTS:
-            kind = Kind.CLASSIFIER_WEIGHT if node == weight else Kind.WEIGHT
-        elif op in _NORMS:
-            kind = Kind.NORM
-        elif op == _BIAS:
-            kind = Kind.CLASSIFIER_BIAS if node == bias else Kind.BIAS
-        elif op == _POSITION:
-            kind = Kind.POSITION
-        else:
-            continue
-        if name not in seen:
+        kind = _parameter_kind(op, node, classifier)
+        if kind is not None and name not in seen:
             seen.add(name)
-            second = biases(name) if kind is Kind.NORM else None
-            yield Target(node, kind, (name, second), tuple(shape))
+            bias = norm_bias(name) if kind is ParameterKind.NORM else None
+            yield PredictionTarget(node, kind, (name, bias), tuple(shape))
 
 
-def classifier(graph: ArchGraph) -> tuple[int | None, int | None]:
-    """Nodes of the weight and the bias of the last linear layer, None if the network ends with something else."""
+def _parameter_kind(op: int, node: int, classifier: tuple[int | None, int | None]) -> ParameterKind | None:
+    weight, bias = classifier
+    if op in _WEIGHTS:
+        return ParameterKind.CLASSIFIER_WEIGHT if node == weight else ParameterKind.WEIGHT
+    if op in _NORMS:
+        return ParameterKind.NORM
+    if op == _BIAS:
+        return ParameterKind.CLASSIFIER_BIAS if node == bias else ParameterKind.BIAS
+    return ParameterKind.POSITION if op == _POSITION else None
+
+
+def classifier_nodes(graph: ArchGraph) -> tuple[int | None, int | None]:
+    """Return the nodes of weight and bias of the last linear layer, None if the network ends with something else."""
     weight = bias = None
     for node in reversed(range(len(graph))):
         op = int(graph.op[node])
@@ -84,8 +87,8 @@ def classifier(graph: ArchGraph) -> tuple[int | None, int | None]:
     return weight, bias
 
 
-def _norm_biases(graph: ArchGraph) -> Callable[[str], str | None]:
-    """Name of the bias of a norm layer by that of its weight; networks of the design space have one for each."""
+def _norm_bias_lookup(graph: ArchGraph) -> Callable[[str], str | None]:
+    """Return a function from the weight of a norm layer to its bias; in the design space each has one."""
     if graph.report is None:
         return lambda name: name.removesuffix("weight") + "bias"
     return {owner: name for name, owner in graph.report.absorbed.items()}.get

@@ -1,0 +1,1 @@
+"""The parts of a GHN, one idea each: encodings, graph networks, decoders."""

@@ -1,12 +1,12 @@
-"""Decoders: from node features to predicted tensors, as far as some parameter reads them.
+"""Decoders: from node features to those parts of predicted tensors that some parameter reads.
 
 A predicted tensor has K x K channels and S x S positions, but a 1x1 convolution reads one position, and a depthwise one
 a single input channel. Only what is read is computed: this is most of the speed, and of the memory, of large GHNs.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -15,34 +15,41 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ghn_models.config import GHNConfig
-from ghn_models.inputs.prediction_targets import Kind
+from ghn_models.inputs.prediction_targets import ParameterKind
 from ghn_models.modules.mlp import MLP
 from ghn_models.modules.parameter_fitting import window
 
-_COPIED = 2**21  # numbers of a weight that may be copied
+_MAX_COPIED = 2**21  # numbers of a weight that may be copied
 
 
 @dataclass(frozen=True)
-class Request:
-    """Tensors of one shape that nodes shall be decoded to.
+class DecodeShape:
+    """The shape of the tensors that a group of nodes is decoded to.
 
     Args:
-        channels: output and input channels that are read, at most K each.
-        kernel: height and width of the kernels; of larger ones than S all S positions are read.
-        kind: of a classifier's weight, `channels` are (K, in), and num_classes outputs are made of the K.
+        channels: output and input channels that are read, at most K each; (K, in) for the weight of a classifier, whose
+            num_classes outputs are made of the K.
+        kernel: height and width of the kernels; of kernels larger than S, all S positions are read.
+        kind: how the parameter is predicted.
     """
 
     channels: tuple[int, int]
     kernel: tuple[int, int]
-    kind: Kind
+    kind: ParameterKind
+
+    def windows(self, size: int, place: str) -> tuple[slice, slice]:
+        """Return the rows and columns that are read of predicted tensors of S x S positions."""
+        height, width = self.kernel
+        return window(height, size, place), window(width, size, place)
 
 
 class ConvDecoder(nn.Module):
-    """The compact decoder (DeepNets paper, section B.1): a linear layer to 4 d channels at every position, then two
-    1x1 convolutions to K K channels.
+    """The compact decoder (DeepNets paper, section B.1).
+
+    A linear layer to 4 d channels at every position, then two 1x1 convolutions to K K channels.
 
     Shapes:
-        node features (n, d) for each request -> (n, o, i, h, w) for each request; o is num_classes for classifiers
+        node features (n, d) of each group -> (n, o, i, h, w) of each group; o is num_classes for classifiers
     """
 
     def __init__(self, config: GHNConfig) -> None:
@@ -54,40 +61,56 @@ class ConvDecoder(nn.Module):
         self.conv2 = nn.Linear(8 * d, k * k)
         self.classifier = nn.Linear(k, config.num_classes)
 
-    def forward(self, features: Sequence[Tensor], requests: Sequence[Request]) -> list[Tensor]:
-        """Predicted tensors."""
-        windows = [tuple(window(kernel, self.s, self.window) for kernel in request.kernel) for request in requests]
+    def forward(self, features: Sequence[Tensor], shapes: Sequence[DecodeShape]) -> list[Tensor]:
+        """Return the predicted tensors of each group."""
+        windows = [shape.windows(self.s, self.window) for shape in shapes]
+        positions = self._decode_positions(features, windows)
+        result = []
+        for tensor, shape, (rows, columns) in zip(
+            self._decode_channels(positions, shapes), shapes, windows, strict=True
+        ):
+            height, width = rows.stop - rows.start, columns.stop - columns.start
+            w = tensor.view(-1, height, width, *shape.channels).permute(0, 3, 4, 1, 2)  # (n, o, i, h, w)
+            result.append(self._classify(w) if shape.kind is ParameterKind.CLASSIFIER_WEIGHT else w)
+        return result
+
+    def _decode_positions(
+        self, features: Sequence[Tensor], windows: Sequence[tuple[slice, slice]]
+    ) -> tuple[Tensor, ...]:
+        """Decode nodes to the positions in their windows: (n, d) -> (n h w, 8 d) for each group."""
         d4 = self.conv1.in_features
-        # Rows of the result are positions: (n, h w 4 d) -> (n h w, 4 d).
-        fc = self.fc.weight.view(d4, self.s, self.s, -1).permute(1, 2, 0, 3), self.fc.bias.view(d4, self.s, self.s)
-        hidden = _sliced_linear(fc[0], fc[1].permute(1, 2, 0), windows, features)
+        weight = self.fc.weight.view(d4, self.s, self.s, -1).permute(1, 2, 0, 3)  # (S, S, 4 d, d)
+        bias = self.fc.bias.view(d4, self.s, self.s).permute(1, 2, 0)
+        hidden = _sliced_linear(weight, bias, windows, features)  # (n, h w 4 d)
         rows = torch.cat([h.view(-1, d4) for h in hidden]).relu()  # (M, 4 d)
         rows = self.conv1(rows).relu()  # (M, 8 d)
-        parts = rows.split([h.numel() // d4 for h in hidden])
+        return torch.split(rows, [h.numel() // d4 for h in hidden])
 
-        order = sorted(range(len(requests)), key=lambda i: requests[i].channels)
-        groups = [list(group) for _, group in groupby(order, key=lambda i: requests[i].channels)]
-        slices = [tuple(slice(0, c) for c in requests[group[0]].channels) for group in groups]
-        conv2 = self.conv2.weight.view(self.k, self.k, -1), self.conv2.bias.view(self.k, self.k)
-        decoded = _sliced_linear(*conv2, slices, [torch.cat([parts[i] for i in group]) for group in groups])
+    def _decode_channels(self, positions: Sequence[Tensor], shapes: Sequence[DecodeShape]) -> list[Tensor]:
+        """Decode positions to channels: (m, 8 d) -> (m, o i) for each group; groups with equal channels together."""
+        same_channels: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for i, shape in sorted(enumerate(shapes), key=lambda item: item[1].channels):
+            same_channels[shape.channels].append(i)
+        slices = [(slice(0, out), slice(0, in_)) for out, in_ in same_channels]
+        inputs = [torch.cat([positions[i] for i in members]) for members in same_channels.values()]
+        weight, bias = self.conv2.weight.view(self.k, self.k, -1), self.conv2.bias.view(self.k, self.k)
+        decoded = _sliced_linear(weight, bias, slices, inputs)
         result: dict[int, Tensor] = {}
-        for group, tensor in zip(groups, decoded, strict=True):
-            for i, part in zip(group, tensor.split([len(parts[i]) for i in group]), strict=True):
-                height, width = (w.stop - w.start for w in windows[i])
-                part = part.view(-1, height, width, *requests[i].channels).permute(0, 3, 4, 1, 2)
-                result[i] = self._classify(part) if requests[i].kind is Kind.CLASSIFIER_WEIGHT else part
-        return [result[i] for i in range(len(requests))]
+        for members, tensor in zip(same_channels.values(), decoded, strict=True):
+            result.update(zip(members, torch.split(tensor, [len(positions[i]) for i in members]), strict=True))
+        return [result[i] for i in range(len(shapes))]
 
     def _classify(self, w: Tensor) -> Tensor:
-        """(n, K, i, 1, 1) -> (n, num_classes, i, 1, 1), a linear layer across the output channels."""
-        return self.classifier(w[..., 0, 0].relu().transpose(1, 2)).transpose(1, 2)[..., None, None]
+        """Apply the classifier, a linear layer across output channels: (n, K, i, 1, 1) -> (n, num_classes, i, 1, 1)."""
+        classified: Tensor = self.classifier(w[..., 0, 0].relu().transpose(1, 2))
+        return classified.transpose(1, 2)[..., None, None]
 
 
 class MLPDecoder(nn.Module):
     """Decoder that predicts each number with weights of its own (DeepNets paper, Table 8).
 
     Shapes:
-        as of `ConvDecoder`
+        as those of `ConvDecoder`
     """
 
     def __init__(self, config: GHNConfig) -> None:
@@ -98,25 +121,24 @@ class MLPDecoder(nn.Module):
         self.fc2 = nn.Linear(2 * d, k * k * s * s)
         self.classifier = nn.Linear(2 * d, config.num_classes * k)
 
-    def forward(self, features: Sequence[Tensor], requests: Sequence[Request]) -> list[Tensor]:
-        """Predicted tensors."""
+    def forward(self, features: Sequence[Tensor], shapes: Sequence[DecodeShape]) -> list[Tensor]:
+        """Return the predicted tensors of each group."""
         k, s = self.k, self.s
         hidden = [self.fc1(x).relu() for x in features]
         slices = [
-            (*(slice(0, c) for c in request.channels), *(window(kernel, s, self.window) for kernel in request.kernel))
-            for request in requests
+            (*(slice(0, channels) for channels in shape.channels), *shape.windows(s, self.window)) for shape in shapes
         ]
-        plain = [i for i, request in enumerate(requests) if request.kind is not Kind.CLASSIFIER_WEIGHT]
+        others = [i for i, shape in enumerate(shapes) if shape.kind is not ParameterKind.CLASSIFIER_WEIGHT]
         weight, bias = self.fc2.weight.view(k, k, s, s, -1), self.fc2.bias.view(k, k, s, s)
-        decoded = _sliced_linear(weight, bias, [slices[i] for i in plain], [hidden[i] for i in plain])
+        decoded = _sliced_linear(weight, bias, [slices[i] for i in others], [hidden[i] for i in others])
         result = {
             i: tensor.view(-1, *(part.stop - part.start for part in slices[i]))
-            for i, tensor in zip(plain, decoded, strict=True)
+            for i, tensor in zip(others, decoded, strict=True)
         }
-        for i, request in enumerate(requests):
-            if request.kind is Kind.CLASSIFIER_WEIGHT:
-                result[i] = self.classifier(hidden[i]).view(len(hidden[i]), -1, k, 1, 1)[:, :, : request.channels[1]]
-        return [result[i] for i in range(len(requests))]
+        for i, shape in enumerate(shapes):
+            if shape.kind is ParameterKind.CLASSIFIER_WEIGHT:
+                result[i] = self.classifier(hidden[i]).view(len(hidden[i]), -1, k, 1, 1)[:, :, : shape.channels[1]]
+        return [result[i] for i in range(len(shapes))]
 
 
 class VectorDecoder(nn.Module):
@@ -133,27 +155,35 @@ class VectorDecoder(nn.Module):
         self.classifier = nn.Linear(k, config.num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Weights and biases."""
-        return self.mlp(x).view(len(x), 2, -1)
+        """Return weights and biases."""
+        vectors: Tensor = self.mlp(x)
+        return vectors.view(len(x), 2, -1)
 
     def classify(self, vectors: Tensor) -> Tensor:
-        """Biases of classifiers (n, num_classes) from the output for their nodes."""
-        return self.classifier(vectors[:, 1].relu())
+        """Return the biases of classifiers (n, num_classes), given the output for their nodes."""
+        biases: Tensor = self.classifier(vectors[:, 1].relu())
+        return biases
 
 
 def _sliced_linear(
     weight: Tensor, bias: Tensor, slices: Sequence[tuple[slice, ...]], inputs: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
-    """Linear layers with parts of one weight.
+    """Apply linear layers whose weights are parts of one weight.
 
     Shapes:
-        weight (*dims, d), bias (*dims), inputs (n, d) -> (n, m) for each input, m numbers of dims are in its slices.
+        weight (*dims, d), bias (*dims), inputs (n, d) -> (n, m) for each input; its slices select m numbers of dims
     """
-    return _SlicedLinear.apply(weight, bias, slices, *inputs) if inputs else ()
+    if not inputs:
+        return ()
+    outputs: tuple[Tensor, ...] = _SlicedLinear.apply(weight, bias, slices, *inputs)
+    return outputs
 
 
 class _SlicedLinear(torch.autograd.Function):
-    """Its gradient is summed up in one tensor; autograd would make one of the whole weight for each slice."""
+    """Linear layers with parts of one weight, whose gradient is summed in one tensor.
+
+    Autograd would make a gradient of the whole weight for each slice.
+    """
 
     @staticmethod
     def forward(
@@ -178,7 +208,7 @@ class _SlicedLinear(torch.autograd.Function):
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A linear layer whose weight (*dims, d) may not be contiguous: a large one is not copied, but taken apart."""
-    if weight.dim() == 2 or weight.numel() <= _COPIED or weight.is_contiguous():
+    """Apply a linear layer whose weight (*dims, d) may not be contiguous; a large one is taken apart, not copied."""
+    if weight.dim() == 2 or weight.numel() <= _MAX_COPIED or weight.is_contiguous():
         return F.linear(x, weight.flatten(0, -2), bias.flatten())
     return torch.cat([_linear(x, w, b) for w, b in zip(weight, bias, strict=True)], dim=1)

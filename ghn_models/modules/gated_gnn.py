@@ -1,4 +1,4 @@
-"""The graph network of GHN-1 and GHN-2: messages along the edges in the order of execution, and back.
+"""The gated graph network of GHN-1 and GHN-2: messages along the edges in the order of execution, and back.
 
 A node is updated after all nodes it depends on, so its new state needs only its ancestors (on the way back, its
 descendants). Nodes of one topological level do not depend on each other: they are updated together, over all graphs of
@@ -8,7 +8,7 @@ the meta-batch, which gives the same states as one node after the other.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,53 +27,57 @@ class GatedGNN(nn.Module):
         hidden: size d of node features.
         virtual_edges: nodes also receive messages of all ancestors at most 50 edges away, divided by the distance.
             Neighbours are among them, as in the published checkpoints, where Eq. 4 begins at distance 2.
-        sweeps: forward and backward passes T.
-        backward: whether a sweep goes back against the edges.
+        propagation_steps: propagations T.
+        bidirectional: whether each propagation also runs against the edges.
 
     Shapes:
         x (N, d), graphs with N nodes -> (N, d)
     """
 
-    def __init__(self, hidden: int, virtual_edges: bool = True, sweeps: int = 1, backward: bool = True) -> None:
+    def __init__(
+        self, hidden: int, virtual_edges: bool = True, propagation_steps: int = 1, bidirectional: bool = True
+    ) -> None:
         super().__init__()
         # Two networks for messages have as many parameters together as the one of GHN-1.
         self.message = MLP(hidden, (hidden // 2 if virtual_edges else hidden, hidden), last_activation=True)
         if virtual_edges:
             self.virtual_message = MLP(hidden, (hidden // 2, hidden), last_activation=True)
         self.gru = nn.GRUCell(hidden, hidden)
-        self.virtual_edges, self.sweeps, self.backward = virtual_edges, sweeps, backward
+        self.virtual_edges = virtual_edges
+        self.propagation_steps, self.bidirectional = propagation_steps, bidirectional
 
     def forward(self, x: Tensor, graphs: GraphBatch) -> Tensor:
-        """Node features after all sweeps."""
-        pairs = _pairs(graphs, self.virtual_edges)
-        plans = [_Plan(graphs, pairs, reverse) for reverse in ((False, True) if self.backward else (False,))]
-        for _ in range(self.sweeps):
-            for plan in plans:
-                x = self._sweep(x, plan)
+        """Return node features after all propagations."""
+        pairs = _message_pairs(graphs, self.virtual_edges)
+        directions = (False, True) if self.bidirectional else (False,)
+        schedules = [_LevelSchedule(graphs, pairs, reverse) for reverse in directions]
+        for _ in range(self.propagation_steps):
+            for schedule in schedules:
+                x = self._sweep(x, schedule)
         return x
 
-    def _sweep(self, x: Tensor, plan: "_Plan") -> Tensor:
+    def _sweep(self, x: Tensor, schedule: "_LevelSchedule") -> Tensor:
         messages = [self.message, self.virtual_message] if self.virtual_edges else [self.message]
         first, second = zip(*(mlp.linears for mlp in messages), strict=True)
         weights = (
             torch.cat([linear.weight for linear in first]),
             torch.cat([linear.bias for linear in first]),
-            torch.block_diag(*(linear.weight for linear in second)),
+            torch.block_diag(*(linear.weight for linear in second)),  # type: ignore[no-untyped-call, unused-ignore]
             torch.cat([linear.bias for linear in second]),
         )
         gru = self.gru
         with torch.autocast(x.device.type, enabled=False):  # the sweep is limited by latency, not by arithmetic
-            states = _Sweep.apply(
-                x.float()[plan.order] if x.dtype in (torch.bfloat16, torch.float16) else x[plan.order],
-                plan.adjacency.to(gru.weight_ih.dtype),
-                plan.bounds,
+            states: Tensor = _Sweep.apply(
+                x.float()[schedule.order] if x.dtype in (torch.bfloat16, torch.float16) else x[schedule.order],
+                schedule.adjacency.to(gru.weight_ih.dtype),
+                schedule.bounds,
                 *(gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh),
                 *weights,
             )
-        return states[plan.rank]
+        return states[schedule.rank]
 
 
-class _Plan:
+class _LevelSchedule:
     """The nodes of a meta-batch in the order of their levels.
 
     Shapes:
@@ -83,7 +87,7 @@ class _Plan:
             c j to c j + c - 1: 1 from neighbours, 1 / distance over virtual edges.
     """
 
-    def __init__(self, graphs: GraphBatch, pairs: "_Pairs", reverse: bool) -> None:
+    def __init__(self, graphs: GraphBatch, pairs: "_MessagePairs", reverse: bool) -> None:
         levels = np.concatenate([_levels(graph.edge_index, len(graph), reverse) for graph in graphs.graphs])
         order = np.argsort(levels, kind="stable")
         device = graphs.primitive.device
@@ -98,7 +102,7 @@ class _Plan:
 
 
 @dataclass(frozen=True)
-class _Pairs:
+class _MessagePairs:
     """Nodes that exchange messages.
 
     Shapes:
@@ -110,16 +114,16 @@ class _Pairs:
     weights: Tensor
 
 
-def _pairs(graphs: GraphBatch, virtual_edges: bool) -> _Pairs:
-    found = [torch.nonzero(d > 0 if virtual_edges else d == 1) for d in graphs.distances]
-    lengths = torch.cat([d[p[:, 0], p[:, 1]] for d, p in zip(graphs.distances, found, strict=True)])
-    ends = torch.cat([p + offset for p, offset in zip(found, graphs.offsets, strict=True)]).T
+def _message_pairs(graphs: GraphBatch, virtual_edges: bool) -> _MessagePairs:
+    connected = [torch.nonzero(d > 0 if virtual_edges else d == 1) for d in graphs.distances]
+    lengths = torch.cat([d[p[:, 0], p[:, 1]] for d, p in zip(graphs.distances, connected, strict=True)])
+    ends = torch.cat([p + offset for p, offset in zip(connected, graphs.offsets, strict=True)]).T
     true = (lengths == 1).float()
-    return _Pairs(ends, torch.stack([true, 1 / lengths.float()]) if virtual_edges else true[None])
+    return _MessagePairs(ends, torch.stack([true, 1 / lengths.float()]) if virtual_edges else true[None])
 
 
 def _levels(edge_index: NDArray[np.integer], n_nodes: int, reverse: bool) -> NDArray[np.int64]:
-    """(N,) length of the longest path into each node, or out of it."""
+    """Return the length of the longest path into each node (N,), or out of it."""
     level = [0] * n_nodes
     sources, targets = edge_index.tolist()
     if reverse:
@@ -131,12 +135,55 @@ def _levels(edge_index: NDArray[np.integer], n_nodes: int, reverse: bool) -> NDA
     return np.array(level)
 
 
-class _Sweep(torch.autograd.Function):
-    """Updates all nodes, level after level.
+class _SavedSweep(NamedTuple):
+    """What the backward pass of a sweep needs; rows are the N nodes in the order of their levels.
 
-    For the nodes at places s to e of a level: m = A[s:e] messages[:s], h = GRU(m, x), messages = relu(relu(h U1) U2).
-    The gradient is written by hand: autograd would keep hundreds of small tensors, and copy the messages at every
-    level. All that does not depend on the order, which is most of it, is done for all nodes at once.
+    Shapes:
+        x (N, d), adjacency (N, c N), w_ih (3 d, d), w_hh (3 d, d), u1 (e, d), u2 (c d, e), recurrent (N, 3 d),
+        m (N, d), gates (N, 3 d), h (N, d), hidden (N, e), messages (N, c d)
+    """
+
+    x: Tensor
+    adjacency: Tensor
+    w_ih: Tensor
+    w_hh: Tensor
+    u1: Tensor
+    u2: Tensor
+    recurrent: Tensor
+    m: Tensor
+    gates: Tensor
+    h: Tensor
+    hidden: Tensor
+    messages: Tensor
+
+
+class _Sweep(torch.autograd.Function):
+    """One propagation: updates all nodes, level after level.
+
+    For a node with features x that receives messages from earlier nodes (A is the adjacency, * elementwise):
+
+        m = A messages                                       sum of messages
+        i = W_ih m + b_ih,  r = W_hh x + b_hh                gates: reset, update, new (subscripts p, z, n)
+        p = sigmoid(i_p + r_p),  z = sigmoid(i_z + r_z),  n = tanh(i_n + p * r_n)
+        h = n + z * (x - n)                                  the GRU's new state
+        hidden = relu(U_1 h + c_1),  messages = relu(U_2 hidden + c_2)
+
+    With g the gradient with respect to h, from the loss and from the messages of this node, the chain rule gives
+
+        d_n = g * (1 - z) * (1 - n^2),  d_z = g * (x - n) * z * (1 - z),  d_p = d_n * r_n * p * (1 - p)
+        grad m = W_ih^T (d_p, d_z, d_n)
+        grad r = (d_p, d_z, p * d_n)
+        grad x = g * z + W_hh^T grad r
+
+    and for the messages of an earlier node, which later levels have received,
+
+        grad messages = [messages > 0] * A^T grad m
+        grad hidden = [hidden > 0] * U_2^T grad messages
+        g += U_1^T grad hidden
+
+    Only `grad m`, `grad messages`, `grad hidden` and `g` depend on the order; the factors of g and the gradients of the
+    weights are computed for all nodes at once. The gradient is written by hand because autograd would keep hundreds of
+    small tensors, and copy the messages at every level.
     """
 
     @staticmethod
@@ -176,52 +223,79 @@ class _Sweep(torch.autograd.Function):
             h_l = torch.lerp(new, x[s:e], reset_update[:, d:], out=h[s:e])
             hidden_l = torch.addmm(c1, h_l, u1_t, out=hidden[s:e]).relu_()
             torch.addmm(c2, hidden_l, u2_t, out=messages[s:e]).relu_()
-        ctx.save_for_backward(x, adjacency, w_ih, w_hh, u1, u2, recurrent, m, gates, h, hidden, messages)
+        saved = _SavedSweep(x, adjacency, w_ih, w_hh, u1, u2, recurrent, m, gates, h, hidden, messages)
+        ctx.save_for_backward(*saved)
         ctx.bounds = bounds
         return h
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable  # type: ignore[untyped-decorator, unused-ignore]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, adjacency, w_ih, w_hh, u1, u2, recurrent, m, gates, h, hidden, messages = ctx.saved_tensors
-        bounds = ctx.bounds
-        nodes, d = x.shape
-        channels = messages.shape[1] // d
-        reset, update, new = gates.view(nodes, 3, d).unbind(1)
-        by_new = (1 - update) * (1 - new * new)  # dh / d(preactivation of the new state)
-        by_reset = by_new * recurrent[:, 2 * d :] * reset * (1 - reset)
-        by_update = (x - new) * update * (1 - update)
-        factors = torch.stack([by_reset, by_update, by_new], dim=1)  # (N, 3, d)
-        sent, on = messages > 0, hidden > 0
-        grad_h = grad.clone()
-        grad_gates = torch.empty_like(gates)
-        grad_m = torch.empty_like(m)
-        grad_messages = torch.zeros_like(messages)
-        grad_hidden = torch.zeros_like(hidden)
-        adjacency_t = adjacency.T
-        for s, e in zip(reversed(bounds[:-1]), reversed(bounds[1:]), strict=True):
-            grad_l = grad_h[s:e]
-            if e < nodes:
-                received = torch.mm(adjacency_t[channels * s : channels * e, e:], grad_m[e:]).view(e - s, channels * d)
-                sent_l = torch.mul(received, sent[s:e], out=grad_messages[s:e])
-                hidden_l = torch.mm(sent_l, u2, out=grad_hidden[s:e]).mul_(on[s:e])
-                grad_l.addmm_(hidden_l, u1)
-            gates_l = grad_gates[s:e]
-            torch.mul(grad_l.unsqueeze(1), factors[s:e], out=gates_l.view(e - s, 3, d))
-            torch.mm(gates_l, w_ih, out=grad_m[s:e])
-        grad_recurrent = grad_gates.clone()
-        grad_recurrent[:, 2 * d :] *= reset
-        grad_x = torch.addmm(grad_h * update, grad_recurrent, w_hh)
+        saved = _SavedSweep(*ctx.saved_tensors)
+        sweep = _sweep_back(grad, saved, ctx.bounds)
+        grad_recurrent = sweep.gates.clone()
+        reset, update, _ = _split_gates(saved.gates)
+        grad_recurrent[:, 2 * saved.x.shape[1] :] *= reset
+        grad_x = torch.addmm(sweep.h * update, grad_recurrent, saved.w_hh)
         return (
             grad_x,
             None,
             None,
-            grad_gates.T @ m,
-            grad_recurrent.T @ x,
-            grad_gates.sum(0),
+            sweep.gates.T @ saved.m,
+            grad_recurrent.T @ saved.x,
+            sweep.gates.sum(0),
             grad_recurrent.sum(0),
-            grad_hidden.T @ h,
-            grad_hidden.sum(0),
-            grad_messages.T @ hidden,
-            grad_messages.sum(0),
+            sweep.hidden.T @ saved.h,
+            sweep.hidden.sum(0),
+            sweep.messages.T @ saved.hidden,
+            sweep.messages.sum(0),
         )
+
+
+class _SweepGradients(NamedTuple):
+    """Gradients with respect to what each node computes: h (g in `_Sweep`), its gates (d_p, d_z, d_n), and so on."""
+
+    h: Tensor
+    gates: Tensor
+    messages: Tensor
+    hidden: Tensor
+
+
+def _sweep_back(grad: Tensor, saved: _SavedSweep, bounds: Sequence[int]) -> _SweepGradients:
+    """Go through the levels from the last to the first; see the derivation of `_Sweep`."""
+    nodes, d = saved.x.shape
+    channels = saved.messages.shape[1] // d
+    factors = _gate_factors(saved)  # (N, 3, d)
+    sent, active = saved.messages > 0, saved.hidden > 0
+    grad_h = grad.clone()
+    grad_gates = torch.empty_like(saved.gates)
+    grad_m = torch.empty_like(saved.m)
+    grad_messages = torch.zeros_like(saved.messages)
+    grad_hidden = torch.zeros_like(saved.hidden)
+    adjacency_t = saved.adjacency.T
+    for s, e in zip(reversed(bounds[:-1]), reversed(bounds[1:]), strict=True):
+        grad_l = grad_h[s:e]
+        if e < nodes:
+            received = torch.mm(adjacency_t[channels * s : channels * e, e:], grad_m[e:]).view(e - s, channels * d)
+            sent_l = torch.mul(received, sent[s:e], out=grad_messages[s:e])
+            hidden_l = torch.mm(sent_l, saved.u2, out=grad_hidden[s:e]).mul_(active[s:e])
+            grad_l.addmm_(hidden_l, saved.u1)
+        gates_l = grad_gates[s:e]
+        torch.mul(grad_l.unsqueeze(1), factors[s:e], out=gates_l.view(e - s, 3, d))
+        torch.mm(gates_l, saved.w_ih, out=grad_m[s:e])
+    return _SweepGradients(grad_h, grad_gates, grad_messages, grad_hidden)
+
+
+def _gate_factors(saved: _SavedSweep) -> Tensor:
+    """Return d_p / g, d_z / g and d_n / g of all nodes (N, 3, d)."""
+    reset, update, new = _split_gates(saved.gates)
+    by_new = (1 - update) * (1 - new * new)
+    by_reset = by_new * saved.recurrent[:, 2 * saved.x.shape[1] :] * reset * (1 - reset)
+    by_update = (saved.x - new) * update * (1 - update)
+    return torch.stack([by_reset, by_update, by_new], dim=1)
+
+
+def _split_gates(gates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Split (N, 3 d) into reset, update and new, each (N, d)."""
+    reset, update, new = gates.view(len(gates), 3, -1).unbind(1)
+    return reset, update, new

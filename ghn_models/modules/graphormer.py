@@ -1,4 +1,4 @@
-"""The graph network of GHN-3: attention over all nodes of a graph, biased by their distances."""
+"""The Graphormer of GHN-3: attention over all nodes of a graph, biased by their distances."""
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,7 @@ class Graphormer(nn.Module):
         self.layers = nn.ModuleList(GraphormerLayer(hidden, heads) for _ in range(layers))
 
     def forward(self, x: Tensor, graphs: GraphBatch) -> Tensor:
-        """Node features after all layers."""
+        """Return node features after all layers."""
         biases = [None] * len(graphs.sizes) if self.edges is None else self.edges(graphs)
         for layer in self.layers:
             x = layer(x, graphs.sizes, biases)
@@ -56,7 +56,7 @@ class GraphormerLayer(nn.Module):
         self.ff2 = nn.Linear(4 * hidden, hidden)
 
     def forward(self, x: Tensor, sizes: list[int], biases: list[Tensor | None]) -> Tensor:
-        """Node features after the layer."""
+        """Return node features after the layer."""
         nodes, d = x.shape
         qkv = self.to_qkv(self.ln1(x)).view(nodes, 3, self.heads, d // self.heads)
         attended = [
@@ -64,21 +64,22 @@ class GraphormerLayer(nn.Module):
             for part, bias in zip(qkv.split(sizes), biases, strict=True)  # (n, d)
         ]
         x = x + self.to_out(torch.cat(attended))  # (N, d)
-        return x + self.ff2(F.gelu(self.ff1(self.ln2(x))))
+        updated: Tensor = x + self.ff2(F.gelu(self.ff1(self.ln2(x))))
+        return updated
 
 
 def _attention(qkv: Tensor, bias: Tensor | None) -> Tensor:
-    """Attention within a graph: (n, 3, heads, d / heads), (1, heads, n, n) -> (n, d)."""
+    """Attend within a graph: (n, 3, heads, d / heads), (1, heads, n, n) -> (n, d)."""
     q, k, v = qkv.permute(1, 2, 0, 3).unsqueeze(1).unbind()  # (1, heads, n, d / heads)
     mask = None if bias is None else bias.to(q.dtype)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).squeeze(0).transpose(0, 1).flatten(1)
 
 
 class EdgeBias(nn.Module):
-    """What attention logits gain by the distances between two nodes, phi of Eq. 9 (GHN-3 paper).
+    """Attention bias by the distances between two nodes, phi of Eq. 9 (GHN-3 paper).
 
-    In an acyclic graph one of the two distances is 0, so there are at most 101 different pairs: phi is computed for
-    these and looked up, where computing it for all pairs of nodes is most of the work of the reference code.
+    In an acyclic graph one of the two distances is 0, so there are at most 101 different pairs. phi is computed for
+    these and looked up; computing it for all pairs of nodes is most of the work of the reference code.
 
     Args:
         hidden: size d of the embedding of a distance.
@@ -97,10 +98,12 @@ class EdgeBias(nn.Module):
         self.fc2 = nn.Linear(hidden, heads)
 
     def forward(self, graphs: GraphBatch) -> list[Tensor]:
-        """Biases of all graphs."""
+        """Return the biases of all graphs."""
         signed = torch.arange(-CUTOFF, CUTOFF + 1, device=self.embedding.weight.device)
-        there, back = self.embedding(signed.clamp(min=0) + 2), self.embedding((-signed).clamp(min=0) + 2)  # (101, d)
-        phi = self.fc2(self.fc1(torch.cat([there, back], dim=1) if self.both else there).relu())  # (101, heads)
+        forward = self.embedding(signed.clamp(min=0) + 2)  # (101, d)
+        backward = self.embedding((-signed).clamp(min=0) + 2)
+        embedded = torch.cat([forward, backward], dim=1) if self.both else forward
+        phi = self.fc2(self.fc1(embedded).relu())  # (101, heads)
         return [_lookup(phi, distances) for distances in graphs.distances]
 
 
@@ -110,8 +113,8 @@ def _lookup(phi: Tensor, distances: Tensor) -> Tensor:
     return phi.T.index_select(1, pairs).view(1, -1, n, n)
 
 
-class NodePosition(nn.Module):
-    """Embeddings of where a node stands in its graph: degrees (GHN-3 paper, Eq. 7) and distance from the input (A.1).
+class NodePositionalEncoding(nn.Module):
+    """Positional encoding of nodes: their degrees (centrality; GHN-3 paper, Eq. 7) and distance from the input (A.1).
 
     Shapes:
         x (N, d) -> (N, d)
@@ -124,7 +127,7 @@ class NodePosition(nn.Module):
         self.input_distance = nn.Embedding(_MAX_INPUT_DISTANCE + 1, hidden) if input_distance else None
 
     def forward(self, x: Tensor, graphs: GraphBatch) -> Tensor:
-        """Node features with the embeddings added."""
+        """Return node features plus the encodings."""
         if self.in_degree is not None and self.out_degree is not None:
             into = torch.cat([(d == 1).sum(0) for d in graphs.distances])  # (N,)
             out = torch.cat([(d == 1).sum(1) for d in graphs.distances])

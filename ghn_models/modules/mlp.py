@@ -13,7 +13,7 @@ class MLP(nn.Module):
     Args:
         inputs: size of the input.
         sizes: size of each layer.
-        last_activation: ReLU also after the last layer.
+        last_activation: apply ReLU after the last layer too.
 
     Shapes:
         (..., inputs) -> (..., sizes[-1])
@@ -25,7 +25,7 @@ class MLP(nn.Module):
         self.last_activation = last_activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """Output of the last layer."""
+        """Return the output of the last layer."""
         for i, linear in enumerate(self.linears):
             x = linear(x)
             if self.last_activation or i + 1 < len(self.linears):
@@ -34,7 +34,7 @@ class MLP(nn.Module):
 
 
 class NodeMLP(nn.Module):
-    """Two linear layers on each node by itself, the baseline without a graph (DeepNets paper, section 5).
+    """Graph network that ignores the graph: two linear layers on each node (MLP baseline; DeepNets paper, section 5).
 
     Shapes:
         x (N, d), graphs with N nodes -> (N, d)
@@ -45,5 +45,6 @@ class NodeMLP(nn.Module):
         self.mlp = MLP(hidden, (hidden, hidden), last_activation=True)
 
     def forward(self, x: Tensor, graphs: GraphBatch) -> Tensor:
-        """Node features."""
-        return self.mlp(x)
+        """Return node features."""
+        features: Tensor = self.mlp(x)
+        return features

@@ -1,4 +1,4 @@
-"""What a GHN knows of a node before it looks at the graph: its primitive and the shape of its parameter."""
+"""Node encoding: what a GHN knows about a node before it sees the graph, its primitive and its parameter's shape."""
 
 import numpy as np
 import torch
@@ -9,9 +9,9 @@ from deepnets.graphs.primitives import PRIMITIVES
 
 
 class NodeEncoding(nn.Module):
-    """Sum of an embedding of the primitive and one of the shape (DeepNets paper, section B.1).
+    """Sum of two embeddings, of the primitive and of the shape (DeepNets paper, section B.1).
 
-    Each of the four dimensions of a shape has a vocabulary of sizes; other sizes take the closest one.
+    Each of the four dimensions of a shape has a vocabulary of sizes; other sizes take the closest one of it.
 
     Args:
         hidden: size d of node features.
@@ -33,38 +33,39 @@ class NodeEncoding(nn.Module):
         self.primitive = nn.Embedding(len(PRIMITIVES), hidden)
         self.channel = nn.Embedding(len(channels) + 1, hidden // 4)
         self.spatial = nn.Embedding(len(spatial) + 1, hidden // 4)
-        # What is next larger and what closest is as in the published GHNs.
+        # Which sizes take the next larger one, and which the closest, is as in the published GHNs.
         channel_index = torch.from_numpy(_closest(channels, upwards=range(2, 8)))
         spatial_index = torch.from_numpy(_closest(spatial, upwards=range(2, 3)))
         self.register_buffer("channel_index", channel_index, persistent=False)
         self.register_buffer("spatial_index", spatial_index, persistent=False)
 
     def forward(self, primitive: Tensor, shape: Tensor) -> Tensor:
-        """Node features."""
+        """Return node features."""
         channels = self.channel_index[shape[:, :2].clamp(max=len(self.channel_index) - 1)]  # (N, 2)
         spatial = self.spatial_index[shape[:, 2:].clamp(max=len(self.spatial_index) - 1)]  # (N, 2)
         encoded = torch.cat([self.channel(channels), self.spatial(spatial)], dim=1)  # (N, 4, d / 4)
-        return self.primitive(primitive) + encoded.flatten(1)
+        embedded: Tensor = self.primitive(primitive)
+        return embedded + encoded.flatten(1)
 
 
 def channel_vocabulary(num_classes: int) -> list[int]:
-    """Numbers of channels that a GHN tells apart."""
+    """Return the numbers of channels that a GHN tells apart."""
     sizes = {1, 3, num_classes, *range(8, 64, 8), *range(64, 4096, 16), *range(4096, 8193, 32)}
     return sorted(sizes)
 
 
 def spatial_vocabulary(kernel_size: int) -> list[int]:
-    """Kernel sizes that a GHN tells apart."""
+    """Return the kernel sizes that a GHN tells apart."""
     return sorted({*range(1, max(12, kernel_size), 2), 14, 16})
 
 
 def _closest(vocabulary: list[int], upwards: range) -> NDArray[np.int64]:
-    """(largest + 1,) position in the vocabulary of every size; for 0, no shape, the entry after the last.
+    """Return the position in the vocabulary of every size (largest + 1,); 0, no shape, has the entry after the last.
 
     Sizes in `upwards` take the next larger one of the vocabulary, others the closest.
     """
     sizes = np.arange(vocabulary[-1] + 1)
-    index = np.abs(sizes[:, None] - np.array(vocabulary)).argmin(axis=1)
+    index: NDArray[np.int64] = np.abs(sizes[:, None] - np.array(vocabulary)).argmin(axis=1)
     index[upwards] = np.searchsorted(vocabulary, upwards)
     index[0] = len(vocabulary)
     return index

@@ -1,4 +1,4 @@
-"""From a predicted tensor to a parameter: windows of kernels, repetition of channels, normalization."""
+"""Parameter fitting: from predicted tensors to parameters, by windows of kernels, repeated channels, scales."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def window(kernel: int, size: int, place: str) -> slice:
-    """Which part of a predicted tensor of height or width `size` a kernel reads; all of it if the kernel is larger."""
+    """Return the rows (or columns) of a predicted tensor with `size` of them that a kernel takes, at most all."""
     if kernel >= size:
         return slice(0, size)
     start = 0 if place == "corner" else size // 2 - kernel // 2
@@ -14,7 +14,7 @@ def window(kernel: int, size: int, place: str) -> slice:
 
 
 def resize(w: Tensor, kernel: tuple[int, int], place: str) -> Tensor:
-    """Kernels larger than the predicted ones: repeated (GHN-2) or interpolated (GHN-3).
+    """Enlarge kernels that are larger than predicted tensors: repeat them (GHN-2) or interpolate (GHN-3).
 
     Shapes:
         (n, o, i, h, w) -> (n, o, i, *kernel)
@@ -27,7 +27,7 @@ def resize(w: Tensor, kernel: tuple[int, int], place: str) -> Tensor:
 
 
 def tile(w: Tensor, channels: tuple[int, int]) -> Tensor:
-    """Repeats output, then input channels of predicted tensors.
+    """Repeat output, then input channels of predicted tensors.
 
     Shapes:
         (n, o', i', h, w) -> (n, *channels, h, w)
@@ -36,10 +36,10 @@ def tile(w: Tensor, channels: tuple[int, int]) -> Tensor:
 
 
 def as_parameter(value: Tensor, parameter: Tensor) -> Tensor | None:
-    """A predicted tensor with the shape of its parameter, None if it has no such shape.
+    """Return a predicted tensor in the shape of its parameter, None if the shapes do not fit.
 
-    Tables of positional encodings (T, C) or (1, T, C) end with the predicted map (1, C, s, s); what comes first, the
-    encoding of a class token, keeps its value.
+    Tables of positional encodings (T, C) or (1, T, C) end with the predicted map (1, C, s, s); the rows before it, such
+    as the encoding of a class token, keep their values.
 
     Shapes:
         (out, in, h, w) -> that of the parameter
@@ -62,14 +62,15 @@ def _is_table(value: Tensor, parameter: Tensor) -> bool:
 
 
 def write(parameter: Tensor, w: Tensor, shape: tuple[int, int, int, int]) -> bool:
-    """Writes a predicted tensor into a parameter, its channels repeated on the way.
+    """Write a predicted tensor into a parameter, with its channels repeated.
 
     Args:
-        parameter: of this shape, or one that `as_parameter` makes of it.
-        w: (o, i, height, width)
+        parameter: what is overwritten.
+        w: (o, i, height, width) predicted tensor.
+        shape: (out, in, height, width) of the parameter; `as_parameter` says which other shapes fit.
 
     Returns:
-        Whether the parameter has such a shape.
+        Whether the shapes fit; else nothing is written.
     """
     (out, in_, height, width), (o, i) = shape, w.shape[:2]
     if parameter.is_contiguous() and parameter.shape == shape[: parameter.dim()] and out % o == 0 and in_ % i == 0:
@@ -82,33 +83,33 @@ def write(parameter: Tensor, w: Tensor, shape: tuple[int, int, int, int]) -> boo
 
 
 def _tile(w: Tensor, dim: int, size: int) -> Tensor:
-    have = w.shape[dim]
-    if have == size:
+    old_size = w.shape[dim]
+    if old_size == size:
         return w
     times = [1] * w.dim()
-    times[dim] = -(-size // have)
+    times[dim] = -(-size // old_size)
     return w.repeat(times).narrow(dim, 0, size)
 
 
 def weight_scale(shape: tuple[int, int, int, int], normalize: str) -> float:
-    """What a weight (out, in, height, width) is multiplied with (DeepNets paper, Table 2).
+    """Return the scale of a predicted weight (out, in, height, width): sqrt(beta / fan) (DeepNets paper, Table 2).
 
-    sqrt(beta / fan), where beta is 1 for weights that no ReLU follows: depthwise ones and the wide half of 7x1 and 1x7
-    convolutions; 2 for others.
+    beta is 1 for weights that no ReLU follows (depthwise convolutions, and the wide one of a pair of 7x1 and 1x7
+    convolutions), 2 for others.
     """
     if normalize == "none":
         return 1.0
     out, in_, height, width = shape
     beta = 1.0 if in_ == 1 or height < width else 2.0
     fan = in_ if normalize == "fan_in" else out
-    return (beta / (fan * height * width)) ** 0.5
+    return float((beta / (fan * height * width)) ** 0.5)
 
 
 def norm_weight_range(w: Tensor) -> Tensor:
-    """Weights of norm layers are between 0 and 2."""
+    """Limit weights of norm layers to the range from 0 to 2."""
     return 2 * torch.sigmoid(0.5 * w)
 
 
 def bias_range(w: Tensor) -> Tensor:
-    """Biases are between -1 and 1."""
+    """Limit biases to the range from -1 to 1."""
     return torch.tanh(0.2 * w)

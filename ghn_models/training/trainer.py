@@ -263,7 +263,7 @@ class Trainer:
             for key in ("exp_avg", "exp_avg_sq", "step")
         }
         weights = {f"weights.{name}": value.cpu() for name, value in self.average.values.items()}  # not their average
-        checkpoints.write(moments | weights, folder / OPTIMIZER)
+        checkpoints.write_tensors(moments | weights, folder / OPTIMIZER)
         latest = self._latest()
         best = folder.name if value >= latest.get("best_accuracy", 0) else latest["best"]
         best_accuracy = max(value, latest.get("best_accuracy", 0))
@@ -311,8 +311,8 @@ class Trainer:
     def _load(self, folder: Path, averaged: bool) -> None:
         """Weights and optimizer of a checkpoint, and the average if the run goes on."""
         device = next(self.ghn.parameters()).device
-        weights = {k: v.to(device) for k, v in checkpoints.read(folder / checkpoints.WEIGHTS).items()}
-        moments = {k: v.to(device) for k, v in checkpoints.read(folder / OPTIMIZER).items()}
+        weights = {k: v.to(device) for k, v in checkpoints.read_tensors(folder / checkpoints.WEIGHTS).items()}
+        moments = {k: v.to(device) for k, v in checkpoints.read_tensors(folder / OPTIMIZER).items()}
         self.ghn.load_state_dict(weights)
         self.average = WeightAverage(self.ghn, self.recipe.average)
         with torch.no_grad():

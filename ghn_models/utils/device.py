@@ -1,4 +1,4 @@
-"""Where networks run."""
+"""The device that networks run on."""
 
 import torch
 
@@ -6,7 +6,7 @@ from deepnets.utils.errors import unknown_choice
 
 
 def check_device(device: str) -> None:
-    """Raise ValueError if there is no such device."""
+    """Raise ValueError if this machine does not have the device."""
     gpus = torch.cuda.device_count()
     accepted = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{i}" for i in range(gpus))]
     if device not in accepted:

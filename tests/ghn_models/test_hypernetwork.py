@@ -69,7 +69,7 @@ def test_writing_is_predicting() -> None:
     graph = trace(model)
     expected = ghn.predict([graph], [model])[0]
     ghn(model)
-    assert ghn.kept == {}
+    assert ghn.kept == ghn.initialize(model) == {}
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.data, expected[name].detach())
 
@@ -83,6 +83,7 @@ def test_another_number_of_classes() -> None:
     with pytest.warns(UserWarning, match=r"2 of 62 parameters keep their initialisation, among them fc\.weight"):
         ghn(other)
     assert set(ghn.kept) == {"fc.weight", "fc.bias"}
+    assert ghn.initialize(other) == ghn.kept
     assert "7 outputs" in ghn.kept["fc.weight"]
     assert torch.equal(other.fc.weight, before)
     for (name, a), b in zip(own.named_parameters(), other.parameters(), strict=True):
@@ -231,8 +232,8 @@ def test_shapes_that_no_gradient_sees_are_the_same() -> None:
     ghn, graphs = GHN(KINDS["ghn2"]), [symbolic_graph(architecture(i)) for i in range(2)]
     expected = ghn.predict(graphs)
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr("ghn_models.hypernetwork._AT_ONCE", 1000)
-        patch.setattr("ghn_models.modules.decoder._COPIED", 1000)
+        patch.setattr("ghn_models.modules.shape_groups._MAX_AT_ONCE", 1000)
+        patch.setattr("ghn_models.modules.decoder._MAX_COPIED", 1000)
         parts = ghn.predict(graphs)
     for a, b in zip(expected, parts, strict=True):
         assert a.keys() == b.keys()

@@ -9,7 +9,7 @@ import torchvision
 
 from ghn_models import GHN
 from ghn_models.checkpoints.published import to_published
-from ghn_models.registry import config
+from ghn_models.registry import model_config
 from tests.support.ghn_golden import difference, recorded, recorded_ghn, recorded_graph
 from tests.support.paths import GOLDEN
 
@@ -70,7 +70,7 @@ def test_parameters_map_onto_the_published_ones(name: str) -> None:
     its = json.loads((GOLDEN / "ghn_state_dicts.json").read_text())[name]
     model, dataset = name.rsplit("_", 1)
     names = {"ghn2_mlpdec": "ghn2_mlp_decoder", "mlp_nodeco_ln": "mlp"}
-    settings = config(names.get(model, model.lower()), *((10, 32) if dataset == "cifar10" else (1000, 224)))
+    settings = model_config(names.get(model, model.lower()), *((10, 32) if dataset == "cifar10" else (1000, 224)))
     if not its["config"]["layernorm"]:
         settings = type(settings)(**{**vars(settings), "layer_norm": False})
     with torch.device("meta"):
@@ -105,7 +105,7 @@ PRINTED = {
 @pytest.mark.parametrize(("name", "image_size"), PRINTED)
 def test_parameter_counts_are_the_printed_ones(name: str, image_size: int) -> None:
     with torch.device("meta"):
-        ghn = GHN(config(name, 1000 if image_size == 224 else 10, image_size))
+        ghn = GHN(model_config(name, 1000 if image_size == 224 else 10, image_size))
     printed = PRINTED[name, image_size]
     digits = len(str(printed).partition(".")[2])
     assert round(sum(p.numel() for p in ghn.parameters()) / 1e6, digits) == printed

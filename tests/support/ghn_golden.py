@@ -11,7 +11,7 @@ import torch
 
 from deepnets import ArchGraph
 from deepnets.graphs.primitives import PRIMITIVE_INDEX
-from ghn_models.checkpoints.folder import fill
+from ghn_models.checkpoints.folder import load_state_strict
 from ghn_models.checkpoints.published import from_published, to_published
 from ghn_models.config import GHNConfig
 from ghn_models.hypernetwork import GHN
@@ -63,7 +63,7 @@ def recorded_ghn(name: str) -> GHN:
     if recorded()["configs"][name].get("is_ghn2"):  # the GHN-3 code has linear layers here also for GHN-2
         shapes = {k: v.flatten(1) if v.dim() == 4 else v for k, v in shapes.items()}
     published = {k: recorded_weight(k, tuple(v.shape)) for k, v in shapes.items()}
-    fill(ghn, from_published(published, config), name)
+    load_state_strict(ghn, from_published(published, config), name)
     return ghn
 
 

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from deepnets import ArchGraph
 from ghn_models import GHN, GraphBatch
-from ghn_models.inputs.prediction_targets import Kind, Shape, Target
+from ghn_models.inputs.prediction_targets import ParameterKind, PredictionTarget, Shape
 
 Floats = NDArray[np.float64]
 
 SMALL = 0.05
 """Weights of a smaller magnitude count as zero (section C.3.2)."""
 _META_BATCH = 8
-_CLASSIFIER = (Kind.CLASSIFIER_WEIGHT, Kind.CLASSIFIER_BIAS)
+_CLASSIFIER = (ParameterKind.CLASSIFIER_WEIGHT, ParameterKind.CLASSIFIER_BIAS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +57,13 @@ def predicted_tensors(ghn: GHN, graphs: Sequence[ArchGraph], shape: Shape) -> Pr
     return PredictedTensors(torch.stack(found), np.array(small))
 
 
-def first_layer(those: Iterable[Target]) -> Target:
+def first_layer(those: Iterable[PredictionTarget]) -> PredictionTarget:
     """The first weight among the parameters of a network."""
-    return next(target for target in those if target.kind is Kind.WEIGHT)
+    return next(target for target in those if target.kind is ParameterKind.WEIGHT)
 
 
-def _is_weight(target: Target, shape: Shape) -> bool:
-    return target.kind is Kind.WEIGHT and target.shape == shape
+def _is_weight(target: PredictionTarget, shape: Shape) -> bool:
+    return target.kind is ParameterKind.WEIGHT and target.shape == shape
 
 
 def sparsity(weight: Tensor) -> float:
@@ -80,7 +80,7 @@ def cosine_distances(tensors: Tensor) -> Tensor:
     return (1 - (unit @ unit.T).abs()).clamp(min=0)
 
 
-def default_sparsity(first: Target) -> float:
+def default_sparsity(first: PredictionTarget) -> float:
     """The expected `sparsity` of PyTorch's initialisation, uniform within 1 / sqrt(fan_in)."""
     _, channels, height, width = first.shape
     return min(1.0, SMALL * (channels * height * width) ** 0.5)

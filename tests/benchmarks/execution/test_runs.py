@@ -227,7 +227,7 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
     plan = run_config(RunOptions(str(ghn_folder)), NoFinetuneConfig())
     assert (plan.dataset, plan.image_size, plan.groups) == ("digits", 32, ("test", "wide", "deep", "dense", "bnfree"))
     named = replace(PLAN, model=str(ghn_folder))
-    sha256 = checkpoints.about(ghn_folder)["weights_sha256"]
+    sha256 = checkpoints.read_metadata(ghn_folder)["weights_sha256"]
     assert load_run_context(named).initializer.name == f"ghn2.digits-{sha256[:6]}"
     assert (
         load_run_context(replace(named, model=f"{ghn_folder}_orth")).initializer.name
@@ -275,8 +275,8 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
             "nas needs 3 or more networks of a split; there are 1 of resnet50, 1 of vit, 1 of darts",
         ),
         ("--model pretrained:", "pretrained: names no file; accepted: as in pretrained:resnet50.pth"),
-        ("--model TRAINING", "TRAINING is no checkpoint: it has no config.json; did you mean TRAINING/best?"),
-        ("--model TRAINING_orth", "TRAINING is no checkpoint: it has no config.json; did you mean TRAINING/best?"),
+        ("--model TRAINING", "TRAINING is not a checkpoint: it has no config.json; did you mean TRAINING/best?"),
+        ("--model TRAINING_orth", "TRAINING is not a checkpoint: it has no config.json; did you mean TRAINING/best?"),
         (
             "--model randinit --protocol finetune --finetune.lrs 0.1 0.01 0.1",
             "finetune.lrs is 0.1 0.01 0.1; each value is accepted once",

@@ -39,7 +39,7 @@ from deepnets.sampling.sampler import sample_networks
 from deepnets.utils.errors import FileError
 from deepnets.utils.run_directory import RunDirectory
 from ghn_models import GHN, create, load
-from ghn_models.inputs.prediction_targets import Kind, Target, targets
+from ghn_models.inputs.prediction_targets import ParameterKind, PredictionTarget, find_targets
 
 FEW = AnalysisConfig(train=10, num=10, networks=("vit",), shape=(32, 1, 3, 3))
 
@@ -201,19 +201,21 @@ def test_sparsity_by_hand_and_of_the_default_initialisation() -> None:
     assert sparsity(torch.tensor([0.0, 0.049, -0.049, 0.05, -0.05, 1.0])) == pytest.approx(0.5)
     torch.manual_seed(0)
     layer = nn.Conv2d(3, 4000, 5)
-    target = Target(0, Kind.WEIGHT, ("w", None), (4000, 3, 5, 5))
+    target = PredictionTarget(0, ParameterKind.WEIGHT, ("w", None), (4000, 3, 5, 5))
     assert sparsity(layer.weight) == pytest.approx(default_sparsity(target), abs=0.005)
 
 
 def test_predicted_tensors_are_those_of_the_whole_prediction(ghn: GHN) -> None:
     graphs = split_graphs("test", 0, 10)
-    shape = Counter(t.shape for g in graphs for t in targets(g) if t.kind is Kind.WEIGHT).most_common(1)[0][0]
+    shape = Counter(t.shape for g in graphs for t in find_targets(g) if t.kind is ParameterKind.WEIGHT).most_common(1)[
+        0
+    ][0]
     found = predicted_tensors(ghn, graphs, shape)
     with torch.no_grad():
         everything = [ghn.predict([graph])[0] for graph in graphs]
     small, expected = [], []
     for graph, parameters in zip(graphs, everything, strict=True):
-        small.append(sparsity(parameters[first_layer(targets(graph)).names[0]]))
+        small.append(sparsity(parameters[first_layer(find_targets(graph)).names[0]]))
         expected += [w for n, w in parameters.items() if w.shape == shape and "pos_enc" not in n]
     assert len(expected) == len(found.of_shape) > 3
     norms, expected_norms = (sorted(w.norm().item() for w in some) for some in (found.of_shape, expected))

@@ -26,10 +26,10 @@ from torch import Tensor
 import ghn_models
 from benchmarks.core.cli_options import RunOptions
 from benchmarks.evaluation import run_config
-from ghn_models import GHN, CheckpointError, convert
+from ghn_models import GHN, CheckpointError, GHNConfig, convert
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.checkpoints.published import PUBLISHED, from_published, to_published
-from ghn_models.registry import config
+from ghn_models.registry import model_config
 from tests.support.small_ghns import KINDS
 
 
@@ -55,7 +55,16 @@ def test_round_trip(kind: str, half: bool, tmp_path: Path) -> None:
     assert not loaded.training
     for (name, a), b in zip(ghn.state_dict().items(), loaded.state_dict().values(), strict=True):
         assert torch.equal(a.half().float() if half else a, b), name
-    assert checkpoints.about(tmp_path / "ghn")["dataset"] == "digits"
+    assert checkpoints.read_metadata(tmp_path / "ghn")["dataset"] == "digits"
+
+
+def test_configurations_keep_the_names_of_their_files() -> None:
+    config = replace(KINDS["ghn2"], propagation_steps=3, bidirectional=False)
+    content = config.to_file()
+    assert (content["sweeps"], content["backward"]) == (3, False)
+    assert GHNConfig.from_file(content) == config
+    with pytest.raises(ValueError, match="unknown setting 'bidirectional'"):
+        GHNConfig.from_file({"bidirectional": False})
 
 
 def test_weights_are_found_by_name(home: Path) -> None:
@@ -73,7 +82,7 @@ def test_weights_are_found_by_name(home: Path) -> None:
             "ghn2.cifar100",
             r"there are no weights 'ghn2.cifar100'; did you mean ghn2.cifar10.*, the folder of a checkpoint",
         ),
-        ("some/folder", "some/folder is no checkpoint: it has no config.json"),
+        ("some/folder", "some/folder is not a checkpoint: it has no config.json"),
     ],
 )
 def test_what_is_not_there(name: str, message: str) -> None:
@@ -132,7 +141,7 @@ def reweighted(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path]
     ("damage", "message"),
     [
         (truncated, "is damaged: its sha256 is not"),
-        (truncated_and_unhashed, "no complete safetensors file"),
+        (truncated_and_unhashed, "not a complete safetensors file"),
         (flipped, "is damaged: its sha256 is not"),
         (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
         (lambda f: (f / "config.json").write_text("{"), "cannot be read"),
@@ -149,7 +158,7 @@ def reweighted(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path]
         (reweighted(lambda s: s.pop("norm.bias")), "has no norm.bias, which its configuration needs"),
         (reweighted(lambda s: s.update(extra=torch.ones(1))), "has 'extra', which its configuration does not know"),
         (reweighted(lambda s: s.update({"norm.bias": torch.ones(3)})), r"norm.bias has shape \(3,\), .* needs \(16,\)"),
-        (reweighted(lambda s: s.update({"norm.bias": s["norm.bias"].int()})), "no dense tensor of floating-point"),
+        (reweighted(lambda s: s.update({"norm.bias": s["norm.bias"].int()})), "not a dense tensor of floating-point"),
     ],
 )
 def test_damaged_checkpoints(damage: Callable[[Path], object], message: str, saved: Path) -> None:
@@ -172,9 +181,9 @@ def test_published_names_and_back(kind: str) -> None:
         back = from_published(variant, settings)
         assert back.keys() == state.keys()
         assert all(torch.equal(back[name], state[name]) for name in state)
-    with pytest.raises(ValueError, match=r"'gnn\.5\.what\.weight' is none of a"):
+    with pytest.raises(ValueError, match=r"'gnn\.5\.what\.weight' does not belong to a"):
         from_published({"gnn.5.what.weight": torch.ones(1)}, settings)
-    with pytest.raises(ValueError, match=r"ln\.weight is there twice"):
+    with pytest.raises(ValueError, match=r"ln\.weight appears twice"):
         from_published({"ln.weight": torch.ones(1), "module.ln.weight": torch.ones(1)}, settings)
     kernel = from_published({"decoder.class_layer_predictor.1.weight": torch.ones(2, 2, 3, 3)}, settings)
     assert kernel["decoder.classifier.weight"].shape == (2, 2, 3, 3)  # no linear layer
@@ -182,7 +191,7 @@ def test_published_names_and_back(kind: str) -> None:
 
 def published_state(name: str) -> "OrderedDict[str, Tensor]":
     with torch.device("meta"):
-        ghn = GHN(config(*convert_arguments(name)))
+        ghn = GHN(model_config(*convert_arguments(name)))
     torch.manual_seed(0)
     shapes = to_published(ghn.state_dict(), ghn.config)
     return OrderedDict((key, torch.randn(value.shape)) for key, value in shapes.items())
@@ -239,7 +248,7 @@ def test_published_files_are_converted(
     ghn = ghn_models.load(name)
     back = to_published(ghn.state_dict(), ghn.config)
     assert all(torch.equal(back[key], value) for key, value in state.items())
-    source = checkpoints.about(checkpoints.cache() / name)
+    source = checkpoints.read_metadata(checkpoints.cache_dir() / name)
     assert source["source_sha256"] == checkpoints.sha256(path)
     plan = run_config(RunOptions(name), None)  # evaluated on what it was trained on
     assert (plan.dataset, plan.image_size) == {"cifar10": ("cifar10", 32)}.get(name.split(".")[1], ("imagenet", 224))
@@ -249,7 +258,7 @@ def test_published_files_are_converted(
 def test_compression(compress: str, tmp_path: Path) -> None:
     state = {"a": torch.randn(3, 4).t(), "b": torch.ones(2, dtype=torch.float16)}
     joblib.dump(state, tmp_path / "state", compress=(compress, 3))
-    found = convert.state_dict((tmp_path / "state").read_bytes(), "joblib", 2**20)
+    found = convert.read_state_dict((tmp_path / "state").read_bytes(), "joblib", 2**20)
     assert found.keys() == state.keys()
     assert all(torch.equal(found[name], value) and found[name].dtype == value.dtype for name, value in state.items())
 
@@ -292,7 +301,7 @@ def test_consent_and_hashes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert message in printed
         assert printed.count("\n") == 1
     assert convert.main(["ghn2.cifar10", "--file", str(tmp_path), "--trust", "--allow-unpinned"]) == 2
-    assert f"{tmp_path} is no file" in capsys.readouterr().err
+    assert f"{tmp_path} is not a file" in capsys.readouterr().err
     assert convert.main([*start, "--trust", "--allow-unpinned"]) == 0
     assert convert.main([*start, "--trust", "--allow-unpinned"]) == 2
     assert "choose another folder with --out" in capsys.readouterr().err
@@ -338,7 +347,7 @@ def refused(data: bytes, kind: str, folder: Path, capsys: pytest.CaptureFixture[
     path.write_bytes(data)
     assert convert.main([name, "--file", str(path), "--trust", "--allow-unpinned"]) == 2
     assert path.read_bytes() == data
-    assert not (checkpoints.cache() / name).exists()
+    assert not (checkpoints.cache_dir() / name).exists()
     printed = capsys.readouterr().err
     assert printed.startswith(f"error: {path} is not {name} (")
     assert printed.count("\n") == 1
@@ -380,7 +389,7 @@ TENSOR, STORAGE = torch._utils._rebuild_tensor_v2, torch.zeros(4)._typed_storage
         (b"\x80\x04\x8c\x05\x1b[31m\x8c\x01\n\x93.", r"asks for '\x1b[31m.\n'"),
         # Changing a function, or asking a nested file for one.
         (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x08\x00\x00\x00__code__Ns\x86b.", "no state dict"),
-        (pickle.dumps(Calls(torch.storage._load_from_bytes, legacy(torch.nn.Parameter))), "is none"),
+        (pickle.dumps(Calls(torch.storage._load_from_bytes, legacy(torch.nn.Parameter))), "in the place of a storage"),
         # Other ways to make objects.
         (b"(S'ls'\nios\nsystem\n.", "instruction"),
         (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "instruction"),
@@ -397,7 +406,7 @@ TENSOR, STORAGE = torch._utils._rebuild_tensor_v2, torch.zeros(4)._typed_storage
         (zlib.compress(bytes(2**26)), "larger than the model"),
         (zlib.compress(pickle.dumps({}))[:-1], "cut off"),
         (pickle.dumps(Calls(torch.storage._load_from_bytes, deflated(torch.zeros(2**20)))), "larger than the file"),
-        (pickle.dumps({"\x1b[31m\n": torch.zeros(1)}), r"'\x1b[31m\n' is none"),
+        (pickle.dumps({"\x1b[31m\n": torch.zeros(1)}), r"'\x1b[31m\n' does not belong to a"),
     ],
 )
 def test_odd_pickles(data: bytes, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -408,10 +417,10 @@ def test_odd_pickles(data: bytes, message: str, tmp_path: Path, capsys: pytest.C
     ("data", "message"),
     [
         (deflated(torch.zeros(2**20)), "larger than the file"),
-        (legacy({1: torch.zeros(1)}), "nothing but tensors"),
-        (legacy({"embed.weight": torch.zeros(15, 32).to_sparse()}), "no dense tensor"),
-        (legacy({"embed.weight": torch.zeros(15, 32, device="meta")}), "no dense tensor"),
-        (legacy({"embed.weight": torch.zeros(15, 32).int()}), "no dense tensor"),
+        (legacy({1: torch.zeros(1)}), "only tensors and their names"),
+        (legacy({"embed.weight": torch.zeros(15, 32).to_sparse()}), "not a dense tensor"),
+        (legacy({"embed.weight": torch.zeros(15, 32, device="meta")}), "not a dense tensor"),
+        (legacy({"embed.weight": torch.zeros(15, 32).int()}), "not a dense tensor"),
         (legacy({"embed.weight": torch.zeros(1).expand(10**15)}), "has shape"),
     ],
 )

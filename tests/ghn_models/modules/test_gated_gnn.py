@@ -34,8 +34,8 @@ def node_by_node(gnn: GatedGNN, x: Tensor, graph: ArchGraph) -> Tensor:
     """Equations 3 and 4 of the DeepNets paper, literally."""
     states = list(x)
     distances = graph.distances(50)
-    for _ in range(gnn.sweeps):
-        for reverse in (False, True) if gnn.backward else (False,):
+    for _ in range(gnn.propagation_steps):
+        for reverse in (False, True) if gnn.bidirectional else (False,):
             order = range(len(graph))
             for v in reversed(order) if reverse else order:
                 message = torch.zeros_like(states[v])

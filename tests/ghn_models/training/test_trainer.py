@@ -200,7 +200,7 @@ def test_a_damaged_optimizer_is_one_sentence(tmp_path: Path) -> None:
     made = trainer(tmp_path / "run")
     made._save(0.5)
     os.truncate(tmp_path / "run" / "step_0000000" / "optimizer.safetensors", 5)
-    with pytest.raises(CheckpointError, match=r"optimizer\.safetensors is no complete safetensors file"):
+    with pytest.raises(CheckpointError, match=r"optimizer\.safetensors is not a complete safetensors file"):
         made._resume()
 
 
@@ -271,7 +271,7 @@ def test_two_processes_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     subprocess.run([*command, str(tmp_path / "split")], check=True, cwd=ROOT, env=environment, timeout=240)
     for one, two in zip(log(tmp_path / "whole"), log(tmp_path / "split"), strict=True):
         assert one == pytest.approx(two, rel=1e-3, abs=5e-3)  # an image more or less
-    split = ghn_models.checkpoints.folder.read(tmp_path / "split" / "step_0000006" / "model.safetensors")
+    split = ghn_models.checkpoints.folder.read_tensors(tmp_path / "split" / "step_0000006" / "model.safetensors")
     start = trainer(tmp_path / "start").ghn.state_dict()
     end = whole.ghn.state_dict()
     moved = torch.cat([(end[name] - start[name]).flatten() for name in end])
@@ -414,7 +414,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "accuracy" in capsys.readouterr().out
     ghn = ghn_models.load(tmp_path / "run" / "best")
     assert ghn.config.graph_network == "mlp"
-    about = ghn_models.checkpoints.folder.about(tmp_path / "run" / "best")
+    about = ghn_models.checkpoints.folder.read_metadata(tmp_path / "run" / "best")
     assert about["dataset"] == "digits"
     assert about["settings"]["steps"] == 2
     assert (tmp_path / "run" / "curves.png").exists()
