@@ -82,9 +82,9 @@ _GHN3 = Recipe(
 _CIFAR10_CPU = Recipe(
     steps=1_000_000,
     meta_batch_size=4,
-    batch_size=64,
+    batch_size=128,
     optimizer="adamw",
-    lr=1e-3,
+    lr=2e-3,
     weight_decay=1e-2,
     clip=1.0,
     warmup=100 / 1_000_000,
@@ -95,10 +95,10 @@ _CIFAR10_CPU = Recipe(
     limits=Limits((6, 14), (110, 250), (0.7e6, 1.5e6), (32, 64)),
     growth=20_000,
     num_architectures=100_000,
-    small_images=(1.0, 0.5),
+    small_images=(0.8, 0.5),
     crop=4,
     same_images=False,
-    validate_every=1000,
+    validate_every=500,
     validation_images=100,
 )
 RECIPES = {
@@ -143,10 +143,10 @@ RECIPES = {
         validate_every=500,
     ),
     "cifar10_cpu": _CIFAR10_CPU,
-    # Networks and images as they are when the growth is over; two hours on one core.
+    # Networks and images as they are when the growth is over; an hour or two on one core.
     "cifar10_cpu_cooldown": replace(
         _CIFAR10_CPU,
-        steps=10_000,
+        steps=5_000,
         warmup=0.0,
         schedule="linear",
         limits=Limits((14, 14), (250, 250), (1.5e6, 1.5e6), (64, 64)),
