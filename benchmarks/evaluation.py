@@ -18,8 +18,7 @@ from benchmarks.initializers.ghn import Untrained, find_weights, is_ghn, load_pr
 from benchmarks.protocols.registry import get_protocol
 from benchmarks.records.record import Record, RecordError, make_record, run_id, run_identity
 from benchmarks.records.record_files import read_record, write_record
-from benchmarks.studies.report import Request
-from benchmarks.studies.report import make as make_study
+from benchmarks.studies.report import StudyRequest, run_study
 from benchmarks.studies.study import Study
 from deepnets.utils import provenance
 from ghn_models.checkpoints import folder as checkpoints
@@ -174,5 +173,5 @@ def make_study_report(
     classes = 10 if images is None else images.num_classes
     untrained = Untrained(classes, config.image_size, config.seed) if config.random_weights else None
     ghn = load_predictor(options.model, config.device, untrained)
-    request = Request(study, settings, ghn, images, config.seed, config.image_size, config.orth_layer, command)
-    return make_study(request, options.out)
+    request = StudyRequest(study, settings, ghn, images, config.seed, config.image_size, config.orth_layer, command)
+    return run_study(request, options.out)

@@ -13,7 +13,7 @@ from benchmarks.studies.study import Study
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchmarks.studies.study import Case, Findings, Tables
+    from benchmarks.studies.study import Findings, StudyCase, Tables
 
 
 class Properties(Study[PropertiesConfig]):
@@ -23,20 +23,20 @@ class Properties(Study[PropertiesConfig]):
     about = "properties of networks predicted from their graph embeddings"
     settings_class = PropertiesConfig
 
-    def run(self, case: Case, settings: PropertiesConfig) -> Findings:
+    def run(self, case: StudyCase, settings: PropertiesConfig) -> Findings:
         from benchmarks.studies import properties
 
         return properties.run(case, settings)
 
-    def summary(self, tables: Tables) -> str:
+    def summarize(self, tables: Tables) -> str:
         from benchmarks.studies import properties
 
-        return properties.summary(tables)
+        return properties.summarize(tables)
 
-    def inputs(self, settings: PropertiesConfig) -> list[Path]:
+    def input_files(self, settings: PropertiesConfig) -> list[Path]:
         from benchmarks.studies import properties
 
-        return properties.inputs(settings)
+        return properties.input_files(settings)
 
 
 class Analysis(Study[AnalysisConfig]):
@@ -47,15 +47,15 @@ class Analysis(Study[AnalysisConfig]):
     settings_class = AnalysisConfig
     options = ("dataset", "data_dir", "orth_layer")
 
-    def run(self, case: Case, settings: AnalysisConfig) -> Findings:
+    def run(self, case: StudyCase, settings: AnalysisConfig) -> Findings:
         from benchmarks.studies import analysis
 
         return analysis.run(case, settings)
 
-    def summary(self, tables: Tables) -> str:
+    def summarize(self, tables: Tables) -> str:
         from benchmarks.studies import analysis
 
-        return analysis.summary(tables)
+        return analysis.summarize(tables)
 
 
 STUDIES: dict[str, Study[Any]] = {study.name: study for study in (Properties(), Analysis())}

@@ -1,7 +1,7 @@
-"""The folder of a study: its tables as CSV, its pictures as PNG, and report.json, which says where they come from.
+"""The folder of a study: tables as CSV, pictures as PNG, and report.json, which says how they were computed.
 
-The report comes last, so a study without it is not finished. Finished studies are never computed again: their folder is
-named after all that decides the results.
+The report is written last, so a study without it is not finished. The folder is named after all that decides the
+results, so a finished study is never computed again.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.initializers.ghn import Predictor
-from benchmarks.studies.study import Case, Findings, Study, Tables
+from benchmarks.studies.study import Findings, Study, StudyCase, Tables
 from deepnets.utils import provenance
 from deepnets.utils.atomic_files import atomic_write, write_json
 from deepnets.utils.figures import save_figure
@@ -29,15 +29,15 @@ REPORT = "report.json"
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
-    """A study to be made.
+class StudyRequest:
+    """A study that the user asks for.
 
     Args:
-        study, settings: which one, and its options.
+        study, settings: the study and its options.
         predictor: the GHN.
-        images: what the networks see, if the study needs it.
-        seed, image_size, orth_layer: as for `Case`.
-        command: what the user typed.
+        images: images that networks see, if the study needs them.
+        seed, image_size, orth_layer: as for `StudyCase`.
+        command: command line of the user.
     """
 
     study: Study[Any]
@@ -50,12 +50,12 @@ class Request:
     command: Sequence[str]
 
     def identity(self) -> dict[str, Any]:
-        """All that decides the results but the code and the computer."""
+        """Return all that decides the results except the code and the computer."""
         settings = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self.settings).items()}
         images = self.images and {"name": self.images.name, "sha256": self.images.hashes()}
         return {
             "study": {"name": self.study.name, "version": self.study.version, "settings": settings},
-            "inputs": {path.name: _sha256(path) for path in self.study.inputs(self.settings)},
+            "inputs": {path.name: _sha256(path) for path in self.study.input_files(self.settings)},
             "images": images,
             "model": {"name": self.predictor.name, "weights_sha256": self.predictor.weights_sha256},
             "orth_layer": self.orth_layer,
@@ -71,23 +71,23 @@ def _sha256(path: Path) -> str:
 
 
 def folder_name(identity: dict[str, Any]) -> str:
-    """NAME-MODEL-HASH."""
+    """Return the name of a study's folder, STUDY-MODEL-HASH."""
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return "-".join((identity["study"]["name"], identity["model"]["name"], digest[:8]))
 
 
-def make(request: Request, out: Path | None = None) -> tuple[Path, str]:
-    """Make a study, unless it is there already.
+def run_study(request: StudyRequest, out: Path | None = None) -> tuple[Path, str]:
+    """Run a study, or read its tables if it is finished already.
 
     Args:
-        request: which study of what.
-        out: its folder; by default results/NAME-MODEL-HASH.
+        request: the study.
+        out: its folder; by default results/STUDY-MODEL-HASH.
 
     Returns:
-        The report, and the summary for people.
+        The path of the report, and the summary for people.
 
     Raises:
-        ValueError: settings or inputs that cannot be used.
+        ValueError: settings or inputs cannot be used.
         FileError: the folder has another study, or another process works on this one.
     """
     identity = json.loads(json.dumps(request.identity()))
@@ -95,19 +95,19 @@ def make(request: Request, out: Path | None = None) -> tuple[Path, str]:
     with RunDirectory(folder, identity, "study").locked():
         report = folder / REPORT
         tables = _finished(report, identity) if report.exists() else _compute(request, folder, identity)
-    return report, request.study.summary(tables)
+    return report, request.study.summarize(tables)
 
 
 def _finished(report: Path, identity: dict[str, Any]) -> Tables:
-    """The tables of a finished study."""
-    found = read_identity(report, identity, "study")
-    return {name: pd.read_csv(report.with_name(f"{name}.csv")) for name in found["tables"]}
+    """Return the tables of a finished study."""
+    content = read_identity(report, identity, "study")
+    return {name: pd.read_csv(report.with_name(f"{name}.csv")) for name in content["tables"]}
 
 
-def _compute(request: Request, folder: Path, identity: dict[str, Any]) -> Tables:
+def _compute(request: StudyRequest, folder: Path, identity: dict[str, Any]) -> Tables:
+    """Run a study and write its files, the report last; the tables are returned as read back."""
     start = time.perf_counter()
-    device = next(request.predictor.ghn.parameters()).device
-    case = Case(
+    case = StudyCase(
         name=request.predictor.name,
         ghn=request.predictor.ghn,
         seed=request.seed,
@@ -116,18 +116,12 @@ def _compute(request: Request, folder: Path, identity: dict[str, Any]) -> Tables
         folder=folder,
         images=request.images,
     )
-    findings: Findings = request.study.run(case, request.settings)
-    written = {
-        f"{name}.csv": table.to_csv(index=False, lineterminator="\n").encode()
-        for name, table in findings.tables.items()
-    }
-    for name, content in written.items():
-        atomic_write(folder / name, content)
-    for name, figure in findings.figures.items():
-        save_figure(figure, folder / f"{name}.png")
+    findings = request.study.run(case, request.settings)
+    hashes = _write_findings(folder, findings)
+    device = next(request.predictor.ghn.parameters()).device
     report = {
         **identity,
-        "tables": {name: hashlib.sha256(written[f"{name}.csv"]).hexdigest() for name in findings.tables},
+        "tables": hashes,
         "figures": [f"{name}.png" for name in findings.figures],
         "environment": {**provenance.versions(), **provenance.machine(str(device))},
         "commit": provenance.commit(),
@@ -137,3 +131,15 @@ def _compute(request: Request, folder: Path, identity: dict[str, Any]) -> Tables
     }
     write_json(folder / REPORT, report, allow_nan=False)
     return {name: pd.read_csv(folder / f"{name}.csv") for name in findings.tables}
+
+
+def _write_findings(folder: Path, findings: Findings) -> dict[str, str]:
+    """Write tables and pictures, and return the sha256 of each table."""
+    hashes = {}
+    for name, table in findings.tables.items():
+        content = table.to_csv(index=False, lineterminator="\n").encode()
+        atomic_write(folder / f"{name}.csv", content)
+        hashes[name] = hashlib.sha256(content).hexdigest()
+    for name, figure in findings.figures.items():
+        save_figure(figure, folder / f"{name}.png")
+    return hashes

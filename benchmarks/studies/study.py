@@ -20,17 +20,17 @@ SettingsT = TypeVar("SettingsT")
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class StudyCase:
     """A GHN to study.
 
     Args:
-        name: what it is called in tables.
-        ghn: in evaluation mode.
-        seed: of everything random.
-        image_size: of the networks, 32 or 224.
-        orth_layer: the first layer that is made orthogonal where predicted weights are.
-        folder: for what is measured and has to outlive an interruption.
-        images: what the networks see; None if the study needs none.
+        name: name of the GHN in tables.
+        ghn: the GHN, in evaluation mode.
+        seed: seed of everything random.
+        image_size: image size of the networks, 32 or 224.
+        orth_layer: first layer that is made orthogonal, where predicted weights are.
+        folder: folder of the study, for measurements that have to outlive an interruption.
+        images: images that networks see; None if the study needs none.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What a study found: tables, and pictures by the name of their file."""
+    """Results of a study: tables and pictures by the names of their files."""
 
     tables: Tables
     figures: dict[str, Figure] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Study(ABC, Generic[SettingsT]):
     """Options of `benchmarks.run` that it has besides those of all studies; it gets images if dataset is one."""
 
     @abstractmethod
-    def run(self, case: Case, settings: SettingsT) -> Findings:
+    def run(self, case: StudyCase, settings: SettingsT) -> Findings:
         """Compute tables and pictures.
 
         Raises:
@@ -73,9 +73,9 @@ class Study(ABC, Generic[SettingsT]):
         """
 
     @abstractmethod
-    def summary(self, tables: Tables) -> str:
+    def summarize(self, tables: Tables) -> str:
         """Return the tables as text for people."""
 
-    def inputs(self, settings: SettingsT) -> list[Path]:
+    def input_files(self, settings: SettingsT) -> list[Path]:
         """Return the files that the results depend on."""
         return []

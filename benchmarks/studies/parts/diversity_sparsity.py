@@ -15,51 +15,51 @@ from ghn_models.inputs.prediction_targets import ParameterKind, PredictionTarget
 Floats = NDArray[np.float64]
 
 SMALL = 0.05
-"""Weights of a smaller magnitude count as zero (section C.3.2)."""
+"""Weights with a smaller magnitude count as zero (section C.3.2)."""
 _META_BATCH = 8
 _CLASSIFIER = (ParameterKind.CLASSIFIER_WEIGHT, ParameterKind.CLASSIFIER_BIAS)
 
 
 @dataclass(frozen=True, eq=False)
-class PredictedTensors:
-    """What a GHN predicts for some networks.
+class PredictedWeights:
+    """Weights that a GHN predicts for some networks.
 
     Shapes:
         of_shape: (n, out * in * height * width) all weights of one shape.
-        small: (B,) share of the weights of each network's first layer that are close to zero, 0 to 1.
+        first_layer_sparsity: (B,) sparsity of the first weight of each network, 0 to 1.
     """
 
     of_shape: Tensor
-    small: Floats
+    first_layer_sparsity: Floats
 
 
 @torch.no_grad()
-def predicted_tensors(ghn: GHN, graphs: Sequence[ArchGraph], shape: Shape) -> PredictedTensors:
-    """All weights of a shape, and the sparsity of first layers; other parameters are not decoded.
+def predict_weights(ghn: GHN, graphs: Sequence[ArchGraph], shape: Shape) -> PredictedWeights:
+    """Predict all weights of a shape, and the first weight of each network; other parameters are not decoded.
 
     Raises:
         ValueError: there are fewer than two weights of the shape.
     """
-    found, small = [], []
+    of_shape, sparsities = [], []
     for start in range(0, len(graphs), _META_BATCH):
         batch = GraphBatch.from_graphs(graphs[start : start + _META_BATCH])
         firsts = [first_layer(targets) for targets in batch.targets]
-        wanted = tuple(
+        needed = tuple(
             tuple(t for t in targets if t is first or t.kind in _CLASSIFIER or _is_weight(t, shape))
             for targets, first in zip(batch.targets, firsts, strict=True)
         )
-        predictions = ghn.predict(replace(batch, targets=wanted))
-        for targets, first, values in zip(wanted, firsts, predictions, strict=True):
-            found += [values[t.names[0]].flatten().cpu() for t in targets if _is_weight(t, shape)]
-            small.append(sparsity(values[first.names[0]]))
-    if len(found) < 2:
-        raise ValueError(f"{len(found)} weights have the shape {shape}; diversity needs two or more")
-    return PredictedTensors(torch.stack(found), np.array(small))
+        predictions = ghn.predict(replace(batch, targets=needed))
+        for targets, first, values in zip(needed, firsts, predictions, strict=True):
+            of_shape += [values[t.names[0]].flatten().cpu() for t in targets if _is_weight(t, shape)]
+            sparsities.append(sparsity(values[first.names[0]]))
+    if len(of_shape) < 2:
+        raise ValueError(f"{len(of_shape)} weights have the shape {shape}; diversity needs two or more")
+    return PredictedWeights(torch.stack(of_shape), np.array(sparsities))
 
 
-def first_layer(those: Iterable[PredictionTarget]) -> PredictionTarget:
-    """The first weight among the parameters of a network."""
-    return next(target for target in those if target.kind is ParameterKind.WEIGHT)
+def first_layer(targets: Iterable[PredictionTarget]) -> PredictionTarget:
+    """Return the first weight among the parameters of a network."""
+    return next(target for target in targets if target.kind is ParameterKind.WEIGHT)
 
 
 def _is_weight(target: PredictionTarget, shape: Shape) -> bool:
@@ -67,20 +67,24 @@ def _is_weight(target: PredictionTarget, shape: Shape) -> bool:
 
 
 def sparsity(weight: Tensor) -> float:
-    """Share of weights whose magnitude is below 0.05, 0 to 1 (section C.3.2)."""
+    """Return the share of weights with a magnitude below 0.05, 0 to 1 (section C.3.2).
+
+    >>> sparsity(torch.tensor([0.01, -0.01, 1.0, 2.0]))
+    0.5
+    """
     return (weight.abs() < SMALL).double().mean().item()
 
 
 def cosine_distances(tensors: Tensor) -> Tensor:
-    """(n, n) absolute cosine distances 1 - |cos| between flat tensors (n, k), 0 to 1 (section C.3.1).
+    """Return (n, n) absolute cosine distances 1 - |cos| between flat tensors (n, k), 0 to 1 (section C.3.1).
 
-    Their mean is the diversity; the diagonal of zeros is part of it.
+    Their mean, with the zeros of the diagonal, is the diversity.
     """
     unit = nn.functional.normalize(tensors.double(), dim=1)
     return (1 - (unit @ unit.T).abs()).clamp(min=0)
 
 
 def default_sparsity(first: PredictionTarget) -> float:
-    """The expected `sparsity` of PyTorch's initialisation, uniform within 1 / sqrt(fan_in)."""
+    """Return the expected `sparsity` of PyTorch's initialization, uniform within 1 / sqrt(fan_in)."""
     _, channels, height, width = first.shape
     return min(1.0, SMALL * (channels * height * width) ** 0.5)

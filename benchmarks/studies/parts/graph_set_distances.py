@@ -17,10 +17,10 @@ _ALONE = 1.0
 
 
 def frechet_distance(first: Floats, second: Floats) -> float:
-    """Squared Fréchet distance between the normal distributions with the means and covariances of two samples.
+    """Return the squared Fréchet distance between two samples, taken as normal distributions.
 
-    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) (Dowson and Landau, 1982). The trace of the root is the sum of the
-    singular values of S1^(1/2) S2^(1/2), which exists for singular covariances too.
+    With means m and covariances S it is |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) (Dowson and Landau, 1982). The
+    trace of the root is the sum of the singular values of S1^(1/2) S2^(1/2), which exists for singular covariances too.
 
     Args:
         first, second: (n, d) and (m, d) embeddings, two or more each.
@@ -41,31 +41,31 @@ def frechet_distance(first: Floats, second: Floats) -> float:
 
 
 def _covariance_root(sample: Floats) -> Floats:
-    """(d, d) symmetric square root of the covariance."""
+    """Return the (d, d) symmetric square root of the covariance."""
     values, vectors = np.linalg.eigh(np.cov(sample, rowvar=False).reshape(sample.shape[1], -1))
     return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
 
 
 def hungarian_costs(graphs: Sequence[ArchGraph], others: Sequence[ArchGraph]) -> Floats:
-    """Cost of the best assignment between the nodes of two graphs, for all pairs.
+    """Return the cost of the best assignment between the nodes of two graphs, for all pairs of graphs.
 
-    The paper runs the Hungarian algorithm on node features without edges and shapes, and does not say on which. Here a
-    node is the one-hot vector of what a published file stores of it, its primitive, cell and name; the smaller graph
-    is filled up with zeros, and an assignment costs the Euclidean distance. Two nodes cost 0 if all three agree, else
-    sqrt(2), and a node without a partner 1. This reading was chosen among some ten others because it gives the
-    published Table 11 to 7%, so the agreement is no independent confirmation.
+    The paper runs the Hungarian algorithm on node features without edges and shapes, and does not say on which ones.
+    Here a node is the one-hot vector of its primitive, cell and name, which published files store; the smaller graph is
+    padded with zeros, and an assignment costs the Euclidean distance. Two nodes cost 0 if all three agree, else
+    sqrt(2), and a node without a partner costs 1. This reading was chosen among some ten others because it reproduces
+    the published Table 11 within 7%, so the agreement does not confirm it independently.
     `deepnets.analysis.statistics.assignment_costs`, with primitives alone and whole numbers, gives 0.56 to 0.73 of that
     table. Neither gives Table 10.
 
-    With these costs the best assignment has as many equal pairs as the graphs have nodes in common, so that it need
-    not be searched.
+    With these costs the best assignment has as many equal pairs as the graphs have nodes in common, so no search is
+    needed.
 
     Returns:
         (A, B) costs.
     """
-    sizes = [np.array([len(graph) for graph in some]) for some in (graphs, others)]
+    sizes = [np.array([len(graph) for graph in batch]) for batch in (graphs, others)]
     kinds: dict[tuple[object, ...], int] = {}
-    rows = [_rows(some, kinds) for some in (graphs, others)]
+    rows = [_node_kinds(batch, kinds) for batch in (graphs, others)]
     first, second = (csr_array((np.ones(len(i)), i, ptr), shape=(len(ptr) - 1, len(kinds))) for i, ptr in rows)
     common = (first @ second.T).toarray()  # (A, B)
     larger, smaller = np.maximum.outer(*sizes), np.minimum.outer(*sizes)
@@ -73,10 +73,11 @@ def hungarian_costs(graphs: Sequence[ArchGraph], others: Sequence[ArchGraph]) ->
     return costs
 
 
-def _rows(graphs: Sequence[ArchGraph], kinds: dict[tuple[object, ...], int]) -> tuple[list[int], list[int]]:
-    """Kinds of nodes that each graph has, and their bounds; the second node of a kind is another kind than the first.
+def _node_kinds(graphs: Sequence[ArchGraph], kinds: dict[tuple[object, ...], int]) -> tuple[list[int], list[int]]:
+    """Return the node kinds of all graphs as a ragged array, indices and bounds; new kinds are added to `kinds`.
 
-    Kinds that are met for the first time are added.
+    A kind is primitive, cell, name and number: the second equal node of a graph is another kind than the first, so that
+    kinds in common are counted with their multiplicity.
     """
     indices, bounds = [], [0]
     for graph in graphs:

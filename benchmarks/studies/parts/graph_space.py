@@ -1,4 +1,4 @@
-"""Where networks lie in the space of graph embeddings: tables of distances, and a map."""
+"""Distances between sets of networks, and a map of their graph embeddings."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -26,15 +26,15 @@ _PRINTED = {"resnet34": "ResNet-34", "resnet50_no_skip": "ResNet-50-No-Skip", "v
 def split_distances(
     graphs: Mapping[str, list[ArchGraph]], embeddings: Mapping[str, Floats], others: Floats
 ) -> pd.DataFrame:
-    """Distances of splits from train (Table 11).
+    """Return the distances of splits from train (DeepNets paper, Table 11).
 
     Columns: `frechet`, the Fréchet distance of the graph embeddings from those of train; `floor`, the same for as many
-    other networks of train, which is not 0 because few networks have another covariance than many; `hungarian`, the
-    mean cost of the best assignment of nodes over all pairs of networks, its standard error over the networks of the
-    split, and the published cost.
+    other networks of train, which is above 0 because few networks have another covariance than many; `hungarian`, the
+    mean cost of the best assignment of nodes over all pairs of networks, with its standard error over the networks of
+    the split; and the published cost.
 
     Args:
-        graphs, embeddings: by split; `train` and any others.
+        graphs, embeddings: graphs and their embeddings by split; `train` and any others.
         others: embeddings of networks of train that are not in `embeddings`.
     """
     rows = []
@@ -57,7 +57,7 @@ def split_distances(
 
 
 def distances_from_resnet50(ghn: GHN, image_size: int) -> pd.DataFrame:
-    """Distances of three networks from ResNet-50 (Table 10): of their embeddings, and the cost of the assignment."""
+    """Return the distances of three networks from ResNet-50 (Table 10): of embeddings, and costs of assignments."""
     graphs = {"resnet50": _traced("resnet50", ghn, image_size), "resnet34": _traced("resnet34", ghn, image_size)}
     graphs["resnet50_no_skip"] = trace(_without_skips(ghn, image_size), image_size)
     vit = network_at("vit", 0).build(image_size, ghn.config.num_classes)[1]
@@ -72,27 +72,26 @@ def distances_from_resnet50(ghn: GHN, image_size: int) -> pd.DataFrame:
 
 
 def embedding_map(embeddings: Mapping[str, Floats]) -> tuple[pd.DataFrame, list[float]]:
-    """The first two principal components of the embeddings of train, and where all splits lie on them.
+    """Project all splits on the first two principal components of the embeddings of train.
 
     Returns:
-        Lines of split, index, x, y; and the share of the variance of train that x and y explain.
+        A table of split, index, x, y; and the shares of the variance of train that x and y explain.
     """
     pca = PCA(2, svd_solver="full").fit(embeddings["train"])
-    axes = (
-        pca.components_ * np.where(pca.components_.sum(1) < 0, -1, 1)[:, None]
-    )  # a sign that does not depend on LAPACK
+    signs = np.where(pca.components_.sum(1) < 0, -1, 1)[:, None]  # those of LAPACK differ between versions
+    axes = pca.components_ * signs
     parts = []
-    for split, some in embeddings.items():
-        x, y = ((some - pca.mean_) @ axes.T).T
-        parts.append(pd.DataFrame({"split": split, "index": np.arange(len(some)), "x": x, "y": y}))
+    for split, part in embeddings.items():
+        x, y = ((part - pca.mean_) @ axes.T).T
+        parts.append(pd.DataFrame({"split": split, "index": np.arange(len(part)), "x": x, "y": y}))
     return pd.concat(parts, ignore_index=True), pca.explained_variance_ratio_.tolist()
 
 
 def _published(table: str, networks: str) -> float:
-    """A Hungarian cost that the paper prints, NaN if it prints none."""
+    """Return the Hungarian cost that the paper prints, NaN if it prints none."""
     lines = paper_tables().query("source == 'ppuda2021' and table == @table and init_method == 'Hungarian'")
-    found = lines[lines["split_or_arch"] == networks]["value"]
-    return float(found.iloc[0]) if len(found) else float("nan")
+    costs = lines[lines["split_or_arch"] == networks]["value"]
+    return float(costs.iloc[0]) if len(costs) else float("nan")
 
 
 def _traced(name: str, ghn: GHN, image_size: int) -> ArchGraph:
@@ -100,7 +99,7 @@ def _traced(name: str, ghn: GHN, image_size: int) -> ArchGraph:
 
 
 def _without_skips(ghn: GHN, image_size: int) -> nn.Module:
-    """ResNet-50 whose residual blocks are nothing but their convolutions."""
+    """Return ResNet-50 without the shortcuts of its residual blocks."""
     from torchvision.models.resnet import Bottleneck
 
     network = torchvision_network("resnet50", image_size, ghn.config.num_classes)

@@ -1,4 +1,4 @@
-"""Layers of single networks: variance of activations (GHN-3 paper, Figure 6) and correlation of channels (GHN-orth)."""
+"""Statistics of single networks' layers: variance of activations (GHN-3 paper, Figure 6), correlation of channels."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,13 +15,14 @@ from ghn_models import GHN, batch_statistics
 
 
 @dataclass(frozen=True)
-class Initialised:
-    """Makes a network with one of the initialisations that are compared.
+class NetworkFactory:
+    """Builds networks with each of the initializers that are compared.
 
     Args:
-        ghn, name: the GHN and what it is called.
+        ghn, name: the GHN and its name.
         image_size, seed: of the networks.
-        beta, orth_layer: noise and first layer of GHN-orth.
+        beta: strength of the noise on predicted weights before they are made orthogonal (GHN-orth).
+        orth_layer: first layer that GHN-orth makes orthogonal.
     """
 
     ghn: GHN
@@ -32,43 +33,42 @@ class Initialised:
     orth_layer: int
 
     @property
-    def kinds(self) -> dict[str, Apply]:
-        """What gives a network its parameters, by name."""
-        orth = f"{self.name}{ORTH_SUFFIX}"
+    def initializers(self) -> dict[str, Apply]:
+        """The compared initializers by name: random, the GHN, and GHN-orth."""
         return {
             "randinit": randinit,
             self.name: predict_with(self.ghn, None),
-            orth: predict_with(self.ghn, self.orth_layer),
+            f"{self.name}{ORTH_SUFFIX}": predict_with(self.ghn, self.orth_layer),
         }
 
-    def network(self, network: str, kind: str) -> nn.Module:
-        """A network by name; equal for equal arguments."""
+    def build(self, network: str, initializer: str) -> nn.Module:
+        """Return a network by name; equal arguments give equal networks."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = network_at(network, 0).build(self.image_size, self.ghn.config.num_classes)[0]
         generator = torch.Generator().manual_seed(self.seed)
-        beta = self.beta if kind.endswith(ORTH_SUFFIX) else 0.0
-        self.kinds[kind](model, InitContext(network, None, None, self.image_size, generator, beta))
+        beta = self.beta if initializer.endswith(ORTH_SUFFIX) else 0.0
+        self.initializers[initializer](model, InitContext(network, None, None, self.image_size, generator, beta))
         return model
 
 
-def weighted_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Convolutions and linear layers with their names."""
+def weight_layers(model: nn.Module) -> Iterator[tuple[str, _ConvNd | nn.Linear]]:
+    """Yield names and modules of convolutions and linear layers."""
     return ((name, module) for name, module in model.named_modules() if isinstance(module, _ConvNd | nn.Linear))
 
 
 @torch.no_grad()
 def activation_variances(model: nn.Module, images: Tensor) -> dict[str, float]:
-    """Variance of all outputs of each convolution and linear layer, in the order of execution.
+    """Return the variance of all outputs of each convolution and linear layer, in the order of execution.
 
-    Batch norm uses the statistics of the mini-batch, as everywhere with predicted parameters.
+    Batch norm uses the statistics of the mini-batch, as always with predicted parameters.
     """
     variances: dict[str, float] = {}
 
     def listen(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         return lambda module, inputs, output: variances.__setitem__(name, output.float().var().item())
 
-    handles = [module.register_forward_hook(listen(name)) for name, module in weighted_layers(model)]
+    handles = [module.register_forward_hook(listen(name)) for name, module in weight_layers(model)]
     try:
         with batch_statistics(model):
             model(images)
@@ -79,15 +79,15 @@ def activation_variances(model: nn.Module, images: Tensor) -> dict[str, float]:
 
 
 def channel_correlations(weight: Tensor) -> Tensor:
-    """Pearson correlations of all pairs of different output channels (GHN-orth, Figure 2).
+    """Return the Pearson correlations of all pairs of different output channels (GHN-orth, Figure 2).
 
-    A channel without variance, which has no correlation, counts as uncorrelated.
+    A channel without variance has no correlation and counts as uncorrelated.
 
     Shapes:
         (out, in, ...) -> (out * (out - 1) / 2,)
     """
     matrix = weight.detach().flatten(1).double()
-    centred = matrix - matrix.mean(1, keepdim=True)
-    unit = nn.functional.normalize(centred, dim=1, eps=1e-12)
+    centered = matrix - matrix.mean(1, keepdim=True)
+    unit = nn.functional.normalize(centered, dim=1, eps=1e-12)
     rows, columns = torch.triu_indices(len(unit), len(unit), 1)
     return (unit @ unit.T)[rows, columns].clamp(-1, 1)

@@ -1,4 +1,4 @@
-"""A Neural Predictor (Wen et al., 2020) trained from scratch, a baseline without GHN (DeepNets paper, section 5.2)."""
+"""Neural Predictor (Wen et al., 2020) trained from scratch: a baseline without a GHN (DeepNets paper, section 5.2)."""
 
 from collections.abc import Sequence
 
@@ -21,12 +21,12 @@ _LEARNING_RATE = 2e-3
 _WEIGHT_DECAY = 1e-3
 
 
-class NeuPred(nn.Module):
-    """Graph convolutions along and against the edges, the mean over nodes, and two linear layers.
+class NeuralPredictor(nn.Module):
+    """Graph convolutions in both directions of the edges, the mean over nodes, and two linear layers.
 
-    As in Wen et al. (2020), section 3, nodes are one-hot primitives, there are three layers, and neighbours are
-    averaged in either direction. It is narrower (64 instead of 144) and trained for fewer steps at a larger learning
-    rate, so that it takes seconds on a CPU.
+    As in Wen et al. (2020), section 3, nodes are one-hot primitives, there are three layers, and neighbors are averaged
+    in either direction. This network is narrower (64 instead of 144 features) and trained for fewer steps at a larger
+    learning rate, so that it takes seconds on a CPU.
 
     Shapes:
         a batch of B graphs -> (B,)
@@ -42,7 +42,7 @@ class NeuPred(nn.Module):
         self.head = nn.Sequential(nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 1))
 
     def forward(self, graphs: Batch) -> Tensor:
-        """A value for each graph."""
+        """Return a value for each graph."""
         x = self.embedding(graphs.x)  # (N, d)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = norm(convolution(x, graphs.edge_index)).relu()
@@ -52,13 +52,13 @@ class NeuPred(nn.Module):
 def train_and_predict(
     graphs: Sequence[ArchGraph], y: Floats, others: Sequence[ArchGraph], epochs: int, seed: int
 ) -> Floats:
-    """Train a predictor of a property, and apply it to other networks.
+    """Train a predictor of a property, and return its values for other networks.
 
     Args:
         graphs, y: networks and (n,) values.
         others: m other networks.
-        epochs: with the cosine schedule and Adam.
-        seed: of the first weights and of the order; with it the result is the same on one thread.
+        epochs: number of epochs, with AdamW and a cosine schedule.
+        seed: seed of the initial weights and of the order; on one thread, equal seeds give equal results.
 
     Returns:
         (m,) values.
@@ -67,7 +67,7 @@ def train_and_predict(
     data = [_data(graph, (value - mean) / std) for graph, value in zip(graphs, y, strict=True)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = NeuPred()
+        model = NeuralPredictor()
         loader = DataLoader(data, _BATCH, shuffle=True, generator=torch.Generator().manual_seed(seed))
         optimizer = torch.optim.AdamW(model.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(loader))

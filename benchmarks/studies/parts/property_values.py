@@ -1,6 +1,6 @@
-"""Where the properties of networks come from: published results, a table of the user's, or a measurement made here."""
+"""Properties of networks: published results, a table of the user, or a measurement on this computer."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
@@ -22,16 +22,21 @@ from deepnets.storage.network_file import NetworkFile
 from deepnets.symbolic.builder import count_parameters
 from deepnets.utils.atomic_files import atomic_write
 
-KEY = ["split", "index"]
+INDEX_COLUMNS = ["split", "index"]
 FITTED, TESTED = "val", "test"
 _TIMED = 3  # passes, of which the fastest counts
 _STORED_EVERY = 50
-_BOOKKEEPING = ("repeat", "params", "batch_size")
+_NOT_PROPERTIES = ("repeat", "params", "batch_size")
 
 
 @dataclass(frozen=True)
-class Published:
-    """A published data set: how its networks are made, and where its columns are."""
+class PublishedDataset:
+    """A published data set.
+
+    Args:
+        image_size, num_classes: of its networks.
+        accuracy, protocol: column of the accuracy in the published results, and how networks were trained.
+    """
 
     image_size: int
     num_classes: int
@@ -40,17 +45,17 @@ class Published:
 
 
 PUBLISHED = {
-    "cifar10": Published(32, 10, "val_top1", "sgd_50ep"),
-    "imagenet": Published(224, 1000, "val_top5", "sgd_1ep"),
+    "cifar10": PublishedDataset(32, 10, "val_top1", "sgd_50ep"),
+    "imagenet": PublishedDataset(224, 1000, "val_top5", "sgd_1ep"),
 }
-"""By the name of `benchmarks.published_results.per_network.load`."""
+"""Published data sets by their name in `benchmarks.published_results.per_network`."""
 
 
 def published_values(dataset: str) -> pd.DataFrame:
-    """The four properties of the published networks trained with SGD (DeepNets paper, section C.2.3).
+    """Return the four properties of the published networks trained with SGD (DeepNets paper, section C.2.3).
 
-    Accuracy on held-out images, clean and with Gaussian noise, in percent; seconds of a GPU for the whole evaluation
-    set; share of the training run after which the training accuracy was reached.
+    They are the accuracy on held-out images, clean and with Gaussian noise, in percent; the GPU seconds for the whole
+    evaluation set; and the share of the training run after which the training accuracy was reached.
     """
     about = PUBLISHED[dataset]
     columns = {
@@ -62,15 +67,15 @@ def published_values(dataset: str) -> pd.DataFrame:
     values = {
         name: published.values(dataset, column, "RANDINIT", protocol=about.protocol) for name, column in columns.items()
     }
-    return pd.DataFrame(values).rename_axis(KEY).loc[[FITTED, TESTED]]
+    return pd.DataFrame(values).rename_axis(INDEX_COLUMNS).loc[[FITTED, TESTED]]
 
 
 def published_graphs(folder: Path, split: str, dataset: str) -> list[ArchGraph]:
-    """Graphs of a split of the published networks, which `deepnets import` has read.
+    """Return the graphs of a split of the published networks, from the file that `deepnets import` writes.
 
     Raises:
         FileError: the file is missing or damaged.
-        ValueError: its networks are not the published ones; parameter counts tell.
+        ValueError: parameter counts show that its networks are not the published ones.
     """
     path, about = split_path(folder, split), PUBLISHED[dataset]
     file = NetworkFile(path, about.image_size, about.num_classes)
@@ -87,52 +92,57 @@ def published_graphs(folder: Path, split: str, dataset: str) -> list[ArchGraph]:
 
 
 def read_values(path: Path, columns: Iterable[str]) -> pd.DataFrame:
-    """Properties from a CSV file with columns split (or group), index, and one for each property.
+    """Read properties from a CSV file with columns split (or group), index, and one for each property.
 
     The table beside the record of a run, RUN_ID.csv.gz, is such a file; repetitions are averaged.
 
     Args:
         path: the file.
-        columns: properties to use, by default all columns of numbers.
+        columns: properties to use; by default all columns of numbers.
 
     Raises:
-        ValueError: a file that cannot be read or lacks a column, or no networks of val or test.
+        ValueError: the file cannot be read, or lacks a column or networks of val or test.
     """
     table = read_csv(path).rename(columns={"group": "split"})
     if table.empty:
         raise ValueError(f"{path} has no rows")
-    numbers = [name for name in table.select_dtypes("number") if name not in (*KEY, *_BOOKKEEPING)]
-    wanted = list(columns) or numbers
-    for name in (*KEY, *wanted):
-        if name not in table:
-            raise ValueError(f"{path} has no column {name!r}; it has {', '.join(map(str, table))}")
-    for name in ("index", *wanted):
-        if name not in table.select_dtypes("number"):
-            raise ValueError(f"the column {name!r} of {path} has other values than numbers")
-        if np.isinf(table[name]).any():
-            raise ValueError(f"the column {name!r} of {path} has infinite values; accepted: numbers")
+    numbers = [name for name in table.select_dtypes("number") if name not in (*INDEX_COLUMNS, *_NOT_PROPERTIES)]
+    properties = list(columns) or numbers
+    _check_columns(path, table, properties)
+    if not properties:
+        raise ValueError(f"{path} has no column of a property; accepted: split, index, and one for each property")
     rows = table["split"].isin([FITTED, TESTED])
     if not (table.loc[rows, "index"] % 1 == 0).all():
         raise ValueError(f"the column 'index' of {path} has other values than whole numbers")
-    if not wanted:
-        raise ValueError(f"{path} has no column of a property; accepted: split, index, and one for each property")
     counts = table["split"].value_counts()
     for split in (FITTED, TESTED):
         if split not in counts:
             raise ValueError(f"{path} has no networks of {split}; values of {FITTED} and {TESTED} are needed")
-    return table[rows].astype({"index": int}).groupby(KEY, sort=True)[wanted].mean()
+    return table[rows].astype({"index": int}).groupby(INDEX_COLUMNS, sort=True)[properties].mean()
+
+
+def _check_columns(path: Path, table: pd.DataFrame, properties: Sequence[str]) -> None:
+    """Raise ValueError if a column is missing, or has other values than finite numbers."""
+    for name in (*INDEX_COLUMNS, *properties):
+        if name not in table:
+            raise ValueError(f"{path} has no column {name!r}; it has {', '.join(map(str, table))}")
+    for name in ("index", *properties):
+        if name not in table.select_dtypes("number"):
+            raise ValueError(f"the column {name!r} of {path} has other values than numbers")
+        if np.isinf(table[name]).any():
+            raise ValueError(f"the column {name!r} of {path} has infinite values; accepted: numbers")
 
 
 def measured_values(path: Path, num: int, image_size: int) -> pd.DataFrame:
-    """Inference time and operations of generated networks, measured here.
+    """Measure inference time and operations of generated networks.
 
-    inference_time: CPU seconds for one image on one thread, the fastest of three passes, which differ a little from run
-    to run and hardly with what else the computer does. flops: operations for one image. What is measured is kept in the
-    file, from which a later call goes on.
+    `inference_time` is CPU seconds for one image on one thread, the fastest of three passes; it varies a little between
+    runs, and hardly with other load on the computer. `flops` is operations for one image. Results are kept in the file,
+    and a later call continues from there.
 
     Args:
         path: the file.
-        num: networks of val and test each.
+        num: number of networks of val, and of test.
         image_size: 32 or 224.
     """
     jobs = [(split, index) for split in (FITTED, TESTED) for index in range(num)]
@@ -144,9 +154,9 @@ def measured_values(path: Path, num: int, image_size: int) -> pd.DataFrame:
         rows[split, index] = _measure(split, index, image_size)
         if count % _STORED_EVERY == 0 or count == len(missing):
             known = [job for job in jobs if job in rows]
-            table = pd.DataFrame([rows[job] for job in known], pd.MultiIndex.from_tuples(known, names=KEY))
+            table = pd.DataFrame([rows[job] for job in known], pd.MultiIndex.from_tuples(known, names=INDEX_COLUMNS))
             atomic_write(path, table.to_csv(lineterminator="\n"))
-    return pd.read_csv(path).set_index(KEY).loc[jobs]
+    return pd.read_csv(path).set_index(INDEX_COLUMNS).loc[jobs]
 
 
 @torch.inference_mode()

@@ -26,11 +26,11 @@ FOLDS = 5
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A regression and how well it ranks networks that it has not seen.
+    """A fitted regression, and how well it ranks networks that it was not fitted to.
 
     Args:
         parameters: chosen by cross-validation.
-        predicted: (m,) for the test networks.
+        predicted: (m,) values of the test networks.
         tau: Kendall's tau-b of predicted and true values.
     """
 
@@ -40,7 +40,7 @@ class Fit:
 
 
 def _regression(**parameters: Any) -> TransformedTargetRegressor:
-    """Values have mean 0 and variance 1 within it, so that epsilon does not depend on their unit."""
+    """Return a regression that standardizes the values, so that epsilon does not depend on their unit."""
     model = TransformedTargetRegressor(SVR(kernel="rbf"), transformer=StandardScaler())
     return model.set_params(**parameters)
 
@@ -52,8 +52,8 @@ def fit(x: Floats, y: Floats, x_test: Floats, y_test: Floats, seed: int) -> Fit:
 
     Args:
         x, y: (n, d) embeddings and (n,) values of a property.
-        x_test, y_test: the same of other networks.
-        seed: of the shuffle that makes the folds; nothing else is random.
+        x_test, y_test: the same for other networks.
+        seed: seed of the shuffle that makes the folds; nothing else is random.
 
     Raises:
         ValueError: fewer networks than twice the folds.
@@ -67,6 +67,6 @@ def fit(x: Floats, y: Floats, x_test: Floats, y_test: Floats, seed: int) -> Fit:
 
 
 def predict(parameters: dict[str, Any], x: Floats, y: Floats, x_new: Floats) -> Floats:
-    """Values of other networks, from a regression with these parameters."""
+    """Fit a regression with given parameters, and return its values for other networks."""
     values: Floats = _regression(**parameters).fit(x, y).predict(x_new)
     return values

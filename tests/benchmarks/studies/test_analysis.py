@@ -26,13 +26,13 @@ from benchmarks.studies.parts.diversity_sparsity import (
     cosine_distances,
     default_sparsity,
     first_layer,
-    predicted_tensors,
+    predict_weights,
     sparsity,
 )
 from benchmarks.studies.parts.embeddings import graph_embeddings, primitive_histogram, split_graphs
 from benchmarks.studies.parts.graph_set_distances import frechet_distance, hungarian_costs
 from benchmarks.studies.parts.graph_space import distances_from_resnet50, embedding_map
-from benchmarks.studies.parts.layer_statistics import Initialised, activation_variances, channel_correlations
+from benchmarks.studies.parts.layer_statistics import NetworkFactory, activation_variances, channel_correlations
 from benchmarks.studies.registry import STUDIES
 from deepnets import PRIMITIVES, ArchGraph, symbolic_graph
 from deepnets.sampling.sampler import sample_networks
@@ -207,10 +207,9 @@ def test_sparsity_by_hand_and_of_the_default_initialisation() -> None:
 
 def test_predicted_tensors_are_those_of_the_whole_prediction(ghn: GHN) -> None:
     graphs = split_graphs("test", 0, 10)
-    shape = Counter(t.shape for g in graphs for t in find_targets(g) if t.kind is ParameterKind.WEIGHT).most_common(1)[
-        0
-    ][0]
-    found = predicted_tensors(ghn, graphs, shape)
+    shapes = Counter(t.shape for g in graphs for t in find_targets(g) if t.kind is ParameterKind.WEIGHT)
+    shape = shapes.most_common(1)[0][0]
+    found = predict_weights(ghn, graphs, shape)
     with torch.no_grad():
         everything = [ghn.predict([graph])[0] for graph in graphs]
     small, expected = [], []
@@ -220,9 +219,9 @@ def test_predicted_tensors_are_those_of_the_whole_prediction(ghn: GHN) -> None:
     assert len(expected) == len(found.of_shape) > 3
     norms, expected_norms = (sorted(w.norm().item() for w in some) for some in (found.of_shape, expected))
     assert np.allclose(expected_norms, norms, rtol=1e-4)
-    assert np.allclose(found.small, small, atol=1e-6)
+    assert np.allclose(found.first_layer_sparsity, small, atol=1e-6)
     with pytest.raises(ValueError, match=r"0 weights have the shape \(7, 7, 7, 7\)"):
-        predicted_tensors(ghn, graphs[:1], (7, 7, 7, 7))
+        predict_weights(ghn, graphs[:1], (7, 7, 7, 7))
 
 
 # Layers
@@ -252,9 +251,9 @@ def test_channel_correlations_are_those_of_numpy() -> None:
 
 
 def test_orthogonal_weights_have_uncorrelated_channels(ghn: GHN) -> None:
-    inits = Initialised(ghn, "g", 32, seed=0, beta=3e-5, orth_layer=0)
+    factory = NetworkFactory(ghn, "g", 32, seed=0, beta=3e-5, orth_layer=0)
     before, after, again = (
-        {n: m for n, m in inits.network("vit", kind).named_modules() if isinstance(m, nn.Linear)}
+        {n: m for n, m in factory.build("vit", kind).named_modules() if isinstance(m, nn.Linear)}
         for kind in ("g", "g_orth", "g_orth")
     )
     name = next(n for n, m in before.items() if m.out_features <= m.in_features)
