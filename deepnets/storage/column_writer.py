@@ -156,7 +156,12 @@ def _write(
     overwrite: bool = False,
 ) -> str:
     with new_file(path, overwrite) as file:
-        checksums = {name: _write_column(file, name, source, compress) for name, source in sources.items()}
+        checksums = {}
+        for name, source in sources.items():
+            options = _compression(source.shape) if compress and source.shape[0] else {}
+            # HDF5 writes compressed columns when they are closed: here, once the next one is created.
+            dataset = file.create_dataset(name, source.shape, source.dtype, track_times=False, **options)
+            checksums[name] = _write_column(dataset, source)
         content = content_hash(split, seed, checksums)
         networks = sources[POINTERS[0]].shape[0] - 1
         texts = {"format": FORMAT, "split": split, "toolkit_version": version, "content_sha256": content}
@@ -170,10 +175,8 @@ def _write(
     return content
 
 
-def _write_column(file: h5py.File, name: str, source: _Source, compress: bool) -> str:
+def _write_column(dataset: h5py.Dataset, source: _Source) -> str:
     """Write a column piece by piece, and return its checksum."""
-    options = _compression(source.shape) if compress and source.shape[0] else {}
-    dataset = file.create_dataset(name, source.shape, source.dtype, track_times=False, **options)
     digest, start = hashlib.sha256(), 0
     for piece in source.pieces:
         piece = np.ascontiguousarray(piece, source.dtype)
