@@ -18,15 +18,20 @@ from deepnets.utils.atomic_files import atomic_write, check_writable, write_json
 from deepnets.utils.command_line import run_command, sigterm_interrupts
 from deepnets.utils.figures import check_figure_suffix
 
+_SPLITS = (
+    "{train,val,test,wide,deep,dense,bnfree,search,torchvision74,predefined,"
+    "nasbench101,nasbench201,nasbench301,nasbench_macro,timm}"
+)
+
 
 @dataclass(frozen=True)
 class Generate:
-    """Generate a split of DeepNets-1M; an interrupted run is continued by the same command."""
+    """Generate a split of DeepNets-1M or of trained architectures; the same command continues an interrupted run."""
 
-    split: Annotated[str, arg(metavar="{train,val,test,wide,deep,dense,bnfree,search,torchvision74,predefined}")]
-    """Which split: its sampling rules and its published size."""
+    split: Annotated[str, arg(metavar=_SPLITS)]
+    """Which split: its sampling rules and its published size, or its published architectures."""
     root: Path = Path("data")
-    """Folder of the file deepnets1m_<split>.hdf5."""
+    """Folder of the file deepnets1m_<split>.hdf5, or <split>.hdf5 of trained architectures."""
     num: int | None = None
     """Number of networks, by default that of the published split."""
     seed: int = 0

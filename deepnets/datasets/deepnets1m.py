@@ -4,24 +4,33 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch_geometric.data import Data, Dataset
 from tqdm import tqdm
 
-from deepnets.datasets.generation import generate, split_path
+from deepnets.datasets.generation import generate, published_size, split_path
+from deepnets.datasets.truth import open_targets
 from deepnets.design_space.architecture import Architecture
 from deepnets.design_space.image_sizes import check_image_size
 from deepnets.graphs.arch_graph import ArchGraph
-from deepnets.sampling.splits import TRACED_SPLITS, check_split, split_rules
+from deepnets.sampling.splits import SPACE_SPLITS, SPLITS, TRACED_SPLITS, check_split
 from deepnets.storage.column_reader import Header
 from deepnets.storage.network_file import NetworkFile, open_graphs
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Ints = NDArray[np.int64]
 
+_FIXED = {"torchvision74": (224, 1000), "timm": (224, 1000)} | {
+    split: (32, 10) for split in SPACE_SPLITS if split != "timm"
+}
+"""Image size and number of classes of splits that have no choice; many models of timm take images of other sizes."""
 _BULK = 256  # graphs read together while iterating
 
 
@@ -34,6 +43,7 @@ class ArchData(Data):
         shape: (N, 4) shape of each node's parameter (out, in, height, width), zeros where there is none.
         cell: (N,) cell of each node.
         index, split: number of the network in the split, and name of the split.
+        y: (1, T) what was measured of the network, see `DeepNets1M.y_names`; NaN where there is no measurement.
     """
 
     def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
@@ -48,15 +58,19 @@ class DeepNets1M(Dataset):
 
     Args:
         root: folder of the data, with files `deepnets1m_<split>.hdf5`.
-        split: train, val, test, wide, deep, dense, bnfree or search; torchvision74 or predefined.
+        split: train, val, test, wide, deep, dense, bnfree or search; torchvision74 or predefined; or a split of trained
+            architectures with published accuracies: nasbench101, nasbench201, nasbench301 (accuracies of a surrogate),
+            nasbench_macro or timm.
         transform: applied to every graph when it is read, for example `VirtualEdges()`.
         pre_filter: graphs for which it returns false are left out; called for all graphs when the data set is opened.
         num: use the first `num` networks. By default all networks of the file, with a warning if it has fewer than the
             published split; a missing file is generated with the published number.
         force_reload: generate the file again, replacing the one that exists.
-        image_size: 32 (default) or 224; the shapes depend on it. Always 224 for torchvision74.
+        image_size: 32 (default) or 224; the shapes depend on it. Always 224 for torchvision74; splits of
+            trained architectures have one.
         num_classes: outputs of the classifiers, 10 by default; the shape of the last layer depends on it. Always 1000
-            for torchvision74; 10 on small and 1000 on large images for predefined.
+            for torchvision74 and timm; 10 on small and 1000 on large images for predefined; 10 for the other splits of
+            trained architectures.
 
     Raises:
         ValueError: an unknown split, a number below 1 or above that of the file, or a damaged file.
@@ -95,7 +109,8 @@ class DeepNets1M(Dataset):
             )
         if split not in TRACED_SPLITS:
             _warn_of_other_networks(path, self.file.header, num)
-        self.split = split
+        self._targets = open_targets(self.file)
+        self.split, self.image_size = split, image_size
         self._len = len(self.file) if num is None else num
         super().__init__(str(root), transform=transform, pre_filter=pre_filter, force_reload=force_reload)
         if pre_filter is not None:
@@ -148,6 +163,31 @@ class DeepNets1M(Dataset):
         """Return the graph of network `index` with its parameter names."""
         return self.file.graph(self.indices()[self._checked(index)])
 
+    def network(self, index: int) -> nn.Module:
+        """Return network `index` with PyTorch's random initialization.
+
+        Raises:
+            TraceError: a model of timm, which is not installed.
+        """
+        from deepnets.datasets.runnable import build_network
+
+        return build_network(self.file, self.indices()[self._checked(index)], self.image_size)
+
+    @property
+    def y_names(self) -> tuple[str, ...]:
+        """What the columns of `data.y` measure: numbers of parameters, accuracies in percent, speeds."""
+        return self._targets.names
+
+    def targets(self, indices: Ints | slice) -> NDArray[np.float64]:
+        """Return what was measured (B, T) of networks of the file, in full precision."""
+        return self._targets.rows(indices)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return a table with a line for each network: its name, size, architecture, and what was measured of it."""
+        from deepnets.datasets.table_view import dataset_table
+
+        return dataset_table(self)
+
     @property
     def graph_sizes(self) -> Ints:
         """(len,) number of nodes of each graph."""
@@ -165,15 +205,16 @@ class DeepNets1M(Dataset):
         graphs, shape = self.file.read(at)
         op, cell = graphs.op.astype(np.int64), graphs.cell.astype(np.int64)
         edge_index = np.array([graphs.edge_src, graphs.edge_dst], np.int64)
+        y = torch.from_numpy(self.targets(at).astype(np.float32)).split(1)
         if len(indices) == 1:
-            return [self._data(first, op, edge_index, shape, cell)]
+            return [self._data(first, op, edge_index, shape, cell, y[0])]
         # Copies, because a view would keep all graphs of the bulk in memory.
         return [
-            self._data(int(index), op[n].copy(), edge_index[:, e].copy(), shape[n].copy(), cell[n].copy())
-            for index, (n, e) in zip(indices, graphs.slices(), strict=True)
+            self._data(int(index), op[n].copy(), edge_index[:, e].copy(), shape[n].copy(), cell[n].copy(), row.clone())
+            for index, (n, e), row in zip(indices, graphs.slices(), y, strict=True)
         ]
 
-    def _data(self, index: int, op: Ints, edge_index: Ints, shape: Ints, cell: Ints) -> ArchData:
+    def _data(self, index: int, op: Ints, edge_index: Ints, shape: Ints, cell: Ints, y: Tensor) -> ArchData:
         data = ArchData()
         # Fill the storage directly: the constructor would take as long as all the reading.
         store = data._store
@@ -181,6 +222,7 @@ class DeepNets1M(Dataset):
         store["edge_index"] = torch.from_numpy(edge_index)
         store["shape"] = torch.from_numpy(shape)
         store["cell"] = torch.from_numpy(cell)
+        store["y"] = y
         store["index"] = index
         store["split"] = self.split
         return data
@@ -188,7 +230,7 @@ class DeepNets1M(Dataset):
 
 def _warn_of_other_networks(path: Path, header: Header, num: int | None) -> None:
     """Warn of a file that does not hold the published networks: a trial's file has the name of the whole split."""
-    count, published = header.num_networks, split_rules(header.split).size
+    count, published = header.num_networks, published_size(header.split)
     if num is None and count < published:
         warnings.warn(
             f"{path} has {count} of the {published} networks of {header.split}; num={count} says that this is meant, "
@@ -204,11 +246,11 @@ def _warn_of_other_networks(path: Path, header: Header, num: int | None) -> None
 
 def _image_size_and_classes(split: str, image_size: int | None, num_classes: int | None) -> tuple[int, int]:
     """Return the image size and the number of classes; those of traced splits are fixed."""
-    size = image_size if image_size is not None else 224 if split == "torchvision74" else 32
+    size = image_size if image_size is not None else _FIXED.get(split, (32, 10))[0]
     check_image_size(size)
-    if split not in TRACED_SPLITS:
+    if split in SPLITS:
         return size, 10 if num_classes is None else num_classes
-    fixed = (224, 1000) if split == "torchvision74" else (size, 10 if size == 32 else 1000)
+    fixed = _FIXED.get(split, (size, 10 if size == 32 else 1000))
     if (size, fixed[1] if num_classes is None else num_classes) != fixed:
         asked = f"image_size={size}, num_classes={num_classes}"
         raise ValueError(f"graphs of {split} have image_size={fixed[0]}, num_classes={fixed[1]}; asked for {asked}")

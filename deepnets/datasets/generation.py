@@ -4,14 +4,14 @@ Workers compute shards of networks, and this process writes them.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from deepnets.sampling.sampler import Networks, sample_networks
-from deepnets.sampling.splits import TRACED_SPLITS, check_split, split_rules
+from deepnets.sampling.splits import SPACE_SPLITS, TRACED_SPLITS, check_split, split_rules
 from deepnets.storage.column_reader import Columns
 from deepnets.storage.network_file import network_columns
 from deepnets.storage.sharded_file import Shard, ShardedFile, ShardPlan
@@ -19,6 +19,9 @@ from deepnets.utils import executors
 from deepnets.utils.atomic_files import check_writable
 from deepnets.utils.errors import describe_write_error
 from deepnets.utils.executors import WorkerPool
+
+Compute = Callable[[Shard], Columns]
+"""What a worker does: the columns of a shard."""
 
 SHARD_SIZE = 5000
 """Networks that a worker computes at a time, and the most that a kill loses for each worker."""
@@ -32,8 +35,19 @@ def split_path(root: str | os.PathLike[str], split: str, image_size: int = 32) -
     >>> str(split_path("data", "train"))
     'data/deepnets1m_train.hdf5'
     """
+    if split in SPACE_SPLITS:
+        return Path(root).expanduser() / f"{split}.hdf5"
     size = "_224" if split == "predefined" and image_size == 224 else ""
     return Path(root).expanduser() / f"deepnets1m_{split}{size}.hdf5"
+
+
+def published_size(split: str) -> int:
+    """Return the number of networks of a split that is not traced."""
+    if split in SPACE_SPLITS:
+        from deepnets.datasets.space_splits import num_networks
+
+        return num_networks(split)
+    return split_rules(split).size
 
 
 def generate(
@@ -53,7 +67,8 @@ def generate(
 
     Args:
         path: the file to write.
-        split: train, val, test, wide, deep, dense, bnfree or search; or torchvision74 or predefined, which are traced.
+        split: train, val, test, wide, deep, dense, bnfree or search; torchvision74 or predefined, which are traced;
+            nasbench101, nasbench201, nasbench301, nasbench_macro or timm, which are published ones.
         num: number of networks, by default that of the published split.
         seed: root seed; network i depends on (seed, split, i) only.
         workers: local processes, by default one per available core.
@@ -73,18 +88,38 @@ def generate(
         options = {"num": num, "seed": seed or None, "compress": compress or None, "workers": workers}
         _refuse_options(split, {**options, "scheduler": scheduler})
         return _trace_split(path, split, image_size, overwrite)
-    num = split_rules(split).size if num is None else num
-    _check_range("num", num, 1, MAX_NETWORKS)
-    _check_range("seed", seed, 0, 2**63 - 1)
     if workers is not None:
         _check_range("workers", workers, 1, 4096)
-    sharded_file = ShardedFile(path, ShardPlan(split, num, seed, compress, SHARD_SIZE))
+    if split in SPACE_SPLITS:
+        sharded_file, compute = _plan_space(path, split, num, seed, compress)
+    else:
+        sharded_file, compute = _plan_samples(path, split, num, seed, compress)
     sharded_file.check_new(overwrite)
     with sharded_file.locked(overwrite):
         with executors.start_workers(scheduler, workers, len(sharded_file.missing())) as pool:
-            _write_shards(sharded_file, pool)
+            _write_shards(sharded_file, compute, pool)
         sharded_file.publish(overwrite)
     return path
+
+
+def _plan_samples(path: Path, split: str, num: int | None, seed: int, compress: bool) -> tuple[ShardedFile, Compute]:
+    """Return the file of a split of sampled networks, and what computes its shards."""
+    num = published_size(split) if num is None else num
+    _check_range("num", num, 1, MAX_NETWORKS)
+    _check_range("seed", seed, 0, 2**63 - 1)
+    return ShardedFile(path, ShardPlan(split, num, seed, compress, SHARD_SIZE)), partial(_shard, split, seed)
+
+
+def _plan_space(path: Path, split: str, num: int | None, seed: int, compress: bool) -> tuple[ShardedFile, Compute]:
+    """Return the file of a split of trained architectures, and what computes its shards."""
+    from deepnets.datasets.space_splits import shard_size
+
+    if seed:
+        raise ValueError(f"seed is {seed}, but the networks of {split} are published ones, which take no seed")
+    size = published_size(split)
+    num = size if num is None else num
+    _check_range("num", num, 1, size)
+    return ShardedFile(path, ShardPlan(split, num, 0, compress, shard_size(split))), partial(_space_shard, split)
 
 
 def _refuse_options(split: str, options: Mapping[str, object]) -> None:
@@ -119,10 +154,9 @@ def shard_columns(split: str, seed: int, start: int, stop: int) -> Columns:
     return network_columns(networks, split_rules(split).max_steps)
 
 
-def _write_shards(file: ShardedFile, pool: WorkerPool) -> None:
+def _write_shards(file: ShardedFile, compute: Compute, pool: WorkerPool) -> None:
     """Compute the missing shards and write each when it is done."""
     plan = file.plan
-    compute = partial(_shard, plan.split, plan.seed)
     with tqdm(total=plan.num, initial=file.num_finished(), unit=" networks", desc=plan.split, smoothing=0.05) as bar:
         for shard, columns in pool.compute(compute, file.missing()):
             file.write(shard, columns)
@@ -131,3 +165,9 @@ def _write_shards(file: ShardedFile, pool: WorkerPool) -> None:
 
 def _shard(split: str, seed: int, shard: Shard) -> Columns:
     return shard_columns(split, seed, *shard)
+
+
+def _space_shard(split: str, shard: Shard) -> Columns:
+    from deepnets.datasets.space_splits import space_columns
+
+    return space_columns(split, *shard)

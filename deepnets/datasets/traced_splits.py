@@ -15,7 +15,7 @@ from tqdm import tqdm
 from deepnets.design_space.image_sizes import check_image_size
 from deepnets.design_space.named_architectures import vit
 from deepnets.graphs.arch_graph import ArchGraph
-from deepnets.networks.skip_init import build_on_meta, on_meta_without_init
+from deepnets.networks.skip_init import build_on_meta
 from deepnets.storage.graph_file import write_graphs
 from deepnets.tracing.tracer import trace
 
@@ -46,21 +46,35 @@ def torchvision_model(name: str, num_classes: int = 1000) -> nn.Module:
     return build_on_meta(partial(factory, num_classes=num_classes))
 
 
+def initialized_torchvision_model(name: str) -> nn.Module:
+    """Build a torchvision model with its random initialization."""
+    import torchvision
+
+    options = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    model: nn.Module = getattr(torchvision.models, name)(**options)
+    return model
+
+
 def predefined_resnet50(image_size: int) -> nn.Module:
     """Build ResNet-50; on 32x32 inputs its first convolution is 3x3 with stride 1 and not followed by pooling."""
+    import torchvision
+
     if image_size == 224:
-        return torchvision_model("resnet50")
-    model = torchvision_model("resnet50", num_classes=10)
-    with on_meta_without_init():
-        model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        return initialized_torchvision_model("resnet50")
+    model: nn.Module = torchvision.models.resnet50(num_classes=10)
+    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     model.maxpool = nn.Identity()
     return model
 
 
 def predefined_vit(image_size: int) -> nn.Module:
     """Build the 12-layer Vision Transformer."""
-    with on_meta_without_init():
-        return vit().build(10 if image_size == 32 else 1000, image_size)
+    return vit().build(10 if image_size == 32 else 1000, image_size)
+
+
+def predefined_model(name: str, image_size: int) -> nn.Module:
+    """Build a predefined network, resnet50 or vit, with PyTorch's random initialization."""
+    return {"resnet50": predefined_resnet50, "vit": predefined_vit}[name](image_size)
 
 
 def _torchvision74(image_size: int) -> dict[str, Callable[[], nn.Module]]:
@@ -68,7 +82,8 @@ def _torchvision74(image_size: int) -> dict[str, Callable[[], nn.Module]]:
 
 
 def _predefined(image_size: int) -> dict[str, Callable[[], nn.Module]]:
-    return {"resnet50": lambda: predefined_resnet50(image_size), "vit": lambda: predefined_vit(image_size)}
+    builders = {"resnet50": predefined_resnet50, "vit": predefined_vit}
+    return {name: partial(build_on_meta, partial(build, image_size)) for name, build in builders.items()}
 
 
 _MODELS = {"torchvision74": _torchvision74, "predefined": _predefined}

@@ -58,20 +58,26 @@ SPLITS: dict[str, SplitRules] = {
 TRACED_SPLITS = ("torchvision74", "predefined")
 """Splits of existing networks, whose graphs are traced: see `deepnets.datasets.traced_splits`."""
 
+SPACE_SPLITS = ("nasbench101", "nasbench201", "nasbench301", "nasbench_macro", "timm")
+"""Splits of trained architectures with published accuracies: see `deepnets.spaces`."""
+
 
 def split_rules(split: str) -> SplitRules:
     """Return the rules of a split of sampled networks.
 
     Raises:
-        ValueError: an unknown split, or a split of traced networks.
+        ValueError: an unknown split, or a split of traced or of published networks.
     """
     check_split(split)
     if split in TRACED_SPLITS:
         raise ValueError(f"the networks of {split} are not sampled, but traced")
+    if split in SPACE_SPLITS:
+        raise ValueError(f"the networks of {split} are not sampled, but published ones")
     return SPLITS[split]
 
 
 def check_split(split: str) -> None:
     """Raise ValueError if there is no split of this name."""
-    if split not in (*SPLITS, *TRACED_SPLITS):
-        raise ValueError(unknown_choice("split", split, (*SPLITS, *TRACED_SPLITS)))
+    known = (*SPLITS, *TRACED_SPLITS, *SPACE_SPLITS)
+    if split not in known:
+        raise ValueError(unknown_choice("split", split, known))

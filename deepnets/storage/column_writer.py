@@ -22,8 +22,17 @@ from deepnets.storage.column_reader import (
     ColumnFile,
     Columns,
     content_hash,
+    encode_vocabulary,
     hash_pieces,
     piece_bounds,
+)
+from deepnets.storage.joined_parts import (
+    MODELS,
+    NODE_NAMES,
+    TRUTH_NAMES,
+    joined_lines,
+    joined_vocabulary,
+    translations,
 )
 from deepnets.utils.atomic_files import move_into_place, temporary_sibling
 from deepnets.utils.errors import FileError, describe_write_error
@@ -123,17 +132,29 @@ class _Source:
 
     @classmethod
     def concatenation(cls, name: str, files: Sequence["ColumnFile"]) -> "_Source":
-        columns = [file.column(name) for file in files]
+        columns, first = [file.column(name) for file in files], files[0]
         if name == VOCABULARY:
-            if any(file.vocabulary != files[0].vocabulary for file in files):
-                raise FileError("the parts have different name vocabularies; delete them and generate again")
+            return cls.from_column(encode_vocabulary(joined_vocabulary(files)))
+        if name == MODELS:
+            return cls.from_column(joined_lines(columns))
+        if name == TRUTH_NAMES:  # the same in all parts
             return cls.from_column(columns[0][:])
         if name in POINTERS:
             return cls.from_column(
                 concatenate_pointers([np.concatenate(list(_verified(file, name))) for file in files])
             )
         pieces = (piece for file in files for piece in _verified(file, name))
-        return cls(columns[0].dtype, (sum(map(len, columns)), *columns[0].shape[1:]), pieces)
+        dtype = np.result_type(*{column.dtype for column in columns})
+        if name == NODE_NAMES and MODELS in first.names:
+            words = translations(files)
+            dtype = words[0].dtype
+            # Names of a damaged part may be out of range; its checksum is checked behind the last piece.
+            pieces = (
+                word.take(piece, mode="clip")
+                for file, word in zip(files, words, strict=True)
+                for piece in _verified(file, name)
+            )
+        return cls(dtype, (sum(map(len, columns)), *columns[0].shape[1:]), pieces)
 
 
 def _verified(file: "ColumnFile", name: str) -> Iterator[Column]:

@@ -7,7 +7,7 @@ of each graph, one per line.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from deepnets.graphs.graph_columns import GraphColumns
 from deepnets.graphs.ragged import pointers
 from deepnets.storage.column_reader import VOCABULARY, Column, ColumnFile, decode_vocabulary, encode_vocabulary, reopen
 from deepnets.storage.column_writer import write_columns
+from deepnets.storage.joined_parts import MODELS
 from deepnets.utils.errors import FileError
 
 Ints = NDArray[np.int64]
@@ -27,8 +28,34 @@ Ints = NDArray[np.int64]
 _NODE_COLUMNS = ("op", "cell", "name")
 GRAPH_COLUMNS = (*_NODE_COLUMNS, "edge_src", "edge_dst")
 
-_MODELS = "models"
 _SHAPE = "graphs/shape"
+
+
+def encode_graphs(graphs: Sequence[ArchGraph]) -> dict[str, Column]:
+    """Return the columns of graphs of any networks; their vocabulary has the names as they are."""
+    vocabulary = list(dict.fromkeys(name for graph in graphs for name in graph.name.tolist()))
+    position = {name: index for index, name in enumerate(vocabulary)}
+    lengths = np.array([len(graph) for graph in graphs])
+    edges = [graph.edge_index for graph in graphs]
+    nodes = np.uint16 if lengths.max() < 1 << 16 else np.uint32
+    names = np.uint16 if len(vocabulary) < 1 << 16 else np.uint32
+    return {
+        VOCABULARY: encode_vocabulary(vocabulary),
+        "graphs/node_ptr": pointers(lengths),
+        "graphs/edge_ptr": pointers([e.shape[1] for e in edges]),
+        "graphs/op": np.concatenate([graph.op for graph in graphs]),
+        "graphs/cell": np.concatenate([graph.cell for graph in graphs]),
+        "graphs/name": np.array([position[name] for graph in graphs for name in graph.name.tolist()], names),
+        "graphs/edge_src": np.concatenate([e[0] for e in edges]).astype(nodes),
+        "graphs/edge_dst": np.concatenate([e[1] for e in edges]).astype(nodes),
+        _SHAPE: np.concatenate([graph.shape for graph in graphs]),
+    }
+
+
+def encode_columns(graphs: GraphColumns, shape: NDArray[np.integer], vocabulary: Sequence[str]) -> dict[str, Column]:
+    """Return the columns of graphs, with the shapes (N, 4) of their nodes and the vocabulary of their names."""
+    columns = {f"graphs/{name}": getattr(graphs, name) for name in ("node_ptr", "edge_ptr", *GRAPH_COLUMNS)}
+    return {VOCABULARY: encode_vocabulary(vocabulary), **columns, _SHAPE: shape}
 
 
 def write_graphs(path: Path, split: str, graphs: Mapping[str, ArchGraph], overwrite: bool = False) -> None:
@@ -44,24 +71,7 @@ def write_graphs(path: Path, split: str, graphs: Mapping[str, ArchGraph], overwr
         FileExistsError: the path exists and `overwrite` is False.
         FileError: the disk is full or the folder is not writable.
     """
-    vocabulary = list(dict.fromkeys(name for graph in graphs.values() for name in graph.name.tolist()))
-    position = {name: index for index, name in enumerate(vocabulary)}
-    lengths = np.array([len(graph) for graph in graphs.values()])
-    edges = [graph.edge_index for graph in graphs.values()]
-    nodes = np.uint16 if lengths.max() < 1 << 16 else np.uint32
-    names = np.uint16 if len(vocabulary) < 1 << 16 else np.uint32
-    columns: dict[str, Column] = {
-        VOCABULARY: encode_vocabulary(vocabulary),
-        _MODELS: encode_vocabulary(list(graphs)),
-        "graphs/node_ptr": pointers(lengths),
-        "graphs/edge_ptr": pointers([e.shape[1] for e in edges]),
-        "graphs/op": np.concatenate([graph.op for graph in graphs.values()]),
-        "graphs/cell": np.concatenate([graph.cell for graph in graphs.values()]),
-        "graphs/name": np.array([position[name] for graph in graphs.values() for name in graph.name.tolist()], names),
-        "graphs/edge_src": np.concatenate([e[0] for e in edges]).astype(nodes),
-        "graphs/edge_dst": np.concatenate([e[1] for e in edges]).astype(nodes),
-        _SHAPE: np.concatenate([graph.shape for graph in graphs.values()]),
-    }
+    columns = {MODELS: encode_vocabulary(list(graphs)), **encode_graphs(list(graphs.values()))}
     write_columns(path, split, 0, deepnets.__version__, columns, overwrite)
 
 
@@ -108,7 +118,7 @@ class GraphFile:
     @property
     def models(self) -> list[str]:
         """Name of each graph's model."""
-        return list(decode_vocabulary(self.file.column(_MODELS)))
+        return list(decode_vocabulary(self.file.column(MODELS)))
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

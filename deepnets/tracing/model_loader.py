@@ -52,6 +52,15 @@ def _torchvision_factory(name: str) -> Callable[[], nn.Module]:
     return lambda: torchvision.models.get_model(name)
 
 
+def timm_model(name: str) -> nn.Module:
+    """Build a model of timm with random weights.
+
+    Raises:
+        TraceError: timm is not installed, or it has no such model.
+    """
+    return _timm_factory(name)()
+
+
 def _timm_factory(name: str) -> Callable[[], nn.Module]:
     try:
         import timm

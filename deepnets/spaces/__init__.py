@@ -1,0 +1,1 @@
+"""Spaces of trained architectures: their graphs, networks, parameter counts and published accuracies."""

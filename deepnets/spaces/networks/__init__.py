@@ -1,0 +1,1 @@
+"""The networks of the spaces as torch modules, one space per file."""

@@ -1,0 +1,117 @@
+"""The spaces by name: their published measurements, graphs and networks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deepnets.spaces import nasbench101, nasbench201, nasbench301, nasbench_macro, timm_weights
+from deepnets.spaces.chain import Chain
+from deepnets.spaces.tables import Truth
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Space:
+    """A space of trained architectures.
+
+    Args:
+        title: its name in the literature.
+        license: source and license of the measurements.
+        truth: what was measured, for all architectures.
+        chain: the network of an architecture as blocks; None if its graph is traced.
+        build: the network of an architecture as a torch module.
+        image_size: height and width of the images; None if they differ.
+        num_classes: outputs of the classifiers.
+    """
+
+    title: str
+    license: str
+    truth: Callable[[], Truth]
+    chain: Callable[[str], Chain] | None
+    build: Callable[[str], "nn.Module"]
+    image_size: int | None = 32
+    num_classes: int = 10
+
+
+def _build_nasbench101(key: str) -> "nn.Module":
+    from deepnets.spaces.networks.nasbench101 import NASBench101Network
+
+    return NASBench101Network(nasbench101.cell_from_key(key))
+
+
+def _build_nasbench201(key: str) -> "nn.Module":
+    from deepnets.spaces.networks.nasbench201 import NASBench201Network
+
+    return NASBench201Network(key)
+
+
+def _build_nasbench301(key: str) -> "nn.Module":
+    from deepnets.spaces.networks.nasbench301 import NASBench301Network
+
+    return NASBench301Network(nasbench301.Genotype301.from_text(key))
+
+
+def _build_nasbench_macro(key: str) -> "nn.Module":
+    from deepnets.spaces.networks.nasbench_macro import NASBenchMacroNetwork
+
+    return NASBenchMacroNetwork(key)
+
+
+def _build_timm(key: str) -> "nn.Module":
+    from deepnets.tracing.model_loader import timm_model
+
+    return timm_model(key)
+
+
+SPACES: dict[str, Space] = {
+    "nasbench101": Space(
+        title="NAS-Bench-101",
+        license="NAS-Bench-Suite-Zero (automl/NASLib), Apache-2.0",
+        truth=nasbench101.nasbench101_truth,
+        chain=lambda key: nasbench101.nasbench101_chain(nasbench101.cell_from_key(key)),
+        build=_build_nasbench101,
+    ),
+    "nasbench201": Space(
+        title="NAS-Bench-201",
+        license="NAS-Bench-201 / NATS-Bench, MIT",
+        truth=nasbench201.nasbench201_truth,
+        chain=nasbench201.nasbench201_chain,
+        build=_build_nasbench201,
+    ),
+    "nasbench301": Space(
+        title="NAS-Bench-301 (surrogate)",
+        license="NAS-Bench-Suite-Zero (automl/NASLib), Apache-2.0",
+        truth=nasbench301.nasbench301_truth,
+        chain=lambda key: nasbench301.nasbench301_chain(nasbench301.Genotype301.from_text(key)),
+        build=_build_nasbench301,
+    ),
+    "nasbench_macro": Space(
+        title="NAS-Bench-Macro",
+        license="NAS-Bench-Macro (xiusu/NAS-Bench-Macro), Apache-2.0",
+        truth=nasbench_macro.nasbench_macro_truth,
+        chain=nasbench_macro.nasbench_macro_chain,
+        build=_build_nasbench_macro,
+    ),
+    "timm": Space(
+        title="timm",
+        license="timm (huggingface/pytorch-image-models), Apache-2.0",
+        truth=timm_weights.timm_truth,
+        chain=None,
+        build=_build_timm,
+        image_size=None,
+        num_classes=1000,
+    ),
+}
+
+
+def get_space(name: str) -> Space:
+    """Return a space.
+
+    Raises:
+        ValueError: no space has this name.
+    """
+    if name not in SPACES:
+        raise ValueError(f"unknown space {name!r}; choose from {', '.join(SPACES)}")
+    return SPACES[name]
