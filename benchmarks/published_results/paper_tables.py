@@ -161,7 +161,7 @@ def _value(line: Any) -> tuple[float, float | None]:
 
 def _model(line: Any) -> str:
     printed = line.init_method.replace("\u00d7", "x")
-    name = _NAMES.get(printed, printed.replace("RANDINIT", "RandInit"))
+    name: str = _NAMES.get(printed, printed.replace("RANDINIT", "RandInit"))
     if name == line.model or not isinstance(line.model, str) or name.startswith(("GHN", "RandInit")):
         return name
     # The lower half of Table 8 is about GHN-2 without meta-batches.

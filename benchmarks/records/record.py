@@ -143,11 +143,12 @@ def make_record(
     return record, table
 
 
-def rows_to_csv(rows: Sequence[Row], protocol: Protocol) -> bytes:
+def rows_to_csv(rows: Sequence[Row], protocol: Protocol[Any, Any]) -> bytes:
     """Return rows as CSV; values that a failed network does not have are empty."""
     columns = protocol.row_columns
     frame = pd.DataFrame([{column: row.get(column, "") for column in columns} for row in rows], columns=list(columns))
-    return frame.to_csv(index=False, lineterminator="\n").encode()
+    text: str = frame.to_csv(index=False, lineterminator="\n")
+    return text.encode()
 
 
 def read_rows(table: bytes) -> pd.DataFrame:
@@ -162,7 +163,7 @@ def read_rows(table: bytes) -> pd.DataFrame:
         raise RecordError(f"its table cannot be read ({one_line(error)})") from None
 
 
-def aggregate(rows: pd.DataFrame, protocol: Protocol) -> dict[str, GroupResult]:
+def aggregate(rows: pd.DataFrame, protocol: Protocol[Any, Any]) -> dict[str, GroupResult]:
     """Return the result of each group, and of "all", the evaluation splits together, if there are several of these."""
     parts = {str(group): part for group, part in rows.groupby("group", sort=False)}
     if len(parts.keys() & set(EVALUATION_SPLITS)) > 1:
@@ -181,7 +182,7 @@ def _count_networks(rows: pd.DataFrame) -> int:
     return len(rows[["group", "index"]].drop_duplicates())
 
 
-def explain_missing_values(results: dict[str, Any], protocol: Protocol) -> str:
+def explain_missing_values(results: dict[str, Any], protocol: Protocol[Any, Any]) -> str:
     """Return why no group has a number, an empty string if one has; too few networks have no correlation."""
     value = protocol.summary.shown[0]
     if any(result[name][value] is not None for result in results.values() for name in protocol.metrics):

@@ -11,7 +11,7 @@ from benchmarks.core.protocol import Protocol
 from benchmarks.records.record import Record, RecordError, record_jobs
 
 
-def table_problems(record: Record, table: bytes, protocol: Protocol, settings: Any) -> Iterator[str]:
+def table_problems(record: Record, table: bytes, protocol: Protocol[Any, Any], settings: Any) -> Iterator[str]:
     """Yield what is wrong with a table, one sentence each.
 
     Args:
@@ -50,7 +50,7 @@ def _decode(table: bytes) -> str:
         raise RecordError("it is not text in UTF-8") from None
 
 
-def _row_problems(row: dict[str, str], protocol: Protocol, settings: Any) -> Iterator[str]:
+def _row_problems(row: dict[str, str], protocol: Protocol[Any, Any], settings: Any) -> Iterator[str]:
     results = (*protocol.columns, *protocol.accuracy_columns)
     if row["status"] == "failed":
         if not row["reason"]:

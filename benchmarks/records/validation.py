@@ -45,7 +45,7 @@ class _Submission:
     datasets: Datasets
 
     @property
-    def protocol(self) -> Protocol:
+    def protocol(self) -> Protocol[Any, Any]:
         """The protocol of the record, which `_name_problems` finds to exist."""
         return PROTOCOLS[self.record["protocol"]["name"]]
 

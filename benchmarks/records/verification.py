@@ -99,7 +99,7 @@ def _model(name: str, weights: Path | None) -> str:
     return name
 
 
-def _settings(protocol: Protocol, record: Record, truth: Path | None) -> Any:
+def _settings(protocol: Protocol[Any, Any], record: Record, truth: Path | None) -> Any:
     """Return the protocol's settings as recorded, with the user's file of truth in place of the recorded one."""
     recorded = record["protocol"]["settings"]
     settings, recorded_truth = protocol.read_settings(recorded), recorded.get("truth", "")

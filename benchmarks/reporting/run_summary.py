@@ -1,5 +1,7 @@
 """The result of a run as text for the terminal."""
 
+from typing import Any
+
 import pandas as pd
 
 from benchmarks.core.protocol import Protocol
@@ -25,7 +27,7 @@ def summarize_run(record: Record) -> str:
     return "\n".join([f"{run}: {protocol.about}{unit}", "", *text_table(table), ""])
 
 
-def _columns(protocol: Protocol, networks: int) -> list[tuple[str, tuple[str, ...]]]:
+def _columns(protocol: Protocol[Any, Any], networks: int) -> list[tuple[str, tuple[str, ...]]]:
     """Return head and statistics of the columns of a metric; the ten best are shown if there are more networks."""
     if not protocol.accuracy_columns:
         return [("[95% interval]", protocol.summary.shown)]

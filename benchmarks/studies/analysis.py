@@ -133,7 +133,7 @@ def summarize(tables: Tables) -> str:
 
 def _titled_tables(tables: Tables, layers: pd.DataFrame) -> Iterator[str]:
     def text(table: pd.DataFrame, index: bool = False) -> str:
-        return table.to_string(index=index, float_format="{:.3g}".format)
+        return str(table.to_string(index=index, float_format="{:.3g}".format))
 
     yield f"distances from train (DeepNets paper, Table 11):\n{_fixed_digits(tables['distances'])}"
     yield f"distances from ResNet-50 (Table 10):\n{_fixed_digits(tables['resnet50'])}"
@@ -144,4 +144,4 @@ def _titled_tables(tables: Tables, layers: pd.DataFrame) -> Iterator[str]:
 
 def _fixed_digits(table: pd.DataFrame) -> str:
     digits = {name: "{:.1f}" if "hungarian" in name else "{:.3f}" for name in table.select_dtypes("float")}
-    return table.to_string(index=False, formatters={name: text.format for name, text in digits.items()})
+    return str(table.to_string(index=False, formatters={name: text.format for name, text in digits.items()}))

@@ -34,7 +34,7 @@ _FIXED = {"torchvision74": (224, 1000), "timm": (224, 1000)} | {
 _BULK = 256  # graphs read together while iterating
 
 
-class ArchData(Data):
+class ArchData(Data):  # type: ignore[misc]
     """One architecture graph.
 
     Shapes:
@@ -51,7 +51,7 @@ class ArchData(Data):
         return 0 if key == "index" else super().__inc__(key, value, *args, **kwargs)
 
 
-class DeepNets1M(Dataset):
+class DeepNets1M(Dataset):  # type: ignore[misc]
     """The architecture graphs of a split of DeepNets-1M (Knyazev et al., 2021), read from one memory-mapped file.
 
     A missing file is generated (the train split takes a minute on two cores).

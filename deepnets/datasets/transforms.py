@@ -10,7 +10,7 @@ from deepnets.graphs.shortest_paths import shortest_paths
 
 
 @functional_transform("virtual_edges")
-class VirtualEdges(BaseTransform):
+class VirtualEdges(BaseTransform):  # type: ignore[misc]
     """Connects every node to all nodes that it reaches (DeepNets-1M paper, section 4.2).
 
     Sets `edge_index` to all pairs of nodes whose shortest path along the edges is at most `cutoff` long, and

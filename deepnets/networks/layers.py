@@ -46,7 +46,8 @@ class _Chain(nn.Module):
         self.op = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.op(x)
+        y: Tensor = self.op(x)
+        return y
 
 
 class ReLUConvNorm(_Chain):
@@ -109,7 +110,8 @@ class FactorizedReduce(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(x)
         halves = [self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])]  # 2 x (B, width / 2, H / 2, W / 2)
-        return self.bn(concatenate(halves))
+        y: Tensor = self.bn(concatenate(halves))
+        return y
 
 
 class StridedSlice(nn.Module):
@@ -144,7 +146,8 @@ class _FeedForward(nn.Module):
         self.net = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Identity(), nn.Linear(width, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.net(tokens)
+        y: Tensor = self.net(tokens)
+        return y
 
 
 class MultiHeadSelfAttention(nn.Module):
@@ -162,7 +165,8 @@ class MultiHeadSelfAttention(nn.Module):
         tokens = x.flatten(2).transpose(1, 2)  # (B, T, C)
         tokens = tokens + self.to_out(self._attention(self.ln1(tokens)))
         tokens = tokens + self.ff(self.ln2(tokens))
-        return tokens.transpose(1, 2).unflatten(2, x.shape[2:])  # (B, C, H, W)
+        maps: Tensor = tokens.transpose(1, 2).unflatten(2, x.shape[2:])  # (B, C, H, W)
+        return maps
 
     def _attention(self, tokens: Tensor) -> Tensor:
         qkv = self.to_qkv(tokens).unflatten(2, (3, ATTENTION_HEADS, -1))  # (B, T, 3, h, C / h)
@@ -236,7 +240,8 @@ class AuxiliaryHead(nn.Module):
         side = x.shape[-1]
         window = -(-5 * side // 8)
         pooled = F.avg_pool2d(F.relu(x), window, stride=side - window)  # (B, width, 2, 2)
-        return self.classifier(self.features(pooled).flatten(1))
+        logits: Tensor = self.classifier(self.features(pooled).flatten(1))
+        return logits
 
 
 def operation(op: str, width_in: int, width: int, stride: int, norm: str | None) -> nn.Module:

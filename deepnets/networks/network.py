@@ -187,8 +187,11 @@ class Cell(nn.Module):
 
     def _edge(self, k: int, states: dict[int, Tensor]) -> Tensor:
         op = self._ops[str(k)]
-        passed = op(states[self.plan.edges[k][1]])
-        return passed if isinstance(op, nn.Identity) else self.drop_path(passed)
+        passed: Tensor = op(states[self.plan.edges[k][1]])
+        if isinstance(op, nn.Identity):
+            return passed
+        dropped: Tensor = self.drop_path(passed)
+        return dropped
 
     def _concat(self, listed: list[Tensor | None]) -> Tensor | None:
         present = [x for x in listed if x is not None]

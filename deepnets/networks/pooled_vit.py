@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer
 
 
-class PooledViT(VisionTransformer):
+class PooledViT(VisionTransformer):  # type: ignore[misc]
     """A Vision Transformer of torchvision that averages its tokens instead of using a class token.
 
     Networks of DeepNets-1M have no class token either (GHN-3 paper, section A.3.4).

@@ -185,8 +185,8 @@ def _cached(name: str, folder: Path, listing: list[str], decode: Callable[[], Ci
 
 
 def _digest(images: Tensor, labels: Tensor) -> str:
-    digest = hashlib.sha256(images.numpy())
-    digest.update(labels.numpy())
+    digest = hashlib.sha256(images.numpy().data)
+    digest.update(labels.numpy().data)
     return digest.hexdigest()
 
 

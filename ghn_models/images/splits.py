@@ -150,8 +150,8 @@ class StoredImages(ImagePart):
 
     def sha256(self) -> str:
         """Digest of pixels and labels."""
-        digest = hashlib.sha256(self.images.cpu().contiguous().numpy())
-        digest.update(self.labels.cpu().numpy())
+        digest = hashlib.sha256(self.images.cpu().contiguous().numpy().data)
+        digest.update(self.labels.cpu().numpy().data)
         return digest.hexdigest()
 
     def _draws(self, count: int, rng: np.random.Generator, crop: int, flip: bool) -> Tensor:

@@ -102,7 +102,7 @@ class ArchitecturePool:
         table = replace(self.table, ops=self.table.ops[..., used], inputs=self.table.inputs[..., used])
         digest = hashlib.sha256()
         for column in (self.params, self.nodes, *(getattr(table, field.name) for field in fields(table))):
-            digest.update(np.ascontiguousarray(column))
+            digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()
 
     def draw(

@@ -164,7 +164,8 @@ def run(module: nn.Module, parameters: dict[str, Tensor], images: Tensor, amp: b
     # With channels last, forward and backward take a quarter less time (measured on two CPU cores).
     values = {name: _channels_last(value) for name, value in values.items()}
     with torch.autocast("cuda", torch.bfloat16, enabled=amp and images.device.type == "cuda"):
-        return functional_call(module, values, _channels_last(images))
+        logits: Tensor = functional_call(module, values, _channels_last(images))
+        return logits
 
 
 def _parameters_of_norms(module: nn.Module) -> set[str]:

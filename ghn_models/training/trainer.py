@@ -285,7 +285,7 @@ class Trainer:
         if not path.exists():
             return {}
         try:
-            found = json.loads(path.read_text())
+            found: dict[str, Any] = json.loads(path.read_text())
             wrong = [key for key, kind in _POINTER.items() if not isinstance(found[key], kind)]
         except (ValueError, KeyError, TypeError):
             wrong = [LATEST]

@@ -87,4 +87,5 @@ def cosine_distances(tensors: Tensor) -> Tensor:
 def default_sparsity(first: PredictionTarget) -> float:
     """Return the expected `sparsity` of PyTorch's initialization, uniform within 1 / sqrt(fan_in)."""
     _, channels, height, width = first.shape
-    return min(1.0, SMALL * (channels * height * width) ** 0.5)
+    share: float = SMALL * (channels * height * width) ** 0.5
+    return min(1.0, share)

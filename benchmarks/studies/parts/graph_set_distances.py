@@ -43,7 +43,8 @@ def frechet_distance(first: Floats, second: Floats) -> float:
 def _covariance_root(sample: Floats) -> Floats:
     """Return the (d, d) symmetric square root of the covariance."""
     values, vectors = np.linalg.eigh(np.cov(sample, rowvar=False).reshape(sample.shape[1], -1))
-    return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    root: Floats = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    return root
 
 
 def hungarian_costs(graphs: Sequence[ArchGraph], others: Sequence[ArchGraph]) -> Floats:

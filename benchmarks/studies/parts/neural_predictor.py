@@ -46,7 +46,8 @@ class NeuralPredictor(nn.Module):
         x = self.embedding(graphs.x)  # (N, d)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = norm(convolution(x, graphs.edge_index)).relu()
-        return self.head(global_mean_pool(x, graphs.batch, graphs.num_graphs)).squeeze(1)
+        values: Tensor = self.head(global_mean_pool(x, graphs.batch, graphs.num_graphs)).squeeze(1)
+        return values
 
 
 def train_and_predict(
@@ -81,7 +82,8 @@ def train_and_predict(
         with torch.no_grad():
             loader = DataLoader([_data(graph, 0.0) for graph in others], _BATCH)
             predicted = torch.cat([model(batch) for batch in loader])
-    return predicted.double().numpy() * std + mean
+    values: Floats = predicted.double().numpy() * std + mean
+    return values
 
 
 def _data(graph: ArchGraph, value: float) -> Data:

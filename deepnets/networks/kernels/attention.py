@@ -22,5 +22,6 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """
     if recorded(query) and query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.shape[2] <= _FEW:
         scores = (query * query.shape[3] ** -0.5) @ key.transpose(2, 3)  # (B, heads, T, T)
-        return scores.softmax(3) @ value
+        outputs: Tensor = scores.softmax(3) @ value
+        return outputs
     return F.scaled_dot_product_attention(query, key, value)

@@ -10,7 +10,9 @@ def recorded(x: object) -> bool:
     """Whether autograd records what is done with a tensor, and nothing else does: no `torch.func`, no tracer."""
     plain = type(x) in (Tensor, nn.Parameter) and torch.is_grad_enabled()
     return plain and not (
-        torch._C._are_functorch_transforms_active() or torch.jit.is_tracing() or forward_ad._current_level >= 0
+        torch._C._are_functorch_transforms_active()
+        or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        or forward_ad._current_level >= 0
     )
 
 

@@ -24,7 +24,8 @@ def concatenate(maps: Sequence[Tensor]) -> Tensor:
         (B, sum of C_i, H, W).
     """
     if recorded(maps[0]):
-        return _Concatenate.apply(*maps)
+        joined: Tensor = _Concatenate.apply(*maps)
+        return joined
     return torch.cat(tuple(maps), dim=1)
 
 
@@ -38,8 +39,8 @@ class _Concatenate(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         if transformed(gradient):
-            return gradient.split(ctx.widths, dim=1)
-        return _Split.apply(gradient, ctx.widths, ctx.layout)
+            return gradient.split(ctx.widths, dim=1)  # type: ignore[no-any-return]
+        return _Split.apply(gradient, ctx.widths, ctx.layout)  # type: ignore[no-any-return]
 
 
 class _Split(Function):

@@ -82,7 +82,8 @@ class _OfInput(Function):
             return F.conv2d(g, w.flip((2, 3)), None, *flipped)
         # Only its form counts.
         x = torch.empty(shape, dtype=g.dtype, device=g.device, memory_format=torch.channels_last)
-        return _native(g, x, w, geometry, (True, False, False))[0]
+        gradient: Tensor = _native(g, x, w, geometry, (True, False, False))[0]
+        return gradient
 
     @staticmethod
     def backward(ctx: Any, x: Tensor) -> tuple[Tensor | None, ...]:
@@ -132,7 +133,8 @@ class _EvenPixels(Function):
             pairs = F.pad(gradient.reshape(B, C, H, 1, W, 1), (0, 1, 0, 0, 0, 1))  # (B, C, H, 2, W, 2)
             whole = pairs.reshape(B, C, 2 * H, 2 * W)
             return whole if whole.shape == ctx.shape else whole[:, :, : ctx.shape[2], : ctx.shape[3]]
-        return _BetweenZeros.apply(gradient, ctx.shape)
+        spread: Tensor = _BetweenZeros.apply(gradient, ctx.shape)
+        return spread
 
 
 class _BetweenZeros(Function):
@@ -163,7 +165,8 @@ def _weight_gradient(x: Tensor, g: Tensor, shape: tuple[int, ...], geometry: _Ge
             outer = _weight_gradient(_phases(x, 1, 2), _phases(g, 1, 2), part, three)
             first, centre, last = outer.unbind(3)
             return torch.stack((first, middle[..., 0], centre, middle[..., 2], last), dim=3)
-    return _native(g, x, x.new_empty(shape), geometry, (False, True, False))[1]
+    gradient: Tensor = _native(g, x, x.new_empty(shape), geometry, (False, True, False))[1]
+    return gradient
 
 
 def _phases(maps: Tensor, vertical: int, horizontal: int) -> Tensor:
@@ -182,15 +185,18 @@ def _phases(maps: Tensor, vertical: int, horizontal: int) -> Tensor:
 
 
 def _forward(x: Tensor, w: Tensor, b: Tensor | None, geometry: _Geometry) -> Tensor:
-    return _Forward.apply(_channels_last(x), w, b, geometry)
+    y: Tensor = _Forward.apply(_channels_last(x), w, b, geometry)
+    return y
 
 
 def _of_input(g: Tensor, w: Tensor, shape: tuple[int, ...], geometry: _Geometry) -> Tensor:
-    return _OfInput.apply(_channels_last(g), w, shape, geometry)
+    gradient: Tensor = _OfInput.apply(_channels_last(g), w, shape, geometry)
+    return gradient
 
 
 def _of_weight(x: Tensor, g: Tensor, shape: tuple[int, ...], geometry: _Geometry) -> Tensor:
-    return _OfWeight.apply(_channels_last(x), _channels_last(g), shape, geometry)
+    gradient: Tensor = _OfWeight.apply(_channels_last(x), _channels_last(g), shape, geometry)
+    return gradient
 
 
 def _channels_last(maps: Tensor) -> Tensor:

@@ -202,7 +202,7 @@ def test_correlations_pool_and_drop() -> None:
     table = correlations(scores, truth, samples=50)
     assert table["tau"].round(6).to_dict() == {"test": -1, "wide": -1, "val": 1, "all": pytest.approx(0.0526, abs=0.1)}
     assert table["n"].to_dict() == {"test": 9, "wide": 10, "val": 10, "all": 19}
-    assert np.isnan(kendall(np.ones(5), np.arange(5)))
+    assert np.isnan(kendall(np.ones(5), np.arange(5.0)))
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=3, max_size=12), st.integers(0, 99))
