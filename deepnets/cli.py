@@ -1,4 +1,4 @@
-"""The command `deepnets`: generate, inspect, verify, summarize and draw files of networks; trace any network.
+"""The command `deepnets`: generate, inspect, verify, summarize and plot files of networks; trace any network.
 
 Each subcommand is a dataclass, whose fields are its options. Modules are imported when a subcommand runs, so that
 `deepnets --help` is quick.
@@ -46,7 +46,7 @@ class Generate:
     """Replace an existing file."""
 
     def run(self) -> int:
-        """Write the file and say what was written."""
+        """Write the file, and print its size and hash."""
         from deepnets.datasets.generation import generate, split_path
         from deepnets.storage.column_reader import ColumnFile
 
@@ -115,14 +115,14 @@ class Verify:
 
 @dataclass(frozen=True)
 class Stats:
-    """Print and save Table 1 of the DeepNets paper for files of networks, beside the published figures."""
+    """Print and save Table 1 of the DeepNets-1M paper for files of networks, beside the published values."""
 
     files: Positional[tuple[Path, ...]]
     """Files of networks."""
     out: Path = Path("stats")
     """Folder for table_1.txt and table_1.json (and figure_6.png)."""
     plot: bool = False
-    """Also draw the six panels of Figure 6 that need no training."""
+    """Also plot the six panels of Figure 6 that need no training."""
     overwrite: bool = False
     """Replace existing results."""
 
@@ -160,19 +160,19 @@ class Stats:
 
 @dataclass(frozen=True)
 class Plot:
-    """Draw the graph of one network in topological layers."""
+    """Plot the graph of one network in topological layers."""
 
     file: Positional[Path]
     """A file of networks."""
     index: int
-    """Which network; negative numbers count from the end."""
+    """Index of the network; negative ones count from the end."""
     out: Path | None = None
-    """The picture (.png, .pdf or .svg), by default <split>_<index>.png."""
+    """The figure (.png, .pdf or .svg), by default <split>_<index>.png."""
     overwrite: bool = False
-    """Replace an existing picture."""
+    """Replace an existing figure."""
 
     def run(self) -> int:
-        """Draw the picture."""
+        """Write the figure."""
         from deepnets.storage.network_file import open_graphs
 
         file = open_graphs(self.file)
@@ -195,7 +195,7 @@ class Plot:
 
 
 def _check_folders(*paths: Path) -> None:
-    """Raise FileNotFoundError if a file is to be written where there is no folder."""
+    """Raise FileNotFoundError if the folder of a file to be written does not exist."""
     for path in paths:
         if not path.parent.is_dir():
             raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}")
@@ -208,11 +208,11 @@ class Trace:
     model: Positional[str]
     """A torchvision model, timm:NAME, package.module:factory, or file.py:factory."""
     input_size: tuple[int, ...] = ()
-    """Side of a square image, as in 224, or the whole shape of the input without the batch, as in 3 224 160."""
+    """Side of a square image (224), or the shape of the input without the batch (3 224 160)."""
     strict: bool = False
     """Fail if a parameter has no node."""
     plot: Path | None = None
-    """Draw the graph (.png, .pdf or .svg)."""
+    """Plot the graph (.png, .pdf or .svg)."""
     json: Path | None = None
     """Write nodes, edges and report as JSON."""
     hdf5: Path | None = None
@@ -258,14 +258,14 @@ class Import:
     file: Positional[Path | None] = None
     """The HDF5 file, with its _meta.json beside it."""
     hub: Annotated[str | None, arg(metavar="{train,eval,search}")] = None
-    """Fetch the published file from the Hugging Face hub first, into the folder published in that of the files."""
+    """Download the published file from the Hugging Face hub first, into the subfolder published of the root."""
     root: Path = Path("data")
     """Folder of the files."""
     overwrite: bool = False
     """Replace existing files."""
 
     def run(self) -> int:
-        """Print how the recorded graphs compare with those made from the architectures."""
+        """Print how the recorded graphs compare with those built from the architectures."""
         from deepnets.published.hub import download_from_hub, md5_warning
         from deepnets.published.importer import import_file
 

@@ -26,10 +26,10 @@ def run_command(command: Callable[[], int], arguments: Sequence[str] | None = No
         command: parses its options, works, and returns its exit code; it may exit as parsers do.
         arguments: the command line, by default that of this process.
     """
-    given = sys.argv[1:] if arguments is None else arguments
+    options = sys.argv[1:] if arguments is None else arguments
     sentence, broken = "", False
     try:
-        code = _print_version() if given[:1] == ["--version"] else command()
+        code = _print_version() if options[:1] == ["--version"] else command()
     except SystemExit as stop:
         is_number = stop.code is None or isinstance(stop.code, int)
         code, sentence = (int(stop.code or 0), "") if is_number else (_BAD_INPUT, str(stop.code))
