@@ -12,7 +12,7 @@ Boxes = NDArray[np.floating]
 
 
 def average_precision(truth: Sequence[Boxes], detections: Sequence[tuple[Boxes, Boxes]], iou: float = 0.5) -> float:
-    """Compute average precision as in COCO: the mean precision at 101 levels of recall, of the 100 best boxes per image.
+    """Compute average precision as in COCO: the mean precision at 101 levels of recall; 100 boxes per image count.
 
     A box is right if its intersection over union with a true box that no better box took is at least `iou`.
 

@@ -45,7 +45,7 @@ class Scene:
     boxes: Tensor
 
     def to(self, device: torch.device | str) -> "Scene":
-        """The same scene on a device."""
+        """Return the scene on a device."""
         return Scene(self.image.to(device), self.boxes.to(device))
 
 
@@ -65,19 +65,19 @@ class PedestrianTask:
 
     @property
     def num_classes(self) -> int:
-        """Pedestrian and background."""
+        """Number of classes: pedestrian and background."""
         return 2
 
     def to(self, device: torch.device | str) -> "PedestrianTask":
-        """The same task on a device."""
+        """Return the task on a device."""
         return replace(self, scenes=tuple(scene.to(device) for scene in self.scenes))
 
     def hashes(self) -> dict[str, str | None]:
-        """sha256 for records; every seed draws train and test from the same images, and no others are held out."""
+        """Return the sha256 for records; train and test are sampled from the same images, and there is no val."""
         return {"train": self.sha256, "val": None, "test": self.sha256}
 
     def split(self, seed: int) -> tuple[list[Scene], list[Scene]]:
-        """Scenes to train on and to test on, drawn at random: 120 and 50 of 170, the same share of fewer."""
+        """Return random scenes to train on and to test on: 120 and 50 of 170, the same share of fewer."""
         count = len(self.scenes)
         held_out = min(_TEST_IMAGES, max(1, count * _TEST_IMAGES // _PENN_FUDAN_IMAGES))
         order = np.random.default_rng([seed, 0]).permutation(count)
@@ -86,7 +86,7 @@ class PedestrianTask:
 
 
 def load_pedestrians(name: str, data_dir: str | Path | None, image_size: int) -> PedestrianTask:
-    """Penn-Fudan or its stand-in; the images tell which.
+    """Load Penn-Fudan or its stand-in; the images tell which.
 
     Args:
         name: pennfudan, or synthetic_pedestrians where only the stand-in will do.
@@ -107,31 +107,31 @@ def load_pedestrians(name: str, data_dir: str | Path | None, image_size: int) ->
     marked = [_is_marked(image) for image, _ in pairs]
     if any(marked) != all(marked):
         raise ImageError(f"{folder} has {sum(marked)} synthetic images among {len(marked)}; it must have one kind")
-    found = SYNTHETIC if all(marked) else PENN_FUDAN
-    if found == PENN_FUDAN and (name != found or len(pairs) != _PENN_FUDAN_IMAGES):
+    actual = SYNTHETIC if all(marked) else PENN_FUDAN
+    if actual == PENN_FUDAN and (name != actual or len(pairs) != _PENN_FUDAN_IMAGES):
         wanted = f"the {_PENN_FUDAN_IMAGES} of Penn-Fudan" if name == PENN_FUDAN else "those of the stand-in"
         raise ImageError(f"{folder} has {len(pairs)} images that are not {wanted}")
     if len(pairs) < 2:
         raise ImageError(f"{folder} has 1 image; it must have 2 or more, to train and to test")
     scenes = tuple(_scene(image, mask) for image, mask in pairs)
-    return PedestrianTask(found, scenes, _sha256(scenes))
+    return PedestrianTask(actual, scenes, _sha256(scenes))
 
 
 def boxes_of(mask: NDArray[np.integer]) -> NDArray[np.float32]:
-    """The smallest box around each pedestrian of a mask, in the order of their numbers.
+    """Return the smallest box around each pedestrian of a mask, in the order of their numbers.
 
     Edges are those of pixels: a pedestrian of one pixel has a box of one by one.
 
     Shapes:
         (H, W) -> (P, 4), left, top, right and bottom edge
     """
-    found = [box for box in find_objects(mask) if box is not None]
-    edges = [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in found]
+    slices = [box for box in find_objects(mask) if box is not None]
+    edges = [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in slices]
     return np.array(edges, np.float32).reshape(-1, 4)
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Each image and its mask, by name."""
+    """Return the files of each image and its mask, by name."""
     for part in (folder, folder / IMAGES, folder / MASKS):
         if not part.is_dir():
             raise ImageError(f"{part} is no folder; pedestrians are in {IMAGES}/NAME.png and {MASKS}/NAME{ENDING}")
@@ -148,7 +148,7 @@ def _pairs(folder: Path) -> list[tuple[Path, Path]]:
 
 
 def _is_marked(path: Path) -> bool:
-    """Whether an image says that it is synthetic."""
+    """Return whether an image says that it is synthetic."""
     try:
         with Image.open(path, formats=("PNG",)) as image:
             return image.info.get(MARK[0]) == MARK[1]
@@ -168,15 +168,15 @@ def _scene(image_path: Path, mask_path: Path) -> Scene:
 
 
 def _mask(path: Path) -> NDArray[np.int64]:
-    """(H, W) numbers of pedestrians."""
+    """Read a mask (H, W) of the numbers of pedestrians."""
     try:
         with Image.open(path, formats=("PNG",)) as image:
             if image.mode in _MASK_MODES:
                 return np.array(image).astype(np.int64)
-            found = image.mode
+            mode = image.mode
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError(f"{path} is no PNG image, or a damaged one ({error})") from None
-    raise ImageError(f"{path} is a mask of mode {found}; it must have one channel, the numbers of pedestrians")
+    raise ImageError(f"{path} is a mask of mode {mode}; it must have one channel, the numbers of pedestrians")
 
 
 def _sha256(scenes: tuple[Scene, ...]) -> str:

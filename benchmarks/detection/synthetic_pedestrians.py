@@ -68,7 +68,7 @@ def draw(options: Synthetic) -> None:
 
 
 def scene(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """An image and its mask.
+    """Draw an image and its mask.
 
     Args:
         rng: random numbers.
@@ -78,7 +78,7 @@ def scene(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], NDArr
         (H, W, 3) and (H, W)
     """
     height, width = (round(size * share) for share in (rng.uniform(0.9, 1.1), rng.uniform(1.0, 1.5)))
-    y, x = np.mgrid[0.5:height, 0.5:width]  # centres of pixels
+    y, x = np.mgrid[0.5:height, 0.5:width]  # centers of pixels
     image = _background(rng, y, x)
     mask = np.zeros((height, width), np.uint8)
     count = int(rng.integers(1, 4))
@@ -87,44 +87,44 @@ def scene(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], NDArr
         tall = height * rng.uniform(0.45, 0.75)
         middle = width * (place + rng.uniform(0.35, 0.65)) / 4
         foot = rng.uniform(tall, height)
-        for area, colour in _figure(rng, y, x, middle, foot, tall, min(0.3 * tall, 0.22 * width)):
-            image[area] = colour
+        for area, color in _figure(rng, y, x, middle, foot, tall, min(0.3 * tall, 0.22 * width)):
+            image[area] = color
             mask[area] = number
     image += rng.normal(0, 6, image.shape)
     return image.clip(0, 255).astype(np.uint8), mask
 
 
 def _background(rng: np.random.Generator, y: Pixels, x: Pixels) -> Pixels:
-    """A wall that changes its colour, a street, and things that are no pedestrians."""
+    """Draw a wall that changes its color, a street, and things other than pedestrians."""
     height, width = y.shape
     ends = rng.uniform(90, 220, (2, 3))
     image: Pixels = ends[0] + (ends[1] - ends[0]) * (x / width)[..., None]  # (H, W, 3)
     image[y > height * rng.uniform(0.6, 0.8)] = rng.uniform(60, 130, 3)
     for _ in range(int(rng.integers(3, 7))):
-        middle, centre = rng.uniform(0, width), rng.uniform(0, height)
+        middle, center = rng.uniform(0, width), rng.uniform(0, height)
         half = rng.uniform(0.03, 0.12, 2) * height
         if rng.random() < 0.3:
             half = np.array([0.5, 0.01]) * height  # a pole
-        image[(abs(y - centre) < half[0]) & (abs(x - middle) < half[1])] = rng.uniform(20, 240, 3)
+        image[(abs(y - center) < half[0]) & (abs(x - middle) < half[1])] = rng.uniform(20, 240, 3)
     return image
 
 
 def _figure(
     rng: np.random.Generator, y: Pixels, x: Pixels, middle: float, foot: float, tall: float, wide: float
 ) -> list[tuple[Area, Pixels]]:
-    """Legs, body and head with their colours, from below."""
+    """Return the areas of legs, body and head with their colors, from below."""
     up = (foot - y) / tall  # 0 at the feet, 1 at the top of the head
     side = (x - middle) / wide  # -0.5 to 0.5
     apart = rng.uniform(0.1, 0.3)
     legs = (up > 0) & (up < 0.5) & (abs(abs(side) - apart * (1 - up)) < 0.13)
     body = (side / 0.5) ** 2 + ((up - 0.63) / 0.22) ** 2 < 1
     head = ((x - middle) / tall / 0.07) ** 2 + ((up - 0.92) / 0.08) ** 2 < 1
-    colours = (rng.uniform(10, 90, 3), rng.uniform(20, 250, 3), np.array([205.0, 160, 130]) * rng.uniform(0.4, 1.1))
-    return list(zip((legs, body, head), colours, strict=True))
+    colors = (rng.uniform(10, 90, 3), rng.uniform(20, 250, 3), np.array([205.0, 160, 130]) * rng.uniform(0.4, 1.1))
+    return list(zip((legs, body, head), colors, strict=True))
 
 
 def main() -> int:
-    """The command, see `run_command`."""
+    """Run the command, see `run_command`."""
     return run_command(_main)
 
 

@@ -1,4 +1,4 @@
-"""Memory of a process that computes on the CPU: how much it may take, and when the system gets it back."""
+"""Memory of processes that compute on the CPU: how much they may take, and when the system gets it back."""
 
 import ctypes
 import os
@@ -23,23 +23,23 @@ _LARGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}  # of PyTorch: fewer of them have t
 
 
 def processes(most: int) -> int:
-    """How many processes, at most so many and at least 1, can hold what this one holds: images and weights."""
+    """Return how many processes, 1 to `most`, can hold what this one holds: images and weights."""
     if resource is None:
         return most
     return max(1, min(most, int(_MOST * _installed()) // _held()))
 
 
 def _held() -> int:
-    """Bytes of memory of this process; where Linux does not say it, the most that it ever had."""
+    """Return the bytes of memory of this process; on systems other than Linux, the most that it ever had."""
     if _PAGES.is_file():
         return int(_PAGES.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return peak()
 
 
 def peak() -> int:
-    """The most bytes of memory that this process ever had.
+    """Return the most bytes of memory that this process ever had.
 
-    Linux starts what `resource` knows of a process with what the process before had that started it.
+    On Linux, `resource` also counts the process that started this one, so its number is not used.
     """
     if _STATUS.is_file():
         line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
@@ -49,7 +49,7 @@ def peak() -> int:
 
 @contextmanager
 def limited(share: float = 1.0) -> Iterator[None]:
-    """Meanwhile, a request of this process for more than its share of the memory fails; else the system would kill it.
+    """Meanwhile, let this process have its share of the memory: a request for more fails.
 
     Args:
         share: of nine tenths of the memory of the machine, or of the container.
@@ -68,14 +68,14 @@ def limited(share: float = 1.0) -> Iterator[None]:
 
 
 def _installed() -> int:
-    """Bytes of memory of the machine, or of the container."""
+    """Return the bytes of memory of the machine, or of the container."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     container = _CONTAINER.read_text().strip() if _CONTAINER.is_file() else ""
     return min(machine, int(container)) if container.isdecimal() else machine
 
 
 def return_freed_memory() -> None:
-    """Tensors of a megabyte or more have pages of their own, which the system gets back at once.
+    """From now on, give tensors of a megabyte or more pages of their own, which the system gets back at once.
 
     glibc puts those below 32 MB between others, which is faster, but the holes that they leave count as memory of the
     process: at its limit it can do nothing else, however small.
@@ -87,10 +87,10 @@ def return_freed_memory() -> None:
 
 @contextmanager
 def reused_in_new_processes() -> Iterator[None]:
-    """Processes that start meanwhile give the memory of freed tensors to the next ones, if the system has jemalloc.
+    """Processes that start meanwhile reuse the memory of freed tensors, if the system has jemalloc.
 
-    glibc returns that of large tensors to the system, which clears all pages before it hands them out again: it takes
-    half of the time that training needs for wide networks.
+    glibc returns the memory of large tensors to the system, which clears all pages before it hands them out again: that
+    takes half of the time that training needs for wide networks.
     """
     added = {name: value for name, value in _allocator().items() if name not in os.environ}
     os.environ.update(added)  # there is no other way to tell new processes
@@ -102,7 +102,7 @@ def reused_in_new_processes() -> Iterator[None]:
 
 
 def _allocator() -> dict[str, str]:
-    """Environment variables; an allocator that the user has chosen stays."""
+    """Return environment variables for jemalloc; an allocator that the user has chosen stays."""
     if sys.platform != "linux" or find_library("jemalloc") != _JEMALLOC or "LD_PRELOAD" in os.environ:
         return _LARGE_PAGES
     return {"LD_PRELOAD": _JEMALLOC, "MALLOC_CONF": "dirty_decay_ms:-1,retain:false"}

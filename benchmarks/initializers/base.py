@@ -1,4 +1,4 @@
-"""What an initialiser is, and what it may look at."""
+"""Initializer: what it does with a network, and the context that it may use."""
 
 import re
 from collections.abc import Callable
@@ -12,23 +12,27 @@ from ghn_models.images.datasets import ImageTask
 
 
 def recordable(name: str) -> str:
-    """The name of a model or a file in characters that records accept."""
+    """Return the name of a model or a file with characters that records accept.
+
+    >>> recordable("my net")
+    'my_net'
+    """
     return re.sub(r"[^A-Za-z0-9_.+-]", "_", name)
 
 
 @dataclass(frozen=True, eq=False)
 class InitContext:
-    """What is known of a network and of its task when it gets its parameters.
+    """What an initializer may use: the network's graph, images of the task, random numbers.
 
     Args:
         name: of the network.
-        graph: of the network, if it is at hand.
+        graph: of the network; None if it has to be traced.
         task: images of classes, on the device that networks run on; None if the protocol is about other data.
         image_size: of the network's inputs.
         generator: random numbers, on the CPU.
-        beta: strength of noise on predicted weights; None if the protocol adds none of its own.
-        initialized: if not, parameters are arbitrary, and those that are not predicted have to be initialised.
-        batch_share: what initialisers that learn take of their usual batches, less where memory is short.
+        beta: strength of noise on predicted weights; None if the protocol adds no noise of its own.
+        initialized: if False, parameters are arbitrary, and those that are not predicted have to be initialized.
+        batch_share: share of their usual batches that initializers which learn take; below 1 where memory is short.
         needs_classifier: the network is not trained afterwards.
     """
 
@@ -43,35 +47,35 @@ class InitContext:
     needs_classifier: bool = False
 
     def images(self) -> ImageTask:
-        """Images of classes.
+        """Return the images of classes.
 
         Raises:
-            ValueError: there are none.
+            ValueError: the data of the protocol are not images of classes.
         """
         if self.task is None:
             raise ValueError("the model needs images of classes, which the data of this protocol are not")
         return self.task
 
     def seed(self) -> int:
-        """A random seed."""
+        """Draw a random seed."""
         return int(torch.randint(2**62, (), generator=self.generator))
 
 
 Apply = Callable[[nn.Module, InitContext], None]
-"""Changes a network with PyTorch's initialisation in place; it may move it to the device of the images."""
+"""Function that changes the parameters of a network in place; it may move the network to the device of the images."""
 
 
 @dataclass(frozen=True)
 class Initializer:
-    """Gives a network its parameters.
+    """A method that sets a network's parameters.
 
     Args:
-        name: what it is called in tables.
-        apply: what it does with a network.
+        name: in tables.
+        apply: sets the parameters of a network.
         weights_sha256: of the weights that it reads: those of a GHN, or trained ones.
-        num_classes: that the classifier is predicted for.
-        smallest_share: of its usual batches, that it can learn with; 1 if it does not learn.
-        makes_classifiers: it initialises classifiers for the classes at hand, in a way of its own.
+        num_classes: number of classes of predicted classifiers; None if classifiers are not predicted.
+        smallest_share: smallest share of its usual batches that it can learn from; 1 if it does not learn.
+        makes_classifiers: it initializes classifiers for the classes of the task in a way of its own.
     """
 
     name: str
@@ -83,5 +87,5 @@ class Initializer:
 
     @property
     def learns(self) -> bool:
-        """Whether it trains, on the device of the networks."""
+        """Whether it learns from images, on the device of the networks."""
         return self.smallest_share < 1

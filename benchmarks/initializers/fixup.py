@@ -1,4 +1,4 @@
-"""FixUp: residual networks without batch norm that train all the same (Zhang et al., 2019)."""
+"""FixUp: initialization of residual networks without batch norm (Zhang et al., 2019)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,12 +20,12 @@ _LAYER_SCALE = "layer_scale"  # in torchvision's ConvNeXts
 
 
 def fixup(model: nn.Module, context: InitContext) -> None:
-    """FixUp for any network without batch norm (Zhang et al., 2019, section 3).
+    """Apply FixUp to any network without batch norm (Zhang et al., 2019, section 3).
 
-    All layers are initialised as by He et al., with variance 2 / max(fan_in, fan_out): the authors take fan_out, which
+    All layers are initialized as by He et al., with variance 2 / max(fan_in, fan_out): the authors take fan_out, which
     is the same where ResNets get wider, but explodes where cells join many states. The classifier and the last layer of
     each residual branch become 0, the other weights of a branch with m layers are multiplied with L^(-1 / (2 m - 2)),
-    where L is the number of branches. What a branch is in networks other than ResNets is ours, see `residual_branches`.
+    where L is the number of branches. For networks other than ResNets, branches are defined in `residual_branches`.
     A classifier that something follows is no exception to the rule of He: in SqueezeNet that is ReLU, which would pass
     no gradient at 0. Scales of branches that a network has already become 1, since almost nothing passes both 0 and the
     1e-6 of ConvNeXt.
@@ -62,19 +62,19 @@ def fixup(model: nn.Module, context: InitContext) -> None:
 
 
 def _has_single_function_attention(model: nn.Module) -> bool:
-    """Whether there are layers whose weights are used and which are never called."""
+    """Return whether the network has attention layers that use weights of linear layers without calling these."""
     from torchvision.models.swin_transformer import ShiftedWindowAttention  # torchvision takes a second
 
     return any(isinstance(module, nn.MultiheadAttention | ShiftedWindowAttention) for module in model.modules())
 
 
 def residual_branches(graph: ArchGraph) -> list[list[str]]:
-    """Names of the weights of each residual branch, in the order of execution.
+    """Return the names of the weights of each residual branch, in the order of execution.
 
     The summands of each sum are followed back to the next fork, sum or concatenation. The one with the fewest layers is
     the shortcut (an identity, a pooling, a projection, or the first of several as long ones), and all others are
-    branches. So the blocks of ResNets and transformers have the branches that one expects, and in cells, where
-    operations of any kind are added up, one of them carries the signal.
+    branches. So the blocks of ResNets and transformers have the usual branches, and in cells, where operations of any
+    kind are summed, one of them carries the signal.
 
     The branch of squeeze and excitation is that of its gate. It damps its input, so it is a shortcut if there is no
     other; a gate within a longer branch ends that.
@@ -84,19 +84,25 @@ def residual_branches(graph: ArchGraph) -> list[list[str]]:
     for source, target in graph.edge_index.T.tolist():
         before[target].append(source)
         readers[source] += 1
-    found = []
+    branches = []
     for node in range(len(graph)):
         if graph.op[node] != _SUM:
             continue
         chains = [_chain(graph, before, readers, source) for source in before[node]]
         chains = sorted((chain for chain in chains if not chain.constant), key=lambda chain: chain.rank)
-        found += [chain.weights for chain in chains[1:] if chain.weights]
-    return found
+        branches += [chain.weights for chain in chains[1:] if chain.weights]
+    return branches
 
 
 @dataclass(frozen=True)
 class _Chain:
-    """What leads to a summand: names of weights; whether a gate is in front of it; whether no input reaches it."""
+    """Path to a summand.
+
+    Args:
+        weights: names of its weights.
+        gated: it ends with a gate.
+        constant: no input reaches it.
+    """
 
     weights: list[str]
     gated: bool
@@ -122,7 +128,7 @@ def _chain(graph: ArchGraph, before: list[list[int]], readers: list[int], node: 
 
 
 def _last_layer(graph: ArchGraph) -> list[str]:
-    """Names of the parameters of the classifier if the network ends with it."""
+    """Return the names of the classifier's parameters if the network ends with the classifier."""
     nodes = [node for node in classifier_nodes(graph) if node is not None]
     return [str(graph.name[node]) for node in nodes] if len(graph) - 1 in nodes else []
 
@@ -152,7 +158,7 @@ def _add_scalars(model: nn.Module, ends: set[str]) -> None:
             module.register_forward_hook(_after)
 
 
-# Functions of the module, which they are given, so that copies of a network have scalars of their own.
+# Hooks get the module as an argument, so that copies of a network have scalars of their own.
 def _before(module: Any, inputs: tuple[Tensor]) -> tuple[Tensor]:
     return (inputs[0] + module.fixup_before,)
 

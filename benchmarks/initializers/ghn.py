@@ -1,4 +1,4 @@
-"""Parameters that GHNs predict."""
+"""Initializers that predict parameters with a GHN."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ _ORTH_BETA = 3e-5  # noise of GHN-orth, without which equal channels have no ort
 
 
 def ghn_initializer(name: str, device: str, orth_layer: int, untrained: "Untrained | None") -> Initializer:
-    """A GHN, or one whose predicted weights are made orthogonal: GHN-orth (Knyazev, 2022, section 3).
+    """Return a GHN as an initializer; NAME_orth makes its weights orthogonal (GHN-orth, Knyazev, 2022, section 3).
 
     Args:
         name: of weights, or NAME_orth.
         device: of the GHN.
-        orth_layer: the first layer that NAME_orth makes orthogonal.
+        orth_layer: first layer that NAME_orth makes orthogonal.
         untrained: make a GHN with random weights instead of loading one.
 
     Raises:
-        ValueError: weights that are not at hand.
+        ValueError: the weights are missing.
     """
     base, orthogonal = parse_name(name)
-    found = load_predictor(base, device, untrained)
-    apply = predict_with(found.ghn, orth_layer if orthogonal else None)
-    classes = found.ghn.config.num_classes
-    return Initializer(found.name + ORTH_SUFFIX * orthogonal, apply, found.weights_sha256, classes)
+    predictor = load_predictor(base, device, untrained)
+    apply = predict_with(predictor.ghn, orth_layer if orthogonal else None)
+    classes = predictor.ghn.config.num_classes
+    return Initializer(predictor.name + ORTH_SUFFIX * orthogonal, apply, predictor.weights_sha256, classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Predictor:
 
 
 def load_predictor(name: str, device: str = "cpu", untrained: "Untrained | None" = None) -> Predictor:
-    """The GHN of this name.
+    """Load the GHN of this name.
 
     Args:
         name: of weights.
@@ -53,14 +53,14 @@ def load_predictor(name: str, device: str = "cpu", untrained: "Untrained | None"
         untrained: make it with random weights instead of loading them.
 
     Raises:
-        ValueError: weights that are not at hand.
+        ValueError: the weights are missing.
     """
     if untrained is not None:
         return Predictor(untrained.create(name).to(device).eval(), f"{name}.random", None)
     folder = find_weights(name)
     about, sha256 = checkpoints.read_metadata(folder), checkpoints.sha256(folder / checkpoints.WEIGHTS)
-    known = folder.resolve().parent in (checkpoints.SHIPPED.resolve(), checkpoints.cache_dir().resolve())
-    called = folder.name if known else _called(about, sha256)
+    is_ours = folder.resolve().parent in (checkpoints.SHIPPED.resolve(), checkpoints.cache_dir().resolve())
+    called = folder.name if is_ours else _name_of_own_weights(about, sha256)
     return Predictor(load(folder).to(device).eval(), called, sha256)
 
 
@@ -78,24 +78,24 @@ class Untrained:
     seed: int
 
     def create(self, name: str) -> GHN:
-        """The GHN of this name."""
+        """Create the GHN of this name."""
         torch.manual_seed(self.seed)
         return create(name, self.num_classes, self.image_size)
 
 
 def is_ghn(name: str) -> bool:
-    """Whether a name is that of a GHN, of weights, or the folder of a checkpoint."""
+    """Return whether this is the name of a GHN or of weights, or the folder of a checkpoint."""
     return (Path(name) / checkpoints.CONFIG).is_file() or name in (*list_models(), *list_models(weights=True))
 
 
 def parse_name(name: str) -> tuple[str, bool]:
-    """NAME of NAME_orth, and whether it is to be made orthogonal; the folder of a checkpoint may be called so, too."""
+    """Split NAME_orth into NAME and whether to make weights orthogonal; a checkpoint folder may end with _orth, too."""
     orthogonal = name.endswith(ORTH_SUFFIX) and not is_ghn(name)
     return (name.removesuffix(ORTH_SUFFIX) if orthogonal else name), orthogonal
 
 
 def find_weights(name: str) -> Path:
-    """Folder of a GHN's weights.
+    """Return the folder of a GHN's weights.
 
     Raises:
         ValueError: weights that are not at hand; says how to get them.
@@ -115,17 +115,21 @@ def find_weights(name: str) -> Path:
         ) from None
 
 
-def _called(about: dict[str, Any], sha256: str) -> str:
-    """Name of weights that are nobody's but the user's."""
+def _name_of_own_weights(about: dict[str, Any], sha256: str) -> str:
+    """Return the name in tables of weights that the user has trained."""
     words = (recordable(str(about.get(key, default))) for key, default in (("model", "ghn"), ("dataset", "custom")))
     return f"{'.'.join(words)}-{sha256[:6]}"
 
 
 def predict_with(ghn: GHN, orth_layer: int | None) -> Apply:
-    """Predicts parameters, adds noise, and makes weights from a layer on orthogonal unless it is None.
+    """Return a function that predicts the parameters of a network with a GHN and adds noise.
 
-    Orthogonal weights begin with noise also where the protocol adds none: a QR decomposition of equal channels follows
-    from rounding alone.
+    Orthogonal weights get noise also where the protocol adds none: a QR decomposition of equal channels would depend on
+    rounding alone.
+
+    Args:
+        ghn: predicts the parameters.
+        orth_layer: first layer whose weights are made orthogonal; None leaves all as they are.
     """
 
     def apply(model: nn.Module, context: InitContext) -> None:

@@ -1,4 +1,4 @@
-"""GradInit: factors for the parameters, such that the first step of SGD helps most (Zhu et al., 2021)."""
+"""GradInit: learned factors of parameters, with which the first step of SGD lowers the loss most (Zhu et al., 2021)."""
 
 import torch
 from torch import Tensor, nn
@@ -19,16 +19,16 @@ _HALF = 64  # images in half a batch
 
 
 def gradinit(model: nn.Module, context: InitContext, steps: int = STEPS) -> None:
-    """Multiply each parameter with a learnt factor (Zhu et al., 2021, Algorithm 1, for SGD).
+    """Multiply each parameter with a learned factor (Zhu et al., 2021, Algorithm 1, for SGD).
 
     The factors minimize the loss after one step along the normalized gradient, on a batch of which half is that of the
-    gradient. Where the norm of the gradient is above 1, they minimize this norm instead. Both have their own Adam. Less
-    than an epoch has larger steps, as large as any of the paper at most.
+    gradient. Where the norm of the gradient is above 1, they minimize this norm instead. Both objectives have their own
+    Adam. With fewer steps than an epoch, the steps are larger, at most as large as the largest of the paper.
 
     Args:
         model: the network with a random initialisation; moved to the device of the images.
-        context: its task.
-        steps: of learning.
+        context: images of its task.
+        steps: number of steps.
 
     Raises:
         ValueError: gradients or factors are not finite.
@@ -60,8 +60,8 @@ def gradinit(model: nn.Module, context: InitContext, steps: int = STEPS) -> None
 
 def _step(optimizer: torch.optim.Optimizer, factors: dict[str, Tensor], value: Tensor) -> None:
     optimizer.zero_grad()
-    found = torch.autograd.grad(value, list(factors.values()), allow_unused=True, materialize_grads=True)
-    for factor, gradient in zip(factors.values(), found, strict=True):
+    gradients_of_factors = torch.autograd.grad(value, list(factors.values()), allow_unused=True, materialize_grads=True)
+    for factor, gradient in zip(factors.values(), gradients_of_factors, strict=True):
         factor.grad = gradient.clamp(-_CLIP, _CLIP)
     optimizer.step()
     with torch.no_grad():

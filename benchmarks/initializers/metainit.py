@@ -1,4 +1,4 @@
-"""MetaInit: norms of weights such that curvature changes the gradient little (Dauphin and Schoenholz, 2019)."""
+"""MetaInit: learned norms of weights, with which curvature changes the gradient little (Dauphin, Schoenholz, 2019)."""
 
 from collections.abc import Mapping
 
@@ -20,15 +20,15 @@ _BATCH = 16  # ours, as each step takes a CPU 27 convolutions for one; the paper
 def metainit(model: nn.Module, context: InitContext, steps: int = STEPS) -> None:
     """Learn the norm of each weight by minimizing the gradient quotient (Dauphin and Schoenholz, 2019, Algorithm 1).
 
-    Descent follows the sign of the derivative with momentum 0.9. Inputs are noise and labels are drawn, so nothing is
-    learnt of the task. Vectors (biases, norm layers) stay as they are. Unlike the networks of the paper ours may have
-    batch norm, which uses the statistics of each batch here. Weights of norm 0 have no direction in which they could
+    Descent follows the sign of the derivative with momentum 0.9. Inputs are noise and labels are random, so nothing is
+    learned about the task. Vectors (biases, norm layers) stay as they are. Unlike those of the paper, networks may have
+    batch norm, which uses the statistics of each batch. Weights of norm 0 have no direction in which they could
     grow, and let no gradient through to the layers before, so a network must not have any.
 
     Args:
         model: the network with a random initialisation; moved to the device of the images.
-        context: its task.
-        steps: of learning.
+        context: classes of its task, image size and random numbers.
+        steps: number of steps.
 
     Raises:
         ValueError: a layer has weights of norm 0, as the classifiers of torchvision's Vision Transformers; gradients or
@@ -55,8 +55,10 @@ def metainit(model: nn.Module, context: InitContext, steps: int = STEPS) -> None
 
 
 def gradient_quotient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Mean over parameters of |(g - H g) / g - 1|, with gradient g and Hessian H of the loss (Eq. 1): 0 if a step along
-    the gradient leaves it the same."""
+    """Return the mean over parameters of |(g - H g) / g - 1|, with gradient g and Hessian H of the loss (Eq. 1).
+
+    It is 0 if a step along the gradient does not change the gradient.
+    """
     parameters: Mapping[str, Tensor] = dict(model.named_parameters())
     g = gradients(loss(model, parameters, images, labels), parameters)
     half = norm(g).square() / 2
@@ -66,14 +68,14 @@ def gradient_quotient(model: nn.Module, images: Tensor, labels: Tensor) -> Tenso
 
 
 def noise(context: InitContext) -> tuple[Tensor, Tensor]:
-    """Images of normal random numbers (B, 3, H, H) and uniform random labels (B,)."""
+    """Draw images of normal random numbers (B, 3, H, H) and uniform random labels (B,)."""
     count = max(2, round(_BATCH * context.batch_share))  # batch norm needs two
     images = torch.randn(count, 3, context.image_size, context.image_size, generator=context.generator)
     return images, torch.randint(context.images().num_classes, (count,), generator=context.generator)
 
 
 def _sign(x: Tensor) -> Tensor:
-    """1 for 0, which must not be divided by."""
+    """Return the sign, which is 1 for 0, as it must not be 0."""
     return torch.where(x.detach() >= 0, 1.0, -1.0)
 
 

@@ -1,4 +1,4 @@
-"""Losses of networks whose parameters are given, for the initialisers that learn the sizes of parameters."""
+"""Losses of networks with other parameters, and their gradients, for the initializers that learn norms."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,10 +18,10 @@ from ghn_models import batch_statistics
 
 @contextmanager
 def differentiable(model: nn.Module) -> Iterator[None]:
-    """Within it gradients of gradients exist, and results depend on parameters and images alone.
+    """Meanwhile, gradients can be differentiated again, and results depend on parameters and images only.
 
     Batch norm uses the statistics of each batch, dropout does nothing, and attention is not fused. Weights have their
-    channels last from then on, which convolutions prefer.
+    channels last from then on, which is faster for convolutions.
     """
     model.to(memory_format=torch.channels_last)
     layers: list[tuple[Any, Callable[..., Tensor]]] = [
@@ -39,7 +39,7 @@ def differentiable(model: nn.Module) -> Iterator[None]:
 
 
 def _batch_norm(norm: Any, x: Tensor) -> Tensor:
-    """Of single operations, as PyTorch's own has no third derivatives, and few, as each keeps a map of activations."""
+    """Batch norm in single operations, as PyTorch's has no third derivatives; in few, as each keeps a feature map."""
     dims = [dim for dim in range(x.dim()) if dim != 1]
     count = x.numel() // x.shape[1]
     centered: Tensor = x + x.sum(dims, keepdim=True) / -count
@@ -50,24 +50,24 @@ def _batch_norm(norm: Any, x: Tensor) -> Tensor:
 
 
 def loss(model: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of a network with these parameters."""
+    """Return the cross entropy of a network with these parameters."""
     logits = functional_call(model, dict(parameters), images.contiguous(memory_format=torch.channels_last))
     return F.cross_entropy(logits, labels)
 
 
 def gradients(value: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gradients that can be differentiated again; zeros for parameters without influence."""
-    found = torch.autograd.grad(
+    """Return gradients that can be differentiated again; zeros for parameters without influence."""
+    results = torch.autograd.grad(
         value, list(parameters.values()), create_graph=True, allow_unused=True, materialize_grads=True
     )
-    return dict(zip(parameters, found, strict=True))
+    return dict(zip(parameters, results, strict=True))
 
 
 def norm(tensors: Mapping[str, Tensor]) -> Tensor:
-    """L2 norm of all tensors together.
+    """Return the L2 norm of all tensors together.
 
     Raises:
-        ValueError: it is not finite, so nothing can be learnt.
+        ValueError: the norm is not finite, so nothing can be learned.
     """
     value = torch.stack([tensor.square().sum() for tensor in tensors.values()]).sum().sqrt()
     if not torch.isfinite(value):
@@ -76,6 +76,6 @@ def norm(tensors: Mapping[str, Tensor]) -> Tensor:
 
 
 def check_finite(model: nn.Module) -> None:
-    """Raise ValueError if a parameter became infinite or no number."""
+    """Raise ValueError if a parameter became infinite or NaN."""
     if not all(p.isfinite().all() for p in model.parameters()):
         raise ValueError("learning ended with parameters that are not finite")

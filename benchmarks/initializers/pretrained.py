@@ -1,4 +1,4 @@
-"""Trained weights of torchvision from files that the user has."""
+"""Initializer from trained weights of torchvision, in files of the user."""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ from ghn_models.checkpoints import folder as checkpoints
 
 PRETRAINED_PREFIX = "pretrained:"
 PRETRAINED_RECORD_PREFIX = "pretrained-"
-"""How models from files begin in options, and in records, which know them by their hash."""
+"""Prefixes of the name of trained weights: pretrained:PATH in options, pretrained-HASH in records."""
 _KINDS = (".safetensors", ".pth", ".pt")
 _COUNT = "num_batches_tracked"
 _RENAMED = (  # since torchvision made its files
@@ -27,9 +27,9 @@ _RENAMED = (  # since torchvision made its files
 
 
 def pretrained_initializer(source: Path) -> Initializer:
-    """Weights of a state dictionary, in the names of the network; batch norm statistics come along.
+    """Return the initializer that copies a state dictionary with the names of the network, batch norm statistics too.
 
-    Classifiers for other classes, auxiliary ones too, keep their initialisation, as fine-tuning needs it; without
+    Classifiers for other classes, auxiliary ones too, keep their initialization, as fine-tuning needs it; without
     training the network fails.
 
     Args:
@@ -37,7 +37,7 @@ def pretrained_initializer(source: Path) -> Initializer:
             as torchvision downloads them, say NAME-0a1b2c3d.pth.
 
     Raises:
-        ValueError: there are no such files, or one is damaged or has something else.
+        ValueError: there are no such files, or one is damaged or has more than tensors.
     """
     files = [source] if source.is_file() else sorted(p for p in source.glob("*") if p.suffix in _KINDS)
     if not files or files[0].suffix not in _KINDS:
@@ -56,24 +56,24 @@ def pretrained_initializer(source: Path) -> Initializer:
 
 def _file_of(files: list[Path], name: str) -> Path:
     stems = {name, *_downloads(name)}
-    found = [file for file in files if file.stem in stems or file.stem.rpartition("-")[0] == name]
-    if len(found) != 1:
-        raise ValueError(f"there are {len(found)} files with weights of {name}; there must be one, {name}.pth")
-    return found[0]
+    matches = [file for file in files if file.stem in stems or file.stem.rpartition("-")[0] == name]
+    if len(matches) != 1:
+        raise ValueError(f"there are {len(matches)} files with weights of {name}; there must be one, {name}.pth")
+    return matches[0]
 
 
 def _downloads(name: str) -> set[str]:
-    """What torchvision's files for a network are called, without the ending: not all have its name."""
+    """Return the names of torchvision's files for a network, without the ending: not all have the network's name."""
     from torchvision.models import get_model_weights, list_models  # torchvision takes a second
 
     return {Path(weights.url).stem for weights in get_model_weights(name)} if name in list_models() else set()
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file; nothing else is unpickled.
+    """Read the tensors of a file; nothing else is unpickled.
 
     Raises:
-        ValueError: it is damaged, or has something else.
+        ValueError: the file is damaged, or has more than tensors.
     """
     try:
         safe = file.suffix == ".safetensors"
@@ -99,15 +99,15 @@ def _fill(model: Any, state: dict[str, Tensor], needs_classifier: bool, wrong: s
     for name, value in own.items():
         if name not in state:
             raise ValueError(f"{wrong}: it has no {name}")
-        there, here = tuple(state[name].shape), tuple(value.shape)
-        if there == here:
+        stored, needed = tuple(state[name].shape), tuple(value.shape)
+        if stored == needed:
             continue
-        if here[:1] != (num_classes,) or there[1:] != here[1:]:
+        if needed[:1] != (num_classes,) or stored[1:] != needed[1:]:
             raise ValueError(
-                f"{wrong}: {name} is {there} there and {here} here (weights for ImageNet need --image-size 224)"
+                f"{wrong}: {name} is {stored} there and {needed} here (weights for ImageNet need --image-size 224)"
             )
         if needs_classifier:
-            raise ValueError(f"{wrong}: it is for {there[0]} classes, and there are {num_classes}")
+            raise ValueError(f"{wrong}: it is for {stored[0]} classes, and there are {num_classes}")
     more = [name for name in state if name not in own and not name.endswith(_COUNT)]
     if more:
         raise ValueError(f"{wrong}: it has {more[0]}, and the network does not")

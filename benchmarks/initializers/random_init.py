@@ -1,4 +1,4 @@
-"""Initialisations that need nothing but random numbers."""
+"""Initializers that need nothing but random numbers."""
 
 import torch
 from torch import nn
@@ -9,15 +9,15 @@ from ghn_models import orthogonalize
 
 
 def randinit(model: nn.Module, context: InitContext) -> None:
-    """RandInit: what PyTorch and the network itself do when it is built."""
+    """RandInit: keep the random parameters that the network was built with."""
 
 
 @torch.no_grad()
 def he(model: nn.Module, context: InitContext) -> None:
-    """He: normal weights with variance 2 / fan_in, and no biases (He et al., 2015, Eq. 10), in all layers.
+    """He: set weights to normal numbers with variance 2 / fan_in, and biases to 0 (He et al., 2015, Eq. 10).
 
-    A chain of such layers and ReLUs neither amplifies nor damps what it is given. The defaults of PyTorch's layers have
-    a sixth of that variance; networks of torchvision often bring something similar to this one.
+    A chain of such layers and ReLUs neither amplifies nor damps its input. The defaults of PyTorch's layers have a
+    sixth of that variance; networks of torchvision often have an initialization similar to this one.
     """
     for module in model.modules():
         if isinstance(module, _ConvNd | nn.Linear):
@@ -32,5 +32,5 @@ def he(model: nn.Module, context: InitContext) -> None:
 
 
 def orth(model: nn.Module, context: InitContext) -> None:
-    """Orth: orthogonal weights of convolutions and linear layers but the classifier (Saxe et al., 2014)."""
+    """Orth: make the weights of all layers but the classifier orthogonal (Saxe et al., 2014)."""
     orthogonalize(model)

@@ -47,7 +47,7 @@ NODES, GRAPHS = 1500, 8
 
 
 def median_ms(work: Callable[[], object], device: str, repeats: int) -> float:
-    """Milliseconds of one call, after one to warm up."""
+    """Return the median milliseconds of a call, after one to warm up."""
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -59,7 +59,7 @@ def median_ms(work: Callable[[], object], device: str, repeats: int) -> float:
 
 
 def meta_batch() -> list[Architecture]:
-    """Eight training architectures whose graphs have about 1,500 nodes."""
+    """Return eight training architectures whose graphs have about 1,500 nodes."""
     networks = sample_networks("train", 0, 400)
     nodes = np.diff(networks.graphs.node_ptr).reshape(-1, GRAPHS).sum(1)
     start = GRAPHS * int(np.abs(nodes - NODES).argmin())
@@ -69,7 +69,7 @@ def meta_batch() -> list[Architecture]:
 def graph_networks(
     device: str, autocast: Callable[[], AbstractContextManager[object]]
 ) -> Iterator[tuple[str, Callable[[], object]]]:
-    """The GatedGNN of GHN-2 and the Graphormer of GHN-3-T on the meta-batch."""
+    """Yield calls of the GatedGNN of GHN-2 and of the Graphormer of GHN-3-T on the meta-batch."""
     graphs = [symbolic_graph(architecture) for architecture in meta_batch()]
     for title, model in (("GatedGNN", "ghn2"), ("Graphormer-T", "ghn3_t")):
         ghn = create(model).to(device)
@@ -85,7 +85,7 @@ def graph_networks(
 def forward(
     network: nn.Module, x: Tensor, batch: GraphBatch, autocast: Callable[[], AbstractContextManager[object]]
 ) -> None:
-    """Node features without gradients."""
+    """Compute node features without gradients."""
     with torch.no_grad(), autocast():
         network(x, batch)
 
@@ -93,14 +93,14 @@ def forward(
 def forward_backward(
     network: nn.Module, x: Tensor, batch: GraphBatch, autocast: Callable[[], AbstractContextManager[object]]
 ) -> None:
-    """Node features and gradients."""
+    """Compute node features and gradients."""
     with autocast():
         y = network(x.clone().requires_grad_(), batch)
     torch.autograd.backward(y.float().sum())
 
 
 def training_steps(device: str, amp: bool) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Gradients of GHNs for 8 networks with 32 channels on 16 images of 32x32, and the optimizer."""
+    """Yield training steps of GHNs: gradients for 8 networks with 32 channels on 16 images of 32x32, and the update."""
     networks = [training_network(architecture, 32, 10) for architecture in meta_batch()]
     batch = torch.randn(16, 3, 32, 32, device=device), torch.randint(10, (16,), device=device)
     for title, model in (("GHN-2", "ghn2"), ("GHN-3-T", "ghn3_t")):
@@ -119,7 +119,7 @@ def training_steps(device: str, amp: bool) -> Iterator[tuple[str, Callable[[], o
 def resnet50(
     name: str, title: str, device: str, autocast: Callable[[], AbstractContextManager[object]]
 ) -> Iterator[tuple[str, Callable[[], object]]]:
-    """The prediction of ResNet-50, in place, without and with tracing it."""
+    """Yield predictions of ResNet-50 in place, without and with tracing it."""
     ghn = random_ghn(name).to(device)
     model = torchvision.models.resnet50().to(device)
     graph = trace(model)
@@ -133,7 +133,7 @@ def resnet50(
 
 
 def random_ghn(name: str) -> GHN:
-    """A GHN with uniform weights, which are made faster than initial ones."""
+    """Create a GHN with uniform weights, which is faster than its own initialization."""
     with on_meta_without_init():
         ghn = create(name)
     config = ghn.config
@@ -146,7 +146,7 @@ def random_ghn(name: str) -> GHN:
 
 
 def report(work: Iterator[tuple[str, Callable[[], object]]], device: str, repeats: int) -> None:
-    """A line for each measurement."""
+    """Print a line for each measurement."""
     for title, call in work:
         ms = median_ms(call, device, repeats)
         reference = REFERENCE_MS[title]
@@ -154,7 +154,7 @@ def report(work: Iterator[tuple[str, Callable[[], object]]], device: str, repeat
 
 
 def report_xl(device: str, autocast: Callable[[], AbstractContextManager[object]]) -> None:
-    """GHN-3-XL, with the memory it needs beyond what the process had before."""
+    """Measure GHN-3-XL, and the memory that it needs beyond what the process had before."""
     before = memory.peak()
     weights = sum(p.numel() for p in create_on_meta("ghn3_xl").parameters()) * 4e-6
     report(resnet50("ghn3_xl", "GHN-3-XL", device, autocast), device, repeats=3)
@@ -164,7 +164,7 @@ def report_xl(device: str, autocast: Callable[[], AbstractContextManager[object]
 
 
 def create_on_meta(name: str) -> GHN:
-    """A GHN without storage."""
+    """Create a GHN without storage for its weights."""
     with on_meta_without_init():
         return create(name)
 

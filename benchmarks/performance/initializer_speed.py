@@ -1,4 +1,4 @@
-"""Speed and memory of the initialisers that learn.
+"""Speed and memory of the initializers that learn.
 
     python -m benchmarks.performance.initializer_speed [--share 0.25]
 
@@ -26,20 +26,20 @@ STEPS = (1, 3)  # of which the difference is two steps
 
 
 def measured(share: float, case: tuple[str, int]) -> tuple[float, float]:
-    """Seconds of a step, and the largest memory of the process in GB.
+    """Return the seconds of a step, and the largest memory of the process in GB.
 
     Args:
         share: of the usual batch.
-        case: initialiser, and index of the network.
+        case: initializer, and index of the network.
     """
     torch.set_num_threads(1)
     name, index = case
     seconds = []
     for steps in (1, *STEPS):  # the first one warms up
         model, graph = network_at("test", index).build(32, 10)
-        setting = InitContext("", graph, load_images("digits"), 32, torch.Generator().manual_seed(0), batch_share=share)
+        context = InitContext("", graph, load_images("digits"), 32, torch.Generator().manual_seed(0), batch_share=share)
         start = time.perf_counter()
-        load_initializer(f"{name}.{steps}").apply(model, setting)
+        load_initializer(f"{name}.{steps}").apply(model, context)
         seconds.append(time.perf_counter() - start)
     return (seconds[2] - seconds[1]) / (STEPS[1] - STEPS[0]), memory.peak() / 1e9
 

@@ -1,7 +1,7 @@
-"""What predicts the quality of networks without training them, for the nas protocol.
+"""Scorers: predictions of the quality of networks without training, for the nas protocol.
 
-A GHN or an initialisation scores a network by the accuracy that its parameters give; zero-cost proxies and files of
-scores (CSV with the columns group, index and score) are models of that protocol too.
+A GHN or another initializer scores a network by the accuracy with its parameters; zero-cost proxies and files of scores
+(CSV with the columns group, index and score) are models of that protocol too.
 """
 
 import zlib
@@ -22,7 +22,7 @@ from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.images.datasets import ImageTask
 
 SCORE_FILE_PREFIX = "file-"
-"""How files of scores begin in records."""
+"""Prefix of the name of files of scores in records: file-NAME-HASH."""
 Scorer = Callable[[Case[ImageTask]], float]
 _CSV = (".csv", ".csv.gz")
 
@@ -33,50 +33,53 @@ def is_scorer(name: str) -> bool:
 
 
 def by_accuracy(case: Case[ImageTask]) -> float:
-    """Accuracy on validation images with the parameters that the network has."""
+    """Score a network by its accuracy on validation images."""
     return topk_accuracy(case.model, case.task.val.batches(case.evaluation_batch))[0]
 
 
 def load_scorer(name: str) -> tuple[Initializer, Scorer] | None:
-    """What a proxy or a file of scores does, which initialises networks as PyTorch does; None for other models.
+    """Load a proxy or a file of scores; networks have PyTorch's initialization with both.
+
+    Returns:
+        The initializer and the scorer; None for other models.
 
     Raises:
         ValueError: a file that cannot be used.
     """
     if name in PROXIES:
-        return replace(load_initializer("randinit"), name=name), _proxy(name)
+        return replace(load_initializer("randinit"), name=name), _proxy_scorer(name)
     if not name.endswith(_CSV):
         return None
     path = Path(name)
     values = read_column(path, ("score",))
     sha256 = checkpoints.sha256(path)
     called = f"{SCORE_FILE_PREFIX}{recordable(path.name.removesuffix('.gz').removesuffix('.csv'))[-60:]}-{sha256[:6]}"
-    return replace(load_initializer("randinit"), name=called, weights_sha256=sha256), _looked_up(values)
+    return replace(load_initializer("randinit"), name=called, weights_sha256=sha256), _look_up(values)
 
 
-def _proxy(name: str) -> Scorer:
-    def of(case: Case[ImageTask]) -> float:
+def _proxy_scorer(name: str) -> Scorer:
+    def score_by_proxy(case: Case[ImageTask]) -> float:
         images, labels = next(iter(case.task.train.shuffled(case.evaluation_batch, case.seed, 0, 0, 0, False)))
         return score(name, case.model, images, labels)
 
-    return of
+    return score_by_proxy
 
 
-def _looked_up(values: pd.Series) -> Scorer:
-    def of(case: Case[ImageTask]) -> float:
+def _look_up(values: pd.Series) -> Scorer:
+    def look_up(case: Case[ImageTask]) -> float:
         key = (case.network.group, case.network.index)
         if key not in values.index:
             raise ValueError("the file has no value for it")
         return float(values[key])
 
-    return of
+    return look_up
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """A table of the user's.
+    """Read a table of the user.
 
     Raises:
-        ValueError: it cannot be read.
+        ValueError: the file cannot be read.
     """
     try:
         return pd.read_csv(path, dtype={"group": str})
@@ -85,7 +88,7 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 
 def read_column(path: Path, names: tuple[str, ...]) -> pd.Series:
-    """The first of these columns that a CSV file has, by group and index; repetitions are averaged.
+    """Read the first of these columns that a CSV file has, by group and index; repetitions are averaged.
 
     Raises:
         ValueError: the file cannot be read, or lacks a column.
@@ -94,8 +97,8 @@ def read_column(path: Path, names: tuple[str, ...]) -> pd.Series:
     column = next((name for name in names if name in table), None)
     missing = [name for name in ("group", "index") if name not in table]
     if missing or column is None:
-        wanted = ", ".join(["group", "index", " or ".join(names)])
-        raise ValueError(f"{path} has the columns {', '.join(map(str, table))}; needed: {wanted}")
+        needed = ", ".join(["group", "index", " or ".join(names)])
+        raise ValueError(f"{path} has the columns {', '.join(map(str, table))}; needed: {needed}")
     for name in ("index", column):
         finite = np.isfinite(pd.to_numeric(table[name], errors="coerce"))
         wrong = table[name][~finite & table[name].notna()]

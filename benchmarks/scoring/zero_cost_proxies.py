@@ -1,4 +1,4 @@
-"""Zero-cost proxies: guesses of how good a network will be, from its initialisation and one mini-batch.
+"""Zero-cost proxies: scores of a network from its initialization and one mini-batch.
 
 The set of the GHN-3 paper (section A.4), which is that of Abdelfattah et al., 2021, and NWOT. Networks are in
 evaluation mode but for batch norm, which uses the statistics of the mini-batch, and stay as they were. "Weights" are
@@ -36,7 +36,7 @@ def _proxy(function: Proxy) -> Proxy:
 
 
 def score(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """What a proxy says of a network.
+    """Return the score of a network by a proxy.
 
     Args:
         name: one of `PROXIES`.
@@ -51,8 +51,8 @@ def score(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> float:
     if name not in PROXIES:
         raise ValueError(unknown_choice("proxy", name, PROXIES))
     with batch_statistics(model):
-        found = PROXIES[name](model, images, labels)
-    value = float(found.detach() if isinstance(found, Tensor) else found)
+        result = PROXIES[name](model, images, labels)
+    value = float(result.detach() if isinstance(result, Tensor) else result)
     if not math.isfinite(value):
         raise ValueError(f"its value is {value}")
     return value
@@ -140,7 +140,7 @@ def synflow(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 @_proxy
 def synflow_bn(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """The same with batch norm (Abdelfattah et al., 2021)."""
+    """Synflow with batch norm (Abdelfattah et al., 2021)."""
     return _flow(model, images)
 
 
@@ -174,7 +174,7 @@ def params(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 @_proxy
 def flops(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Operations for one image: two for each multiplication that is added, as PyTorch counts them."""
+    """Floating-point operations for one image, two for a multiplication and addition, as PyTorch counts them."""
     from torch.utils.flop_counter import FlopCounterMode  # imports a compiler
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -205,12 +205,12 @@ def _weight_names(model: nn.Module) -> list[str]:
         local = {"weight"} if isinstance(module, _ConvNd | nn.Linear) else set()
         local |= {"in_proj_weight"} if isinstance(module, nn.MultiheadAttention) else set()
         names += [f"{prefix}.{name}".lstrip(".") for name, _ in module.named_parameters(recurse=False) if name in local]
-    known = dict(model.named_parameters())  # tied weights come once
-    return [name for name in names if name in known]
+    parameters = dict(model.named_parameters())  # tied weights come once
+    return [name for name in names if name in parameters]
 
 
 def _loss(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Cross entropy, and the weights that it depends on, which are those of the model, without its flags."""
+    """Return the cross entropy, and the model's weights as tensors of their own that it depends on."""
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     weights = [parameters[name].requires_grad_() for name in _weight_names(model)]
     return F.cross_entropy(functional_call(model, parameters, images), labels), weights

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -24,8 +25,8 @@ from benchmarks.core.evaluation_networks import EvaluationNetwork, network_at
 from benchmarks.core.protocol import Case
 from benchmarks.evaluation import evaluate_run, run_config
 from benchmarks.execution import jobs as runs
+from benchmarks.execution import memory, worker
 from benchmarks.execution import scheduler as execution
-from benchmarks.execution import worker
 from benchmarks.execution.jobs import Row, try_job
 from benchmarks.execution.run_config import Job
 from benchmarks.execution.run_context import BatchSizes, RunContext, load_run_context
@@ -152,6 +153,38 @@ def test_learning_sees_few_labels_where_few_are_given(monkeypatch: pytest.Monkey
     assert few.labels.bincount().tolist() == [7] * 10
     task: Any = load_run_context(plan).task
     assert few.labels.equal(task.train.few(7, trained[0]).labels)
+
+
+@pytest.mark.parametrize("error", [AttributeError, KeyError, NameError, TypeError, AssertionError])
+def test_mistakes_in_a_protocol_are_no_results(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network's own errors are: it cannot be trained, or its shapes do not fit."""
+
+    def mistaken(case: Case) -> dict[str, float]:
+        raise error("modle")
+
+    def broken(case: Case) -> dict[str, float]:
+        raise RuntimeError("shapes do not fit")
+
+    context, job = load_run_context(PLAN), PLAN.jobs()[0]
+    scored(mistaken, monkeypatch)
+    with pytest.raises(error, match="modle"):
+        runs.evaluate(context, job)
+    scored(broken, monkeypatch)
+    assert runs.evaluate(context, job)["reason"] == "RuntimeError: shapes do not fit"
+
+
+def test_a_run_leaves_threads_and_limits_of_the_process_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    usual = torch.get_num_threads()
+    scored(lambda case: threads.append(torch.get_num_threads()) or {"top1": 0.5, "top5": 0.5}, monkeypatch)
+    torch.set_num_threads(2)
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with memory.limited():
+        assert resource.getrlimit(resource.RLIMIT_DATA) != before
+        runs.evaluate(load_run_context(PLAN), PLAN.jobs()[0])
+    assert (threads, torch.get_num_threads()) == ([1], 2)
+    torch.set_num_threads(usual)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
 def test_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
