@@ -160,8 +160,9 @@ def _value(line: Any) -> tuple[float, float | None]:
 
 
 def _model(line: Any) -> str:
-    printed = line.init_method.replace("\u00d7", "x")
-    name: str = _NAMES.get(printed, printed.replace("RANDINIT", "RandInit"))
+    """Return the name of a method on leaderboards: as printed, with the model where only a variant is printed."""
+    printed = str(line.init_method).replace("\u00d7", "x")
+    name = _NAMES.get(printed, printed.replace("RANDINIT", "RandInit"))
     if name == line.model or not isinstance(line.model, str) or name.startswith(("GHN", "RandInit")):
         return name
     # The lower half of Table 8 is about GHN-2 without meta-batches.
@@ -173,7 +174,7 @@ def _model(line: Any) -> str:
 
 
 def _standard_error(line: Any) -> float | None:
-    """Standard error of a mean: over networks, or over runs for a single network."""
+    """Return the standard error of a mean: over networks, or over runs for a single network."""
     std, kind = line.std, str(line.std_kind)
     if pd.isna(std):
         return None

@@ -1,4 +1,4 @@
-"""How much the learning rate matters: the share of networks that one learning rate is good for (GHN-3 paper, Table 18).
+"""Sensitivity to the learning rate: the share of networks for which one learning rate is good (GHN-3 paper, Table 18).
 
     python -m benchmarks.run --model ghn3_t --protocol finetune --split torchvision74 --finetune.lrs 0.1
     python -m benchmarks.run --model ghn3_t --protocol finetune --split torchvision74 --finetune.lrs 0.01
@@ -6,8 +6,8 @@
 
 Each run has a single learning rate; all else is the same. The table has, for the learning rate with the best mean
 accuracy, the share of networks whose accuracy is within 0, 1 and 2 points of that with their own best learning rate.
-Both learning rates are chosen with the test images, as this is about what could be lost; finetune itself chooses with
-the validation images.
+Both learning rates are chosen by the accuracy on test images, to see what could be lost at most; finetune itself
+chooses by validation images.
 """
 
 import sys
@@ -31,14 +31,14 @@ TOLERANCES = (0.0, 0.01, 0.02)
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What is lost if all networks get the same learning rate.
+    """Accuracy that is lost if all networks get the same learning rate.
 
     Args:
-        lr: the one with the best mean accuracy.
-        mean: this accuracy, 0 to 1.
+        lr: learning rate with the best mean accuracy.
+        mean: that accuracy, 0 to 1.
         own: mean accuracy if each network gets its own best learning rate.
-        within: share of networks by how much less than with their own they may have; those that fail with all learning
-            rates are not within.
+        within: by tolerance, the share of networks that lose no more than it with the common learning rate. Networks
+            that fail with all learning rates do not count as within.
     """
 
     lr: float
@@ -48,10 +48,10 @@ class Sensitivity:
 
 
 def sensitivity(accuracies: dict[float, NDArray[np.float64]]) -> Sensitivity:
-    """Sensitivity of networks to the learning rate.
+    """Compute the sensitivity of networks to the learning rate.
 
     Args:
-        accuracies: (networks,) 0 to 1, by learning rate; of equal means the first learning rate counts.
+        accuracies: (networks,) accuracies, 0 to 1, by learning rate. If two means are equal, the first one is the best.
     """
     lr = max(accuracies, key=lambda lr: accuracies[lr].mean())
     best = np.max(list(accuracies.values()), axis=0)
@@ -61,30 +61,35 @@ def sensitivity(accuracies: dict[float, NDArray[np.float64]]) -> Sensitivity:
 
 
 def by_learning_rate(runs: Sequence[tuple[Record, bytes]]) -> dict[float, NDArray[np.float64]]:
-    """Accuracy of each network by learning rate, repetitions averaged; networks that failed have accuracy 0.
+    """Return the accuracies of all networks by learning rate; repetitions are averaged, failed networks have 0.
 
-    All have the networks in the same order, in which their runs may differ.
+    Networks are in the same order for all learning rates, even where runs name their splits in another order.
 
     Raises:
-        RecordError: records that are wrong, are not of finetune, or differ in more than their one learning rate.
+        RecordError: a record is wrong or not of finetune, or records differ in more than their one learning rate.
     """
     for record, table in runs:
-        wrong = find_problems(record, table, {})
-        if wrong or record["protocol"]["name"] != "finetune":
-            name = record.get("run_id", "a record")
-            raise RecordError(f"{name}: {wrong[0] if wrong else 'it is not of finetune, which has learning rates'}")
-    found: dict[float, NDArray[np.float64]] = {}
+        _check_record(record, table)
+    accuracies: dict[float, NDArray[np.float64]] = {}
     first = _all_but_lr(runs[0][0])
     for record, table in runs:
         lrs = record["protocol"]["settings"].get("lrs", ())
-        if len(lrs) != 1 or lrs[0] in found:
+        if len(lrs) != 1 or lrs[0] in accuracies:
             raise RecordError(f"{record['run_id']} has the learning rates {lrs}; each run must have one of its own")
         if _all_but_lr(record) != first:
             raise RecordError(f"{record['run_id']} differs from {runs[0][0]['run_id']} in more than the learning rate")
         rows = read_rows(table)
         top1 = pd.to_numeric(rows["top1"], errors="coerce").where(rows["status"] == "ok", 0.0)
-        found[lrs[0]] = top1.groupby([rows[name] for name in ("group", "index")]).mean().to_numpy()
-    return found
+        accuracies[lrs[0]] = top1.groupby([rows[name] for name in ("group", "index")]).mean().to_numpy()
+    return accuracies
+
+
+def _check_record(record: Record, table: bytes) -> None:
+    name = record.get("run_id", "a record")
+    for problem in find_problems(record, table, {}):
+        raise RecordError(f"{name}: {problem}")
+    if record["protocol"]["name"] != "finetune":
+        raise RecordError(f"{name}: it is not of finetune, which has learning rates")
 
 
 def _all_but_lr(record: Record) -> Identity:

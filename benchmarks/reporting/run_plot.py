@@ -1,4 +1,4 @@
-"""Plot of a run: the results of all its networks."""
+"""Plot of a run: the result of every network."""
 
 from pathlib import Path
 

@@ -132,6 +132,8 @@ def summarize(tables: Tables) -> str:
 
 
 def _titled_tables(tables: Tables, layers: pd.DataFrame) -> Iterator[str]:
+    """Yield the tables of the summary as text, each with a title."""
+
     def text(table: pd.DataFrame, index: bool = False) -> str:
         return str(table.to_string(index=index, float_format="{:.3g}".format))
 
@@ -143,5 +145,6 @@ def _titled_tables(tables: Tables, layers: pd.DataFrame) -> Iterator[str]:
 
 
 def _fixed_digits(table: pd.DataFrame) -> str:
+    """Return a table as text: costs with one digit after the point, other numbers with three."""
     digits = {name: "{:.1f}" if "hungarian" in name else "{:.3f}" for name in table.select_dtypes("float")}
     return str(table.to_string(index=False, formatters={name: text.format for name, text in digits.items()}))

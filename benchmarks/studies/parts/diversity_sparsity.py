@@ -72,7 +72,7 @@ def sparsity(weight: Tensor) -> float:
     >>> sparsity(torch.tensor([0.01, -0.01, 1.0, 2.0]))
     0.5
     """
-    return (weight.abs() < SMALL).double().mean().item()
+    return float((weight.abs() < SMALL).double().mean())
 
 
 def cosine_distances(tensors: Tensor) -> Tensor:
@@ -87,5 +87,5 @@ def cosine_distances(tensors: Tensor) -> Tensor:
 def default_sparsity(first: PredictionTarget) -> float:
     """Return the expected `sparsity` of PyTorch's initialization, uniform within 1 / sqrt(fan_in)."""
     _, channels, height, width = first.shape
-    share: float = SMALL * (channels * height * width) ** 0.5
-    return min(1.0, share)
+    fan_in = channels * height * width
+    return float(min(1.0, SMALL * fan_in**0.5))

@@ -114,22 +114,8 @@ def plot_correlations(layers: pd.DataFrame, selected: Mapping[tuple[str, str, st
         names = list(dict.fromkeys(layer for of, _, layer in selected if of == network))
         for number, layer in enumerate(names):
             axes = figure.add_subplot(grid[0, 3 * column + number])
-            for init, color in colors.items():
-                values = selected[network, init, layer]
-                axes.hist(
-                    values,
-                    np.linspace(-1, 1, _BINS).tolist(),
-                    density=True,
-                    histtype="step",
-                    color=color,
-                    linewidth=1.3,
-                )
+            _plot_histograms(axes, {color: selected[network, init, layer] for init, color in colors.items()})
             axes.set_title(layer.removesuffix(".weight"), fontsize=7)
-            axes.set_yscale("log")
-            axes.set(xlim=(-1, 1), xticks=[-1, 0, 1])
-            axes.yaxis.set_major_locator(NullLocator())
-            axes.yaxis.set_minor_locator(NullLocator())
-            _hide_frame(axes)
             if number == 1:
                 axes.set_xlabel(f"correlation of channels, {network}", fontsize=9)
         axes = figure.add_subplot(grid[1, 3 * column : 3 * column + 3])
@@ -139,6 +125,18 @@ def plot_correlations(layers: pd.DataFrame, selected: Mapping[tuple[str, str, st
             axes.set_ylabel("std of the correlations")
             axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def _plot_histograms(axes: Axes, correlations: Mapping[str, Floats]) -> None:
+    """Plot the distributions of correlations by color; only their shapes matter, so the density has no ticks."""
+    bins = np.linspace(-1, 1, _BINS).tolist()
+    for color, values in correlations.items():
+        axes.hist(values, bins, density=True, histtype="step", color=color, linewidth=1.3)
+    axes.set_yscale("log")
+    axes.set(xlim=(-1, 1), xticks=[-1, 0, 1])
+    axes.yaxis.set_major_locator(NullLocator())
+    axes.yaxis.set_minor_locator(NullLocator())
+    _hide_frame(axes)
 
 
 def _plot_lines(axes: Axes, layers: pd.DataFrame, column: str) -> None:

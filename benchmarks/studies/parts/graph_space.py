@@ -112,5 +112,5 @@ def _without_skips(ghn: GHN, image_size: int) -> nn.Module:
 def _convolutions(block: Any, x: Tensor) -> Tensor:
     x = block.relu(block.bn1(block.conv1(x)))
     x = block.relu(block.bn2(block.conv2(x)))
-    maps: Tensor = block.relu(block.bn3(block.conv3(x)))
-    return maps
+    output: Tensor = block.relu(block.bn3(block.conv3(x)))
+    return output

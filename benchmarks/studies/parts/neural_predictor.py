@@ -46,8 +46,8 @@ class NeuralPredictor(nn.Module):
         x = self.embedding(graphs.x)  # (N, d)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = norm(convolution(x, graphs.edge_index)).relu()
-        values: Tensor = self.head(global_mean_pool(x, graphs.batch, graphs.num_graphs)).squeeze(1)
-        return values
+        values: Tensor = self.head(global_mean_pool(x, graphs.batch, graphs.num_graphs))
+        return values.squeeze(1)
 
 
 def train_and_predict(
@@ -76,7 +76,7 @@ def train_and_predict(
             for batch in loader:
                 loss = nn.functional.mse_loss(model(batch), batch.y)
                 optimizer.zero_grad()
-                loss.backward()
+                torch.autograd.backward(loss)
                 optimizer.step()
                 schedule.step()
         with torch.no_grad():
