@@ -11,14 +11,14 @@ from deepnets.sampling.splits import SPLITS
 
 @dataclass(frozen=True)
 class AnalysisConfig:
-    """How much is computed.
+    """Size of the analysis.
 
     Args:
-        train: networks of train that the splits are compared with, 5000 in the paper (section C.2.4).
-        num: the first so many networks of each other split; by default all.
+        train: number of networks of train that the splits are compared with; 5000 in the paper (section C.2.4).
+        num: number of networks of each other split, the first ones; by default all.
         shape: (out, in, height, width) of the weights whose diversity is measured.
-        networks: names of single networks whose layers are looked into.
-        beta: strength of the noise on predicted weights before they are made orthogonal, as GHN-orth has it.
+        networks: names of single networks whose layers are analyzed.
+        beta: strength of the noise on predicted weights before they are made orthogonal, as in GHN-orth.
     """
 
     train: int = 5000
@@ -45,7 +45,7 @@ class AnalysisConfig:
 
 @dataclass(frozen=True)
 class PropertiesConfig:
-    """Where networks and their properties come from, and how much is computed.
+    """Source of networks and their properties, and size of the study.
 
     Args:
         folder: folder with the published networks, as `deepnets import deepnets1m_eval.hdf5` makes it; then the
