@@ -78,7 +78,8 @@ class ParameterTargets(Targets):
     def _classifier_inputs(self, index: Ints | slice) -> Ints:
         """Return the number of inputs of the last layer of each network."""
         graphs, shapes = self._file.read(index)
-        return shapes[graphs.node_ptr[1:] - 2, 1]
+        widths: NDArray[np.int64] = shapes[graphs.node_ptr[1:] - 2, 1]
+        return widths
 
 
 def open_targets(file: GraphFile) -> Targets:

@@ -77,7 +77,8 @@ class ReductionBlock(nn.Module):
         out = self.bn1(self.conv1(torch.relu(x)))
         out = self.bn2(self.conv2(torch.relu(out)))
         shortcut: Tensor = self.shortcut(self.pool(x))
-        return shortcut + out
+        added: Tensor = shortcut + out
+        return added
 
 
 class NASBench201Network(nn.Module):

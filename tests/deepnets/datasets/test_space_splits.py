@@ -112,7 +112,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     def fail_once(split: str, shard: Shard) -> Columns:
         if len(computed) == 2:
-            computed.append((0, 0))
+            computed.append(Shard(0, 0))
             raise KeyboardInterrupt
         computed.append(shard)
         return original(split, shard)

@@ -107,7 +107,7 @@ def table_flops(model: nn.Module) -> int:
         module.register_forward_hook(count)
     with _ReLUs() as relus:
         model.eval()(torch.empty(1, 3, 32, 32, device="meta"))
-    return total + relus.elements
+    return int(total + relus.elements)
 
 
 def built(space: str, key: str) -> nn.Module:
