@@ -159,10 +159,10 @@ def test_learning_sees_few_labels_where_few_are_given(monkeypatch: pytest.Monkey
 def test_mistakes_in_a_protocol_are_no_results(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     """A network's own errors are: it cannot be trained, or its shapes do not fit."""
 
-    def mistaken(case: Case) -> dict[str, float]:
+    def mistaken(case: Case[Any]) -> dict[str, float]:
         raise error("modle")
 
-    def broken(case: Case) -> dict[str, float]:
+    def broken(case: Case[Any]) -> dict[str, float]:
         raise RuntimeError("shapes do not fit")
 
     context, job = load_run_context(PLAN), PLAN.jobs()[0]
@@ -176,7 +176,12 @@ def test_mistakes_in_a_protocol_are_no_results(error: type[Exception], monkeypat
 def test_a_run_leaves_threads_and_limits_of_the_process_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[int] = []
     usual = torch.get_num_threads()
-    scored(lambda case: threads.append(torch.get_num_threads()) or {"top1": 0.5, "top5": 0.5}, monkeypatch)
+
+    def counting(case: Case[Any]) -> dict[str, float]:
+        threads.append(torch.get_num_threads())
+        return {"top1": 0.5, "top5": 0.5}
+
+    scored(counting, monkeypatch)
     torch.set_num_threads(2)
     before = resource.getrlimit(resource.RLIMIT_DATA)
     with memory.limited():
