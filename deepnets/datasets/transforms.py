@@ -24,10 +24,9 @@ class VirtualEdges(BaseTransform):  # type: ignore[misc]
         ValueError: a cutoff below 1, or a graph whose nodes are not in a topological order.
 
     >>> chain = Data(edge_index=torch.tensor([[0, 1], [1, 2]]), num_nodes=3)
-    >>> VirtualEdges()(chain).edge_index.tolist()
-    [[0, 0, 1], [1, 2, 2]]
-    >>> chain.edge_attr.tolist()
-    [1, 2, 1]
+    >>> virtual = VirtualEdges()(chain)
+    >>> virtual.edge_index.tolist(), virtual.edge_attr.tolist()
+    ([[0, 0, 1], [1, 2, 2]], [1, 2, 1])
     """
 
     def __init__(self, cutoff: int = 50) -> None:
