@@ -1,5 +1,6 @@
-"""Evaluation networks in groups: splits of DeepNets-1M, PyTorch-74, and single networks by name.
+"""Evaluation networks in groups: splits of DeepNets-1M and of trained architectures, PyTorch-74, and single ones.
 
+Networks of splits of trained architectures come in a fixed random order, so that the first ones are a random sample.
 Names with + between them, resnet50+resnet101, are an ensemble of single networks. The command line knows the groups, so
 torch is imported when a network is built.
 """
@@ -13,7 +14,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from deepnets.design_space.named_architectures import darts, vit
-from deepnets.sampling.splits import SPLITS
+from deepnets.sampling.splits import SPACE_SPLITS, SPLITS
 from deepnets.utils.errors import unknown_choice
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ class EvaluationNetwork:
     """A network to evaluate.
 
     Args:
-        group: split of DeepNets-1M, torchvision74, predefined, or the name of a single network.
+        group: split, torchvision74, predefined, or the name of a single network.
         index: place in the group.
-        name: SPLIT/INDEX in splits of DeepNets-1M; else the name of the network, or NAME+NAME of an ensemble.
+        name: SPLIT/INDEX in splits of DeepNets-1M and of trained architectures, INDEX being that of the data set; else
+            the name of the network, or NAME+NAME of an ensemble.
     """
 
     group: str
@@ -61,12 +63,19 @@ class EvaluationNetwork:
         if "+" in self.name:
             members = [EvaluationNetwork(name, 0, name) for name in self.name.split("+")]
             return Ensemble([member.build(image_size, num_classes)[0] for member in members]), None
+        if self.group in SPACE_SPLITS:
+            return _build_trained(self.group, self.place_in_split, num_classes)
         architecture = self.architecture(image_size)
         if architecture is None:
             return torchvision_network(self.name, image_size, num_classes), None
         with nullcontext() if initialize else SkipInit():
             model = architecture.build(num_classes, image_size)
         return model, symbolic_graph(architecture, image_size, num_classes)
+
+    @property
+    def place_in_split(self) -> int:
+        """Index in the data set of the split."""
+        return int(self.name.rpartition("/")[2])
 
     def architecture(self, image_size: int) -> Architecture | None:
         """Return the architecture with its evaluation width; None for networks of torchvision."""
@@ -76,12 +85,32 @@ class EvaluationNetwork:
         return _ARCHITECTURES[self.name]() if self.name in _ARCHITECTURES else None
 
 
+def _build_trained(split: str, row: int, num_classes: int) -> tuple[nn.Module, ArchGraph | None]:
+    """Build an architecture of a split of trained ones, and its graph unless that has to be traced."""
+    from deepnets.spaces.chain import chain_graph
+    from deepnets.spaces.registry import get_space
+
+    space = get_space(split)
+    key = space.truth().keys[row]
+    graph = None if space.chain is None else chain_graph(space.chain(key, num_classes))
+    return space.build(key, num_classes), graph
+
+
+def group_label(group: str) -> str:
+    """Return the name of a group in tables.
+
+    >>> group_label("nasbench301")
+    'nasbench301 (surrogate)'
+    """
+    return f"{group} (surrogate)" if group == "nasbench301" else group
+
+
 def check_group(group: str) -> None:
     """Raise ValueError if there is no group of networks of this name."""
     from deepnets.datasets.traced_splits import TORCHVISION74
     from deepnets.networks.torchvision_variants import VARIANTS
 
-    groups, single = (*SPLITS, "torchvision74", "predefined"), (*_ARCHITECTURES, *VARIANTS)
+    groups, single = (*SPLITS, *SPACE_SPLITS, "torchvision74", "predefined"), (*_ARCHITECTURES, *VARIANTS)
     if group not in groups and not {*single, *TORCHVISION74}.issuperset(group.split("+")):
         raise ValueError(
             unknown_choice(
@@ -129,4 +158,16 @@ def _names(group: str) -> tuple[str, ...]:
 
     if group in SPLITS:
         return tuple(f"{group}/{index}" for index in range(SPLITS[group].size))
+    if group in SPACE_SPLITS:
+        return tuple(f"{group}/{row}" for row in _random_order(group))
     return {"torchvision74": TORCHVISION74, "predefined": PREDEFINED}.get(group, (group,))
+
+
+def _random_order(split: str) -> list[int]:
+    """Return the networks of a split in a fixed random order: neighbors in a split resemble each other."""
+    import numpy as np
+
+    from deepnets.spaces.registry import get_space
+
+    order: list[int] = np.random.default_rng(0).permutation(len(get_space(split).truth())).tolist()
+    return order

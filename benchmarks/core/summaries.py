@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from deepnets.sampling.splits import SPACE_SPLITS
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -84,20 +86,23 @@ ACCURACY = Summary(_accuracy, ("mean", "sem"), ("top10", "top10_sem"), scale=100
 def _tau(rows: pd.DataFrame, metric: str) -> Statistics:
     """Return Kendall's tau-b between score and truth of networks that have both, averaged over repetitions.
 
-    low and high are the limits of the 95% bootstrap interval over networks. All are None for fewer than three networks
-    or constant values.
+    low and high are the limits of the 95% bootstrap interval over networks. Splits of trained architectures have the
+    statistics of `benchmarks.core.ranking_quality` too. All are None for fewer than three networks or constant values.
     """
     import numpy as np
     import pandas as pd
 
     from benchmarks.core.rank_correlation import with_interval
+    from benchmarks.core.ranking_quality import ranking_quality
 
     done = rows[rows["status"] == "ok"]
     pairs = done[["score", "truth"]].apply(pd.to_numeric, errors="coerce").astype(float)
     values = pairs.groupby([done["group"], done["index"]]).mean().dropna().to_numpy()  # (n, 2)
     numbers = with_interval(values, _SAMPLES, seed=0) if len(values) > 2 else (np.nan,) * 3
-    named = zip(("tau", "low", "high"), numbers, strict=True)
-    return {"n": len(values), **{name: float(value) if np.isfinite(value) else None for name, value in named}}
+    named = dict(zip(("tau", "low", "high"), numbers, strict=True))
+    if len(values) > 2 and set(rows["group"]) <= set(SPACE_SPLITS):
+        named |= ranking_quality(values)
+    return {"n": len(values), **{name: float(value) if np.isfinite(value) else None for name, value in named.items()}}
 
 
 CORRELATION = Summary(

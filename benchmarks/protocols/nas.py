@@ -7,15 +7,17 @@ mostly about differences between groups.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.core.evaluation_networks import GLOBAL_RNG_LOCK, EvaluationNetwork, networks_in
+from benchmarks.core.evaluation_networks import GLOBAL_RNG_LOCK, EvaluationNetwork
 from benchmarks.core.protocol import Case, ImageProtocol, Result
 from benchmarks.core.protocol_settings import check_setting, describe_nondefault, format_count, is_positive
 from benchmarks.core.summaries import CORRELATION
+from deepnets.sampling.splits import SPACE_SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +35,10 @@ class NasConfig:
     """What the truth is.
 
     Args:
-        truth: "published" is the ImageNet accuracy of torchvision's weights, for torchvision74; "training" trains each
-            network here; else a CSV file with the columns group, index and truth, or top1 as tables of other runs.
+        truth: "published" is the ImageNet accuracy of torchvision's weights, for torchvision74, and the published
+            accuracy of splits of trained architectures; the name of another column of such a split, as in
+            cifar100_test, is that one; "training" trains each network here; else a CSV file with the columns group,
+            index and truth, or top1 as tables of other runs.
         epochs: number of training epochs, if networks are trained here.
         lr: learning rate of that training.
     """
@@ -74,7 +78,9 @@ class Nas(ImageProtocol[NasConfig]):
         score = case.scorer(case)
         if settings.truth == _TRAINING:
             return {"score": score, "truth": _trained_accuracy(case, settings)}
-        truths = _read_truth(settings.truth)
+        if not is_truth_file(settings.truth):
+            return {"score": score, "truth": _published_truth(settings.truth, case.network)}
+        truths = _read_truth_file(settings.truth)
         key = (case.network.group, case.network.index)
         if key not in truths.index:
             raise ValueError(f"{Path(settings.truth).name} has no truth for it")
@@ -82,7 +88,9 @@ class Nas(ImageProtocol[NasConfig]):
 
     def describe_settings(self, settings: NasConfig) -> str:
         if settings.truth == _PUBLISHED:
-            return "ImageNet accuracy of torchvision's weights"
+            return "published accuracy"
+        if not is_truth_file(settings.truth) and settings.truth != _TRAINING:
+            return f"published {settings.truth}"
         if settings.truth != _TRAINING:
             return f"truth of {settings.truth}"
         text = f"trained for {format_count(settings.epochs, 'epoch')}"
@@ -97,29 +105,60 @@ class Nas(ImageProtocol[NasConfig]):
             return settings
         path = Path(settings.truth)
         if not path.is_file():
-            raise ValueError(f"nas.truth is {settings.truth!r}; accepted: {_PUBLISHED}, {_TRAINING} or a CSV file")
-        _read_truth(settings.truth)
+            raise ValueError(
+                f"nas.truth is {settings.truth!r}; accepted: {_PUBLISHED}, {_TRAINING}, a column of the published "
+                "values or a CSV file"
+            )
+        _read_truth_file(settings.truth)
         return replace(settings, truth=f"{recordable(path.name)[-80:]} {checkpoints.sha256(path)[:16]}")
 
     def check_groups(self, settings: NasConfig, groups: tuple[str, ...]) -> None:
         """Raise ValueError if the truth is the published one and a group has none."""
-        others = [group for group in groups if group != _GROUP]
-        if settings.truth == _PUBLISHED and others:
+        if settings.truth == _TRAINING or is_truth_file(settings.truth):
+            return
+        others = [group for group in groups if group != _GROUP and group not in SPACE_SPLITS]
+        if others:
             raise ValueError(
-                f"there are published accuracies of {_GROUP} only, not of {', '.join(others)}; --nas.truth training "
-                "trains each network here, and --nas.truth FILE.csv reads the truth"
+                f"there are no published accuracies of {', '.join(others)}, but of "
+                f"{', '.join((_GROUP, *SPACE_SPLITS))}; --nas.truth training trains each network here, and "
+                "--nas.truth FILE.csv reads the truth"
             )
+        for group in groups:
+            if settings.truth not in _truth_columns(group):
+                raise ValueError(
+                    f"nas.truth is {settings.truth!r}; accepted for {group}: {', '.join(_truth_columns(group))}"
+                )
 
     def known_value(self, settings: NasConfig, network: EvaluationNetwork) -> tuple[str, float] | None:
         """Return the column truth and its value if it is published."""
-        if settings.truth != _PUBLISHED:
+        if settings.truth == _TRAINING or is_truth_file(settings.truth):
             return None
-        return "truth", float(_read_truth(_PUBLISHED)[network.group, network.index])
+        return "truth", _published_truth(settings.truth, network)
 
 
 def is_truth_file(truth: str) -> bool:
     """Return whether the truth, as settings or a record have it, is a file."""
-    return truth not in ("", _TRAINING, _PUBLISHED)
+    return truth not in ("", _TRAINING) and not any(truth in _truth_columns(group) for group in (_GROUP, *SPACE_SPLITS))
+
+
+def _truth_columns(group: str) -> tuple[str, ...]:
+    """Return the names of the published truths of a group."""
+    from deepnets.spaces.registry import get_space
+
+    return (_PUBLISHED, *get_space(group).truth().names) if group in SPACE_SPLITS else (_PUBLISHED,)
+
+
+def _published_truth(truth: str, network: EvaluationNetwork) -> float:
+    """Return the published truth of a network."""
+    from deepnets.spaces.registry import get_space
+
+    if network.group not in SPACE_SPLITS:
+        return float(_torchvision_accuracies()[network.name])
+    space = get_space(network.group)
+    value = float(space.truth().column(space.target if truth == _PUBLISHED else truth)[network.place_in_split])
+    if math.isnan(value):
+        raise ValueError(f"there is no published {truth} of it")
+    return value
 
 
 def _trained_accuracy(case: Case[ImageTask], settings: NasConfig) -> float:
@@ -139,15 +178,17 @@ def _trained_accuracy(case: Case[ImageTask], settings: NasConfig) -> float:
 
 
 @cache
-def _read_truth(truth: str) -> pd.Series:
+def _read_truth_file(path: str) -> pd.Series:
     """Return the truth by group and index."""
-    import pandas as pd
-
-    from benchmarks.published_results.per_network import load
     from benchmarks.scoring.scorers import read_column
 
-    if truth != _PUBLISHED:
-        return read_column(Path(truth), ("truth", "top1"))
+    return read_column(Path(path), ("truth", "top1"))
+
+
+@cache
+def _torchvision_accuracies() -> pd.Series:
+    """Return the ImageNet accuracy of torchvision's weights by the name of the network."""
+    from benchmarks.published_results.per_network import load
+
     table = load(_GROUP)
-    trained = table[(table["method"] == "RANDINIT") & (table["protocol"] == "sota")].set_index("arch")["top1"]
-    return pd.Series({(_GROUP, network.index): trained[network.name] for network in networks_in(_GROUP)})
+    return table[(table["method"] == "RANDINIT") & (table["protocol"] == "sota")].set_index("arch")["top1"]

@@ -1,10 +1,13 @@
 """The result of a run as text for the terminal."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from benchmarks.core.evaluation_networks import group_label
 from benchmarks.core.protocol import Protocol
+from benchmarks.core.ranking_quality import PROPOSED
 from benchmarks.core.summaries import TOP
 from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records.record import Record
@@ -19,12 +22,30 @@ def summarize_run(record: Record) -> str:
     columns = [(metric, head, names) for metric in protocol.metrics for head, names in _columns(protocol, largest)]
     table = [("networks", "count", "failed", *(f"{metric} {head}" for metric, head, _ in columns))]
     for group, result in record["results"].items():
+        group_name = group_label(group)
         cells = [protocol.summary.text(protocol.summary.cell(result[metric], names)) for metric, _, names in columns]
-        table.append((group, str(result["networks"]), str(result["failed"]), *cells))
+        table.append((group_name, str(result["networks"]), str(result["failed"]), *cells))
     unit = ", percent" if protocol.accuracy_columns else ""
     what = f"{record['model']['name']} on {record['dataset']['name']}"
     run = ", ".join(filter(None, [what, describe_setting(record)]))
-    return "\n".join([f"{run}: {protocol.about}{unit}", "", *text_table(table), ""])
+    lines = [f"{run}: {protocol.about}{unit}", "", *text_table(table), ""]
+    return "\n".join([*lines, *_ranking_lines(record)])
+
+
+def _ranking_lines(record: Record) -> list[str]:
+    """Return how well the best architectures are found, for groups that have these statistics."""
+    rows = [("networks", "Spearman", "tau of the best 10%", *(f"regret of the best of {k}" for k in PROPOSED))]
+    for group, result in record["results"].items():
+        statistics = result.get("tau", {})
+        if "spearman" in statistics:
+            names = ("spearman", "tau_top", *(f"regret_{k}" for k in PROPOSED))
+            rows.append((group_label(group), *(_interval(statistics, name) for name in names)))
+    return [*text_table(rows), ""] if len(rows) > 1 else []
+
+
+def _interval(statistics: Mapping[str, float | None], name: str) -> str:
+    value, low, high = (statistics[f"{name}{limit}"] for limit in ("", "_low", "_high"))
+    return "" if value is None else f"{value:.3f}" if None in (low, high) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _columns(protocol: Protocol[Any, Any], networks: int) -> list[tuple[str, tuple[str, ...]]]:

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 
+from benchmarks.core.evaluation_networks import group_label
 from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.reporting.rows import LeaderboardRow, group_columns
 
@@ -33,7 +34,7 @@ def to_markdown(protocol: str, rows: Sequence[LeaderboardRow]) -> str:
     texts = []
     for (dataset, metric, setting), part in parts.items():
         groups = group_columns(part)
-        head = ["model", *groups, "networks", "failed", "status", "source"]
+        head = ["model", *map(group_label, groups), "networks", "failed", "status", "source"]
         texts.append(f"### {dataset}, {metric}{', ' + setting if setting else ''}\n")
         texts.append(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
         for row in part:

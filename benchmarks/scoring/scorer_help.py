@@ -1,7 +1,8 @@
 """Scorers by the name that --model takes, as help text; it imports nothing, so that --help is quick."""
 
 SCORER_HELP = """\
-gradnorm, snip, plain, grasp, fisher, jacob_cov, synflow, synflow_bn, nwot, params, flops    zero-cost proxies
+gradnorm, snip, plain, grasp, fisher, jacob_cov, synflow, synflow_bn, nwot, params, flops,
+zen, zico, l2_norm, epe_nas, swap    zero-cost proxies
 FILE.csv         scores of your own, with columns group, index and score
 """
 """What --model accepts besides initializers, for the nas protocol."""

@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
-from torch.overrides import TorchFunctionMode
 
+from benchmarks.scoring.batch_proxies import BATCH_PROXIES
+from benchmarks.scoring.loss_gradients import cross_entropy, loss_gradients, weight_names
+from benchmarks.scoring.rectifiers import Rectifiers
 from deepnets.utils.errors import unknown_choice
 from ghn_models import batch_statistics
 
@@ -61,21 +62,21 @@ def score(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> float:
 @_proxy
 def gradnorm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Sum of the L2 norms of the weights' gradients (Abdelfattah et al., 2021)."""
-    _, gradients = _loss_gradients(model, images, labels)
+    _, gradients = loss_gradients(model, images, labels)
     return sum((g.norm() for g in gradients), torch.zeros(()))
 
 
 @_proxy
 def snip(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Sum of |w dL/dw| (Lee et al., 2019)."""
-    weights, gradients = _loss_gradients(model, images, labels)
+    weights, gradients = loss_gradients(model, images, labels)
     return _sum((w * g).abs() for w, g in zip(weights, gradients, strict=True))
 
 
 @_proxy
 def plain(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Sum of w dL/dw (Mozer and Smolensky, 1988, as in Abdelfattah et al., 2021)."""
-    weights, gradients = _loss_gradients(model, images, labels)
+    weights, gradients = loss_gradients(model, images, labels)
     return _sum(w * g for w, g in zip(weights, gradients, strict=True))
 
 
@@ -83,7 +84,7 @@ def plain(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 def grasp(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Sum of -w (H g), with the Hessian H and the gradient g of the loss (Wang et al., 2020)."""
     with sdpa_kernel(SDPBackend.MATH):  # attention in its fused form cannot be differentiated twice
-        weights, gradients = _loss_gradients(model, images, labels, create_graph=True)
+        weights, gradients = loss_gradients(model, images, labels, create_graph=True)
     product = _sum(g.detach() * g for g in gradients)
     curved = torch.autograd.grad(product, weights, allow_unused=True, materialize_grads=True)
     return _sum(-w * h for w, h in zip(weights, curved, strict=True))
@@ -103,7 +104,7 @@ def fisher(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     layers = [module for module in model.modules() if isinstance(module, _ConvNd | nn.Linear)]
     handles = [module.register_forward_hook(keep) for module in layers]
     try:
-        loss, _ = _loss(model, images, labels)
+        loss, _ = cross_entropy(model, images, labels)
     finally:
         for handle in handles:
             handle.remove()
@@ -146,7 +147,7 @@ def synflow_bn(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 def _flow(model: nn.Module, images: Tensor) -> Tensor:
     absolute = {name: p.detach().abs().double() for name, p in model.named_parameters()}
-    names = _weight_names(model)
+    names = weight_names(model)
     weights = [absolute[name].requires_grad_() for name in names]
     buffers = {name: b.double() if b.is_floating_point() else b for name, b in model.named_buffers()}
     ones = torch.ones_like(images[:2], dtype=torch.double)  # batch norm of a single value is an error
@@ -158,11 +159,17 @@ def _flow(model: nn.Module, images: Tensor) -> Tensor:
 @_proxy
 def nwot(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """log |det K|, K[i, j] the number of rectifiers that are on for both images, or off (Mellor et al., 2021)."""
-    with torch.no_grad(), _Rectifiers() as seen:
+    kernels: list[Tensor] = []
+
+    def keep(values: Tensor) -> None:
+        on = (values.flatten(1) > 0).double()  # (B, units)
+        kernels.append(on @ on.T + (1 - on) @ (1 - on).T)
+
+    with torch.no_grad(), Rectifiers(keep):
         model(images)
-    if seen.kernel is None:
+    if not kernels:
         raise ValueError("the network has no ReLU")
-    logabsdet: Tensor = torch.linalg.slogdet(seen.kernel).logabsdet
+    logabsdet: Tensor = torch.linalg.slogdet(torch.stack(kernels).sum(0)).logabsdet
     return logabsdet
 
 
@@ -182,49 +189,6 @@ def flops(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     return float(counter.get_total_flops() / len(images[:2]))
 
 
-class _Rectifiers(TorchFunctionMode):
-    """Adds up the kernel of NWOT over all ReLU, modules or functions."""
-
-    _NAMES = ("relu", "relu_", "relu6", "hardtanh")  # the last is what nn.ReLU6 calls
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kernel: Tensor | None = None
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in self._NAMES:
-            on = (args[0].flatten(1) > 0).double()  # (B, units)
-            agree = on @ on.T + (1 - on) @ (1 - on).T
-            self.kernel = agree if self.kernel is None else self.kernel + agree
-        return func(*args, **(kwargs or {}))
-
-
-def _weight_names(model: nn.Module) -> list[str]:
-    names = []
-    for prefix, module in model.named_modules():
-        local = {"weight"} if isinstance(module, _ConvNd | nn.Linear) else set()
-        local |= {"in_proj_weight"} if isinstance(module, nn.MultiheadAttention) else set()
-        names += [f"{prefix}.{name}".lstrip(".") for name, _ in module.named_parameters(recurse=False) if name in local]
-    parameters = dict(model.named_parameters())  # tied weights come once
-    return [name for name in names if name in parameters]
-
-
-def _loss(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Return the cross entropy, and the model's weights as tensors of their own that it depends on."""
-    parameters = {name: p.detach() for name, p in model.named_parameters()}
-    weights = [parameters[name].requires_grad_() for name in _weight_names(model)]
-    return F.cross_entropy(functional_call(model, parameters, images), labels), weights
-
-
-def _loss_gradients(
-    model: nn.Module, images: Tensor, labels: Tensor, create_graph: bool = False
-) -> tuple[list[Tensor], tuple[Tensor, ...]]:
-    loss, weights = _loss(model, images, labels)
-    return weights, torch.autograd.grad(
-        loss, weights, create_graph=create_graph, allow_unused=True, materialize_grads=True
-    )
-
-
 def _sum(values: Iterator[Tensor]) -> Tensor:
     return sum((value.double().sum() for value in values), torch.zeros((), dtype=torch.double))
 
@@ -239,3 +203,6 @@ def _without_batch_norm(model: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             del norm.forward
+
+
+PROXIES |= BATCH_PROXIES

@@ -25,7 +25,8 @@ def build_network(file: GraphFile, index: int, image_size: int) -> nn.Module:
         return file.architecture(index).build(file.num_classes, file.image_size)
     name = file.models[file.check_index(index)]
     if split in SPACE_SPLITS:
-        return get_space(split).build(name)
+        space = get_space(split)
+        return space.build(name, space.num_classes)
     if split == "torchvision74":
         return initialized_torchvision_model(name)
     if split == "predefined":

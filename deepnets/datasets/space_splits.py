@@ -39,7 +39,7 @@ def space_columns(split: str, start: int, stop: int) -> Columns:
     if space.chain is None:
         graphs, num_params = _traced(keys)
     else:
-        chains = [space.chain(key) for key in keys]
+        chains = [space.chain(key, space.num_classes) for key in keys]
         graphs = encode_columns(*chain_columns(chains))
         num_params = [chain_num_params(chain) for chain in chains]
     values = np.column_stack([num_params, truth.values[start:stop]])
@@ -49,13 +49,14 @@ def space_columns(split: str, start: int, stop: int) -> Columns:
 def _traced(keys: Sequence[str]) -> tuple[dict[str, Column], list[int]]:
     """Trace models of timm and count their parameters; weights of one architecture with equal shapes have one graph."""
     from deepnets.networks.skip_init import build_on_meta
+    from deepnets.tracing.model_loader import timm_model
     from deepnets.tracing.tracer import trace
 
     graphs: list[ArchGraph] = []
     num_params: list[int] = []
     before: object = None
     for key in keys:
-        model = build_on_meta(partial(get_space("timm").build, key))
+        model = build_on_meta(partial(timm_model, key))
         same = architecture_of(key), [(name, parameter.shape) for name, parameter in model.named_parameters()]
         graphs.append(graphs[-1] if same == before else trace(model))
         num_params.append(sum(parameter.numel() for parameter in model.parameters()))

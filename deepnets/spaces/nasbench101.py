@@ -158,6 +158,7 @@ def _keys(table: Table) -> list[str]:
     return [f"{adjacency}-{ops}" for adjacency, ops in zip(table["adjacency49"], table["ops7"], strict=True)]
 
 
+@cache
 def nasbench101_truth() -> Truth:
     """Return the validation accuracies of the cells, in percent, after 108 epochs on CIFAR-10."""
     table = read_table("nasbench101_500")

@@ -109,6 +109,7 @@ def nasbench201_chain(key: str, num_classes: int = 10) -> Chain:
     return [Placed(INPUT, 0), Placed(_stem(), 0), *(Placed(block, i) for i, block in enumerate(blocks)), head]
 
 
+@cache
 def nasbench201_truth() -> Truth:
     """Return the accuracies of all cells, in percent, after 200 epochs, in the order of their keys."""
     table = read_table("nasbench201_200epochs")

@@ -151,6 +151,7 @@ def nasbench301_chain(genotype: Genotype301, num_classes: int = 10) -> Chain:
     return [Placed(INPUT, 0), Placed(_stem(), 0), Placed(PASS_ON, 0), *cells, head]
 
 
+@cache
 def nasbench301_truth() -> Truth:
     """Return the CIFAR-10 accuracies, in percent, that the surrogate model of NAS-Bench-301 predicts."""
     table = read_table("zc_nasbench301_725")

@@ -94,6 +94,7 @@ def nasbench_macro_chain(key: str, num_classes: int = 10) -> Chain:
     return [Placed(INPUT, 0), Placed(_stem(), 0), *body, Placed(head, len(layers) - 1)]
 
 
+@cache
 def nasbench_macro_truth() -> Truth:
     """Return the CIFAR-10 test accuracies, in percent: the mean of three seeds, each seed, and the operations."""
     table = read_table("nas_bench_macro")

@@ -20,49 +20,51 @@ class Space:
         title: its name in the literature.
         license: source and license of the measurements.
         truth: what was measured, for all architectures.
-        chain: the network of an architecture as blocks; None if its graph is traced.
-        build: the network of an architecture as a torch module.
+        target: the column of the measurements that rankings are compared with.
+        chain: the network of an architecture with a number of classes as blocks; None if its graph is traced.
+        build: the network of an architecture with a number of classes as a torch module.
         image_size: height and width of the images; None if they differ.
-        num_classes: outputs of the classifiers.
+        num_classes: outputs of the classifiers of the trained networks.
     """
 
     title: str
     license: str
     truth: Callable[[], Truth]
-    chain: Callable[[str], Chain] | None
-    build: Callable[[str], "nn.Module"]
+    target: str
+    chain: Callable[[str, int], Chain] | None
+    build: Callable[[str, int], "nn.Module"]
     image_size: int | None = 32
     num_classes: int = 10
 
 
-def _build_nasbench101(key: str) -> "nn.Module":
+def _build_nasbench101(key: str, num_classes: int) -> "nn.Module":
     from deepnets.spaces.networks.nasbench101 import NASBench101Network
 
-    return NASBench101Network(nasbench101.cell_from_key(key))
+    return NASBench101Network(nasbench101.cell_from_key(key), num_classes)
 
 
-def _build_nasbench201(key: str) -> "nn.Module":
+def _build_nasbench201(key: str, num_classes: int) -> "nn.Module":
     from deepnets.spaces.networks.nasbench201 import NASBench201Network
 
-    return NASBench201Network(key)
+    return NASBench201Network(key, num_classes)
 
 
-def _build_nasbench301(key: str) -> "nn.Module":
+def _build_nasbench301(key: str, num_classes: int) -> "nn.Module":
     from deepnets.spaces.networks.nasbench301 import NASBench301Network
 
-    return NASBench301Network(nasbench301.Genotype301.from_text(key))
+    return NASBench301Network(nasbench301.Genotype301.from_text(key), num_classes)
 
 
-def _build_nasbench_macro(key: str) -> "nn.Module":
+def _build_nasbench_macro(key: str, num_classes: int) -> "nn.Module":
     from deepnets.spaces.networks.nasbench_macro import NASBenchMacroNetwork
 
-    return NASBenchMacroNetwork(key)
+    return NASBenchMacroNetwork(key, num_classes)
 
 
-def _build_timm(key: str) -> "nn.Module":
+def _build_timm(key: str, num_classes: int) -> "nn.Module":
     from deepnets.tracing.model_loader import timm_model
 
-    return timm_model(key)
+    return timm_model(key, num_classes)
 
 
 SPACES: dict[str, Space] = {
@@ -70,13 +72,15 @@ SPACES: dict[str, Space] = {
         title="NAS-Bench-101",
         license="NAS-Bench-Suite-Zero (automl/NASLib), Apache-2.0",
         truth=nasbench101.nasbench101_truth,
-        chain=lambda key: nasbench101.nasbench101_chain(nasbench101.cell_from_key(key)),
+        target="cifar10_val",
+        chain=lambda key, num_classes: nasbench101.nasbench101_chain(nasbench101.cell_from_key(key), num_classes),
         build=_build_nasbench101,
     ),
     "nasbench201": Space(
         title="NAS-Bench-201",
         license="NAS-Bench-201 / NATS-Bench, MIT",
         truth=nasbench201.nasbench201_truth,
+        target="cifar10_test",
         chain=nasbench201.nasbench201_chain,
         build=_build_nasbench201,
     ),
@@ -84,13 +88,17 @@ SPACES: dict[str, Space] = {
         title="NAS-Bench-301 (surrogate)",
         license="NAS-Bench-Suite-Zero (automl/NASLib), Apache-2.0",
         truth=nasbench301.nasbench301_truth,
-        chain=lambda key: nasbench301.nasbench301_chain(nasbench301.Genotype301.from_text(key)),
+        target="cifar10_val_surrogate",
+        chain=lambda key, num_classes: nasbench301.nasbench301_chain(
+            nasbench301.Genotype301.from_text(key), num_classes
+        ),
         build=_build_nasbench301,
     ),
     "nasbench_macro": Space(
         title="NAS-Bench-Macro",
         license="NAS-Bench-Macro (xiusu/NAS-Bench-Macro), Apache-2.0",
         truth=nasbench_macro.nasbench_macro_truth,
+        target="cifar10_test",
         chain=nasbench_macro.nasbench_macro_chain,
         build=_build_nasbench_macro,
     ),
@@ -98,6 +106,7 @@ SPACES: dict[str, Space] = {
         title="timm",
         license="timm (huggingface/pytorch-image-models), Apache-2.0",
         truth=timm_weights.timm_truth,
+        target="imagenet_top1",
         chain=None,
         build=_build_timm,
         image_size=None,

@@ -6,6 +6,7 @@ resnet50 trained by the recipe a1_in1k, its tag. The graphs are traced, so gener
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ def uses_more_than_imagenet1k(weights: str) -> bool:
     return _MORE_IMAGES.search(tag_of(weights)) is not None
 
 
+@cache
 def timm_truth() -> Truth:
     """Return accuracies, speeds and operations of all weights, in the order of their names.
 

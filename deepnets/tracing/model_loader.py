@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from types import ModuleType
@@ -52,16 +53,21 @@ def _torchvision_factory(name: str) -> Callable[[], nn.Module]:
     return lambda: torchvision.models.get_model(name)
 
 
-def timm_model(name: str) -> nn.Module:
+def timm_model(name: str, num_classes: int | None = None) -> nn.Module:
     """Build a model of timm with random weights.
+
+    Args:
+        name: architecture, or weights, which decide the size of the images.
+        num_classes: outputs of the classifier, by default those of the weights.
 
     Raises:
         TraceError: timm is not installed, or it has no such model.
     """
-    return _timm_factory(name)()
+    options = {} if num_classes is None else {"num_classes": num_classes}
+    return _timm_factory(name)(**options)
 
 
-def _timm_factory(name: str) -> Callable[[], nn.Module]:
+def _timm_factory(name: str) -> Callable[..., nn.Module]:
     try:
         import timm
     except ImportError:
@@ -69,7 +75,7 @@ def _timm_factory(name: str) -> Callable[[], nn.Module]:
     names = timm.list_models()
     if name.partition(".")[0] not in names:
         raise TraceError(f"timm has no model {name!r}{did_you_mean(name, names)}")
-    return lambda: timm.create_model(name)
+    return partial(timm.create_model, name)
 
 
 @contextmanager

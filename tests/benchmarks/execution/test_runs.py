@@ -321,9 +321,9 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
         ),
         (
             "--model params --protocol nas --split test wide",
-            "published accuracies of torchvision74 only, not of test, wide",
+            "no published accuracies of test, wide",
         ),
-        ("--model ghn3_t --protocol all --split test", "published accuracies of torchvision74 only, not of test"),
+        ("--model ghn3_t --protocol all --split test", "no published accuracies of test"),
         ("--model params", "params gives networks scores and no parameters; it is for --protocol nas"),
         ("--model scores.csv", "scores.csv gives networks scores and no parameters; it is for --protocol nas"),
         (

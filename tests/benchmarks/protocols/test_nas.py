@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, spearmanr
 
-from benchmarks.core.evaluation_networks import networks_in
+from benchmarks.core.evaluation_networks import EvaluationNetwork, network_at, networks_in
+from benchmarks.core.ranking_quality import ranking_quality, regret
 from benchmarks.execution import scheduler as execution
 from benchmarks.execution.jobs import evaluate
 from benchmarks.execution.run_config import RunConfig
@@ -26,6 +28,8 @@ from benchmarks.records.validation import find_problems
 from benchmarks.reporting.rows import record_rows
 from benchmarks.reporting.run_summary import summarize_failures, summarize_run
 from deepnets.sampling.sampler import sample_networks
+from deepnets.spaces.chain import chain_num_params
+from deepnets.spaces.registry import SPACES
 from deepnets.symbolic.builder import count_parameters
 from ghn_models.checkpoints import folder as checkpoints
 
@@ -73,7 +77,8 @@ def test_a_proxy_against_a_file_of_truth(tmp_path: Path, truth: Path) -> None:
 
 
 def test_published_truth_is_that_of_the_network_of_this_name() -> None:
-    known = nas._read_truth("published")
+    members = networks_in("torchvision74")
+    known = {(s.group, s.index): nas._published_truth("published", s) for s in members}
     table = load("torchvision74")
     trained = table[(table["method"] == "RANDINIT") & (table["protocol"] == "sota")].set_index("arch")["top1"]
     assert {s.name: known["torchvision74", s.index] for s in networks_in("torchvision74")} == trained.to_dict()
@@ -134,7 +139,7 @@ def test_published_truth_and_counted_parameters_cannot_be_made_up() -> None:
     made, table = make_record(plan, load_run_context(plan), rows, ["run"])
     elsewhere = made | {"networks": {"test": 3}}
     (found,) = find_problems(elsewhere, table, {})
-    assert "there are published accuracies of torchvision74 only, not of test" in found
+    assert "there are no published accuracies of test, but of torchvision74, nasbench101, nasbench201" in found
 
 
 @pytest.mark.parametrize(
@@ -199,3 +204,71 @@ def test_published_rows_follow_from_published_results() -> None:
                 tau, low, high = (float("nan") if number is None else number for number in rows[model, dataset][split])
                 assert tau == kendalltau(*pair.to_numpy().T).statistic
                 assert low < tau < high
+
+
+@pytest.mark.parametrize("split", ["nasbench101", "nasbench201", "nasbench301", "nasbench_macro"])
+def test_splits_of_trained_architectures(split: str, tmp_path: Path) -> None:
+    plan = RunConfig("nas", nas.NasConfig(), "params", "digits", (split,), num=40)
+    made, table = measured(plan, tmp_path / "run")
+    space = SPACES[split]
+    members = networks_in(split, 40)
+    rows = [member.place_in_split for member in members]
+    assert len(set(rows)) == 40
+    assert rows != sorted(rows)
+    assert [member.name for member in members] == [f"{split}/{row}" for row in rows]
+    truth = space.truth().column(space.target)[rows]
+    assert space.chain is not None
+    counts = [chain_num_params(space.chain(space.truth().keys[row], 10)) for row in rows]
+    result = made["results"][split]["tau"]
+    assert result["tau"] == pytest.approx(kendalltau(counts, truth).statistic)
+    assert result["spearman"] == pytest.approx(spearmanr(counts, truth).statistic)
+    best = sorted(range(40), key=lambda i: -counts[i])[:10]
+    assert result["regret_10"] == pytest.approx(max(truth) - max(truth[i] for i in best))
+    assert result["spearman_low"] <= result["spearman"] <= result["spearman_high"]
+    assert read_rows(table)["truth"].tolist() == truth.tolist()
+    assert find_problems(made, table, {}) == []
+    text = summarize_run(made)
+    assert "published accuracy" in text
+    assert "regret of the best of 10" in text
+    assert (f"{split} (surrogate)" in text) == (split == "nasbench301")
+
+
+def test_a_graph_of_a_trained_architecture_is_that_of_its_network() -> None:
+    for split in ("nasbench101", "nasbench201", "nasbench301", "nasbench_macro"):
+        model, graph = network_at(split, 5).build(32, 7)
+        assert graph is not None
+        shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+        assert {name for name in graph.name.tolist() if name.endswith(("weight", "bias"))} <= shapes.keys()
+        assert graph.shape[-1].tolist() == [7, 1, 1, 1]
+
+
+def test_other_published_columns() -> None:
+    settings = nas.NasConfig(truth="cifar100_test")
+    network = network_at("nasbench201", 3)
+    expected = SPACES["nasbench201"].truth().column("cifar100_test")[network.place_in_split]
+    assert nas.Nas().known_value(settings, network) == ("truth", expected)
+    assert nas.Nas().describe_settings(settings) == "published cifar100_test"
+    nas.Nas().check_groups(settings, ("nasbench201",))
+    with pytest.raises(
+        ValueError, match=r"nas.truth is 'cifar100_test'; accepted for nasbench_macro: published, cifar10"
+    ):
+        nas.Nas().check_groups(settings, ("nasbench201", "nasbench_macro"))
+    speed = nas.NasConfig(truth="cpu_images_per_second")
+    row = int(np.flatnonzero(np.isnan(SPACES["timm"].truth().column("cpu_images_per_second")))[0])
+    with pytest.raises(ValueError, match="there is no published cpu_images_per_second of it"):
+        nas.Nas().known_value(speed, EvaluationNetwork("timm", 0, f"timm/{row}"))
+
+
+def test_ranking_quality() -> None:
+    truth = np.arange(30.0)
+    assert regret(-truth, truth, 1) == 29
+    assert regret(-truth, truth, 30) == 0
+    quality = ranking_quality(np.stack([truth**3, truth], axis=1))
+    assert quality["spearman"] == quality["tau_top"] == 1
+    assert quality["regret_1"] == quality["regret_10"] == 0
+    # The three best are in reverse order, all others in order.
+    scores = np.concatenate([truth[:27], truth[:26:-1]])
+    quality = ranking_quality(np.stack([scores, truth], axis=1))
+    assert quality["tau_top"] == -1
+    assert quality["regret_1"] == 2
+    assert np.isnan(ranking_quality(np.stack([np.ones(30), truth], axis=1))["spearman"])

@@ -196,7 +196,7 @@ def test_networks_stay_as_they_are(name: str) -> None:
 
     first = scores()
     # The classifier of a new ViT is zero.
-    assert PROXIES.keys() - first.keys() == ({"nwot", "jacob_cov"} if name == "vit" else set())
+    assert PROXIES.keys() - first.keys() == ({"nwot", "jacob_cov", "epe_nas", "swap"} if name == "vit" else set())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     assert model.training

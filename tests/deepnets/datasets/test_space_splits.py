@@ -47,7 +47,7 @@ def test_dataset(tmp_path: Path, split: str) -> None:
         assert {name for name in dataset.graph(i).name.tolist() if name.endswith(("weight", "bias"))} <= names
     chain_of = SPACES[split].chain
     assert chain_of is not None
-    assert dataset.graph(3).name.tolist() == chain_graph(chain_of(truth.keys[3])).name.tolist()
+    assert dataset.graph(3).name.tolist() == chain_graph(chain_of(truth.keys[3], 10)).name.tolist()
     batch = next(iter(DataLoader(dataset, batch_size=5)))
     assert batch.y.shape == (5, len(dataset.y_names))
     with pytest.raises(ValueError, match="are not architectures of the design space"):

@@ -30,10 +30,10 @@ def assert_same(drawn: ArchGraph, traced: ArchGraph) -> None:
 def check(space: str, key: str) -> None:
     chain_of = SPACES[space].chain
     assert chain_of is not None
-    chain = chain_of(key)
+    chain = chain_of(key, 10)
     drawn = chain_graph(chain)
     with on_meta_without_init():
-        model = SPACES[space].build(key)
+        model = SPACES[space].build(key, 10)
     assert sum(parameter.numel() for parameter in model.parameters()) == chain_num_params(chain)
     if space == "nasbench201" and not is_connected(key):
         with pytest.raises(TraceError, match="does not depend on its input"):
@@ -61,7 +61,7 @@ def test_odd_cells_of_nasbench201(key: str) -> None:
 def test_networks_run(space: str) -> None:
     torch.manual_seed(0)
     keys = SPACES[space].truth().keys
-    model = SPACES[space].build(keys[len(keys) // 2])
+    model = SPACES[space].build(keys[len(keys) // 2], 10)
     logits = model(torch.randn(2, 3, 32, 32))
     assert logits.shape == (2, 10)
     logits.sum().backward()
@@ -70,7 +70,7 @@ def test_networks_run(space: str) -> None:
 
 def test_a_network_without_a_way_through_is_constant() -> None:
     torch.manual_seed(0)
-    logits = SPACES["nasbench201"].build("111111").eval()(torch.randn(2, 3, 32, 32))
+    logits = SPACES["nasbench201"].build("111111", 10).eval()(torch.randn(2, 3, 32, 32))
     assert torch.equal(logits[0], logits[1])
 
 
@@ -78,13 +78,13 @@ def test_a_network_without_a_way_through_is_constant() -> None:
 def test_columns_hold_the_graphs(space: str) -> None:
     chain_of, keys = SPACES[space].chain, SPACES[space].truth().keys[:7]
     assert chain_of is not None
-    columns, shape, vocabulary = chain_columns(chain_of(key) for key in keys)
-    again = chain_columns(chain_of(key) for key in keys)
+    columns, shape, vocabulary = chain_columns(chain_of(key, 10) for key in keys)
+    again = chain_columns(chain_of(key, 10) for key in keys)
     assert vocabulary == again.vocabulary
     assert (columns.edge_src == again.graphs.edge_src).all()
     for key, graph in zip(keys, columns.arch_graphs(shape, vocabulary), strict=True):
-        assert_same(chain_graph(chain_of(key)), graph)
-        assert chain_graph(chain_of(key)).cell.tolist() == graph.cell.tolist()
+        assert_same(chain_graph(chain_of(key, 10)), graph)
+        assert chain_graph(chain_of(key, 10)).cell.tolist() == graph.cell.tolist()
 
 
 def test_cells_are_numbered() -> None:
@@ -134,9 +134,9 @@ def test_keys_that_are_none(space: str, key: str, sentence: str) -> None:
     chain_of = SPACES[space].chain
     assert chain_of is not None
     with pytest.raises(ValueError, match=sentence):
-        chain_of(key)
+        chain_of(key, 10)
     with pytest.raises(ValueError, match=sentence):
-        SPACES[space].build(key)
+        SPACES[space].build(key, 10)
 
 
 def test_unknown_space() -> None:

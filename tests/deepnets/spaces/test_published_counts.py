@@ -40,7 +40,7 @@ def num_params(space: str, key: str, num_classes: int = 10) -> int:
     """Number of parameters by the space's own rules, with another number of classes."""
     chain = SPACES[space].chain
     assert chain is not None
-    drawn = chain(key)
+    drawn = chain(key, 10)
     head = drawn[-1].block
     return chain_num_params(drawn) + (num_classes - 10) * (int(head.shape[-2, 1]) + 1)
 
@@ -62,7 +62,7 @@ def test_parameters_equal_the_table(name: str) -> None:
 def test_parameters_of_macro_equal_the_table() -> None:
     space, table = SPACES["nasbench_macro"], read_table("nas_bench_macro")
     assert space.chain is not None
-    counted = [chain_num_params(space.chain(key)) for key in space.truth().keys]
+    counted = [chain_num_params(space.chain(key, 10)) for key in space.truth().keys]
     assert len(counted) == 3**8
     assert counted == list(map(int, table["params"]))
 
@@ -112,7 +112,7 @@ def table_flops(model: nn.Module) -> int:
 
 def built(space: str, key: str) -> nn.Module:
     with on_meta_without_init():
-        return SPACES[space].build(key)
+        return SPACES[space].build(key, 10)
 
 
 def test_flops_of_nasbench201_equal_the_table() -> None:
@@ -158,7 +158,7 @@ def test_known_optima() -> None:
     best = [round(float(table.column(f"{name}_test").max()), 2) for name in ("cifar10", "cifar100", "imagenet16")]
     assert best == [94.37, 73.51, 47.31]  # Dong and Yang (2020), table 5
     key = table.keys[int(table.column("cifar10_test").argmax())]
-    assert chain_num_params(SPACES["nasbench201"].chain(key)) > 1_000_000  # type: ignore[misc]
+    assert chain_num_params(SPACES["nasbench201"].chain(key, 10)) > 1_000_000  # type: ignore[misc]
     assert num_params("nasbench201", "433323") == 428_346
     macro = SPACES["nasbench_macro"].truth()
     assert float(macro.column("cifar10_test").max()) == pytest.approx(93.13, abs=0.005)

@@ -5,18 +5,31 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from deepnets.spaces.nasbench201 import nasbench201_proxies
+from deepnets.spaces.nasbench101 import nasbench101_truth
+from deepnets.spaces.nasbench201 import nasbench201_proxies, nasbench201_truth
+from deepnets.spaces.nasbench301 import nasbench301_truth
+from deepnets.spaces.nasbench_macro import nasbench_macro_truth
 from deepnets.spaces.registry import SPACES
 from deepnets.spaces.tables import read_table
 from deepnets.spaces.timm_weights import timm_truth, uses_more_than_imagenet1k
 
+TABLES = {
+    "nasbench101": nasbench101_truth.__wrapped__,
+    "nasbench201": nasbench201_truth.__wrapped__,
+    "nasbench301": nasbench301_truth.__wrapped__,
+    "nasbench_macro": nasbench_macro_truth.__wrapped__,
+    "timm": timm_truth.__wrapped__,
+}
+"""The tables, read again."""
 SIZES = {"nasbench101": 500, "nasbench201": 15_625, "nasbench301": 725, "nasbench_macro": 6561, "timm": 1266}
 
 
 @pytest.mark.parametrize("name", SPACES)
 def test_truth(name: str) -> None:
     space = SPACES[name]
-    truth, again = space.truth(), space.truth()
+    truth, again = space.truth(), TABLES[name]()
+    assert space.truth() is truth
+    assert space.target in truth.names
     assert len(truth) == len(set(truth.keys)) == SIZES[name]
     assert truth.values.shape == (SIZES[name], len(truth.names))
     np.testing.assert_array_equal(truth.values, again.values)

@@ -1,0 +1,38 @@
+"""Gradients of the loss with respect to the weights of a network, which stays as it is.
+
+"Weights" are those of convolutions, linear layers and attention.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.conv import _ConvNd
+
+
+def weight_names(model: nn.Module) -> list[str]:
+    """Return the names of the weights, tied ones once."""
+    names = []
+    for prefix, module in model.named_modules():
+        local = {"weight"} if isinstance(module, _ConvNd | nn.Linear) else set()
+        local |= {"in_proj_weight"} if isinstance(module, nn.MultiheadAttention) else set()
+        names += [f"{prefix}.{name}".lstrip(".") for name, _ in module.named_parameters(recurse=False) if name in local]
+    parameters = dict(model.named_parameters())
+    return [name for name in names if name in parameters]
+
+
+def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Return the cross entropy, and the model's weights as tensors of their own that it depends on."""
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+    weights = [parameters[name].requires_grad_() for name in weight_names(model)]
+    return F.cross_entropy(functional_call(model, parameters, images), labels), weights
+
+
+def loss_gradients(
+    model: nn.Module, images: Tensor, labels: Tensor, create_graph: bool = False
+) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+    """Return the weights and the gradients of the cross entropy, zeros for weights that it does not depend on."""
+    loss, weights = cross_entropy(model, images, labels)
+    return weights, torch.autograd.grad(
+        loss, weights, create_graph=create_graph, allow_unused=True, materialize_grads=True
+    )
