@@ -1,13 +1,17 @@
 """Files of records: `<run_id>.json` and, beside it, `<run_id>.csv.gz` with the table of networks."""
 
 import gzip
-import json
 import zlib
 from pathlib import Path
 
 from benchmarks.records.record import Record, RecordError
 from deepnets.utils.atomic_files import atomic_write, write_json
+from deepnets.utils.bounded_files import decompress_at_most, read_json_at_most
 from deepnets.utils.errors import one_line
+
+MAX_RECORD_BYTES = 2**20
+MAX_TABLE_BYTES = 2**24
+"""Largest record and table that are read; those of 1,000 networks with 100 repetitions have about half of it."""
 
 
 def table_path(path: Path) -> Path:
@@ -44,18 +48,13 @@ def read_record(path: Path) -> tuple[Record, bytes]:
     """Read a record and its table. Only `find_problems` makes sure that its fields are right.
 
     Raises:
-        RecordError: a file is missing or damaged.
+        RecordError: a file is missing, damaged or too large.
     """
     try:
-        record = json.loads(path.read_text(), parse_constant=_refuse_constant)
-        with gzip.open(table_path(path)) as file:
-            table = file.read()
+        record = read_json_at_most(path, MAX_RECORD_BYTES)
+        table = decompress_at_most(table_path(path), MAX_TABLE_BYTES)
     except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise RecordError(f"{path.name} cannot be read ({one_line(error)})") from None
     if not isinstance(record, dict):
         raise RecordError(f"{path.name} is not a record")
     return record, table  # type: ignore[return-value]
-
-
-def _refuse_constant(value: str) -> float:
-    raise ValueError(f"it has the number {value}")

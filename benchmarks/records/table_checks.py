@@ -8,7 +8,10 @@ from math import isfinite
 from typing import Any
 
 from benchmarks.core.protocol import Protocol
+from benchmarks.records.possible_accuracies import COUNTED_COLUMNS, TEST_IMAGES, impossible_accuracy
 from benchmarks.records.record import Record, RecordError, record_jobs
+
+_LONGEST_REASON = 300
 
 
 def table_problems(record: Record, table: bytes, protocol: Protocol[Any, Any], settings: Any) -> Iterator[str]:
@@ -24,11 +27,16 @@ def table_problems(record: Record, table: bytes, protocol: Protocol[Any, Any], s
         RecordError: the table is not text.
     """
     columns = list(protocol.row_columns)
+    expected = sum(record["networks"].values()) * record["repeats"]
+    num_lines = table.count(b"\n") - 1
+    if num_lines > expected:  # counted before anything is parsed
+        yield f"its table has {num_lines} lines instead of one for each network and repetition"
+        return
     header, *lines = list(csv.reader(io.StringIO(_decode(table)))) or [[]]
     if header != columns or any(len(line) != len(columns) for line in lines):
         yield f"its table has other columns than {', '.join(columns)}"
         return
-    if len(lines) != sum(record["networks"].values()) * record["repeats"]:
+    if len(lines) != expected:
         yield f"its table has {len(lines)} lines instead of one for each network and repetition"
         return
     jobs = [(job.group, str(job.index), str(job.repeat)) for job in record_jobs(record)]
@@ -41,6 +49,21 @@ def table_problems(record: Record, table: bytes, protocol: Protocol[Any, Any], s
     for number, line in enumerate(lines, 2):
         problems = _row_problems(dict(zip(columns, line, strict=True)), protocol, settings)
         yield from (f"line {number} of its table: {problem}" for problem in problems)
+    yield from _count_problems(record, [dict(zip(columns, line, strict=True)) for line in lines])
+
+
+def _count_problems(record: Record, rows: list[dict[str, str]]) -> Iterator[str]:
+    """Yield an accuracy of each column that no number of images gives."""
+    for name in COUNTED_COLUMNS:
+        num_images = None if name == "val_top1" else TEST_IMAGES.get(record["dataset"]["name"])
+        measured = [row for row in rows if row["status"] == "ok" and name in row]
+        numbers = [parse_number(row[name]) for row in measured]
+        if not all(map(isfinite, numbers)):
+            return  # said already
+        value = impossible_accuracy(numbers, num_images)
+        if value is not None:
+            images = f"{num_images} images" if num_images else "a number of images that fits the others"
+            yield f"{name} of {measured[numbers.index(value)]['name']} is {value!r}, which {images} cannot give"
 
 
 def _decode(table: bytes) -> str:
@@ -52,6 +75,8 @@ def _decode(table: bytes) -> str:
 
 def _row_problems(row: dict[str, str], protocol: Protocol[Any, Any], settings: Any) -> Iterator[str]:
     results = (*protocol.columns, *protocol.accuracy_columns)
+    if len(row["reason"]) > _LONGEST_REASON:
+        yield f"its reason has more than {_LONGEST_REASON} characters"
     if row["status"] == "failed":
         if not row["reason"]:
             yield "it failed without a reason"

@@ -3,16 +3,17 @@
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from functools import cache, cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jsonschema import Draft202012Validator, validators
+from jsonschema import Draft202012Validator, ValidationError, validators
 from numpy.typing import NDArray
 
 from benchmarks.core.evaluation_networks import network_at, networks_in
@@ -20,16 +21,19 @@ from benchmarks.core.protocol import Protocol
 from benchmarks.initializers.ghn import ORTH_SUFFIX
 from benchmarks.initializers.registry import get_method
 from benchmarks.protocols.registry import PROTOCOLS
+from benchmarks.records.copies import find_copies
 from benchmarks.records.record import Record, RecordError, Sha256, aggregate, explain_missing_values, read_rows, run_id
+from benchmarks.records.reserved_names import name_problem
 from benchmarks.records.table_checks import table_problems
 from benchmarks.scoring.zero_cost_proxies import PROXIES
 from deepnets.sampling.sampler import sample_networks
 from deepnets.sampling.splits import SPLITS
 from deepnets.symbolic.builder import count_parameters
 from deepnets.utils.errors import one_line, unknown_choice
-from ghn_models.checkpoints import folder as checkpoints
 
 _TOLERANCE = 1e-9
+_MOST_PROBLEMS = 20
+_FIRST_DAY = date(2026, 11, 21)
 
 Problems = Iterator[str]
 Datasets = dict[str, dict[str, Sha256]]
@@ -43,6 +47,7 @@ class _Submission:
     record: Record
     table: bytes
     datasets: Datasets
+    confirmed: dict[str, str]
 
     @property
     def protocol(self) -> Protocol[Any, Any]:
@@ -65,15 +70,18 @@ class _Submission:
         return self.rows[self.rows["status"] == "ok"]
 
 
-def find_problems(record: Record, table: bytes, datasets: Datasets) -> list[str]:
+def find_problems(
+    record: Record, table: bytes, datasets: Datasets, confirmed: dict[str, str] | None = None
+) -> list[str]:
     """Return what is wrong with a record, one sentence each; no sentence if it is right.
 
     Args:
         record: as read from its file.
         table: CSV text of the rows.
         datasets: known images; records of other data sets are not compared.
+        confirmed: sha256 of published weights by name, as maintainers have confirmed them.
     """
-    submission = _Submission(record, table, datasets)
+    submission = _Submission(record, table, datasets, confirmed or {})
     for check in _CHECKS:
         try:
             problems = list(check(submission))
@@ -95,18 +103,45 @@ _Validator = validators.extend(
 
 
 def _form_problems(submission: _Submission) -> Problems:
-    """Check fields and their types against the JSON schema, and the date."""
+    """Check fields and their types against the JSON schema, the characters of texts, and the date."""
     schema = json.loads((Path(__file__).parent / "schema.json").read_text())
-    errors = list(_Validator(schema).iter_errors(submission.record))
-    yield from (f"{'.'.join(map(str, e.absolute_path)) or 'the record'}: {one_line(e.message)}" for e in errors)
+    errors = list(islice(_Validator(schema).iter_errors(submission.record), _MOST_PROBLEMS))
+    yield from (f"{'.'.join(map(str, e.absolute_path)) or 'the record'}: {_describe(e)}" for e in errors)
     if errors:
         return
+    for text in _texts(submission.record):
+        if not text.isprintable():  # patterns accept a line break at the end
+            yield f"{one_line(ascii(text))} has a line break or another character that cannot be printed"
+            return
     day = submission.record["date"]
     try:
         if date.fromisoformat(day) > date.today() + timedelta(days=1):
             yield f"date: {day} is in the future"
+        if date.fromisoformat(day) < _FIRST_DAY:
+            yield f"date: {day} is before {_FIRST_DAY}, the day of the toolkit's first version"
     except ValueError:
         yield f"date: {day} is not a date"
+
+
+def _describe(error: ValidationError) -> str:
+    """Return a sentence; that of jsonschema starts with the value, whose length may be what is wrong."""
+    if error.validator in ("maxLength", "maxProperties"):
+        unit = {"maxLength": "characters", "maxProperties": "entries"}[error.validator]
+        return f"it has {len(error.instance)} {unit}; accepted: up to {error.validator_value}"
+    return one_line(error.message)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all texts in a record, the keys included."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value
 
 
 def _name_problems(submission: _Submission) -> Problems:
@@ -162,6 +197,10 @@ def _hash_problems(submission: _Submission) -> Problems:
     known = submission.datasets.get(data["name"], {}).get(str(data["image_size"]))
     if known is not None and known != data["sha256"]:
         yield f"its images have other sha256 than those of {data['name']} with {data['image_size']} pixels"
+    for name, sizes in submission.datasets.items():
+        test = data["sha256"]["test"]
+        if name != data["name"] and test is not None and any(test == images["test"] for images in sizes.values()):
+            yield f"its test images are those of {name}, so its data set must have that name"
     yield from _model_problems(submission)
 
 
@@ -176,16 +215,9 @@ def _model_problems(submission: _Submission) -> Problems:
         yield f"{name} has no weights_sha256"
     if model["orth_layer"] and not name.endswith(ORTH_SUFFIX):
         yield f"{name} has no layers that are made orthogonal, so orth_layer must be 0"
-    shipped = _shipped_weights().get(name.removesuffix(ORTH_SUFFIX))
-    if shipped is not None and shipped != sha256:
-        yield f"its weights have another sha256 than the shipped {name}"
-
-
-@cache
-def _shipped_weights() -> dict[str, str]:
-    """Return the sha256 of all shipped weights by name."""
-    folders = [path.parent for path in checkpoints.SHIPPED.glob(f"*/{checkpoints.CONFIG}")]
-    return {folder.name: checkpoints.sha256(folder / checkpoints.WEIGHTS) for folder in folders}
+    problem = name_problem(name, sha256, submission.confirmed)
+    if problem:
+        yield problem
 
 
 def _table_problems(submission: _Submission) -> Problems:
@@ -278,12 +310,17 @@ _CHECKS = (
 )
 
 
-def find_clashes(records: Iterable[Record]) -> Iterator[tuple[str, str]]:
-    """Yield run_id and problem of records that repeat an earlier one, or give its name to other weights or images."""
+def find_clashes(records: Sequence[tuple[Record, bytes]]) -> Iterator[tuple[str, str]]:
+    """Yield run_id and problem of records that do not go together with an earlier one.
+
+    They repeat its results, perhaps under another name, or give its name to other weights or images, or its weights
+    another name.
+    """
     results: dict[tuple[str, str, str], str] = {}
     weights: dict[str, tuple[str | None, str]] = {}
+    names: dict[str, tuple[str, str]] = {}
     images: dict[tuple[str, int], tuple[tuple[Sha256, int], str]] = {}
-    for record in records:
+    for record, _ in records:
         name, model, data = record["run_id"], record["model"], record["dataset"]
         key = (record["rows_sha256"], model["name"], data["name"])
         if key in results:
@@ -292,7 +329,12 @@ def find_clashes(records: Iterable[Record]) -> Iterator[tuple[str, str]]:
         sha256, owner = weights.setdefault(model["name"], (model["weights_sha256"], name))
         if sha256 != model["weights_sha256"]:
             yield name, f"its weights differ from those of {owner}, which are called {model['name']} too"
+        called = model["name"].removesuffix(ORTH_SUFFIX)
+        known, owner = names.setdefault(model["weights_sha256"] or called, (called, name))
+        if known != called:
+            yield name, f"its weights are those of {owner}, which are called {known}"
         content = (data["sha256"], data["classes"])
         first_content, owner = images.setdefault((data["name"], data["image_size"]), (content, name))
         if first_content != content:
             yield name, f"its images differ from those of {owner}, which are called {data['name']} too"
+    yield from find_copies(records)

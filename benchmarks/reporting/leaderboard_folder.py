@@ -1,22 +1,23 @@
 """The folder of the leaderboards: records, which are the truth, and the tables and the page that are made from them."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records.record import Record, RecordError
-from benchmarks.records.record_files import find_record, read_record, table_path, write_record
+from benchmarks.records.record_files import MAX_RECORD_BYTES, find_record, read_record, table_path, write_record
 from benchmarks.records.validation import Datasets, find_clashes, find_problems
 from benchmarks.reporting.html_page import render_page
 from benchmarks.reporting.rows import leaderboard_rows
 from benchmarks.reporting.tables import to_csv, to_markdown
 from deepnets.utils.atomic_files import atomic_write, write_json
+from deepnets.utils.bounded_files import read_json_at_most
 from deepnets.utils.errors import one_line
 
 DATASETS = "datasets.json"
 VERIFIED = "verified.json"
+CONFIRMED = "weights.json"
 
 
 class LeaderboardFolder:
@@ -38,12 +39,13 @@ class LeaderboardFolder:
         if not all(isinstance(sizes, dict) for sizes in self.datasets.values()):
             raise RecordError(f"{root / DATASETS} must have sha256 by name of data and image size")
         self.verified: dict[str, str] = self._read_json(VERIFIED)
+        self.confirmed: dict[str, str] = self._read_json(CONFIRMED)
 
     def _read_json(self, name: str) -> dict[str, Any]:
         path = self.root / name
         try:
-            content = json.loads(path.read_text()) if path.exists() else {}
-        except ValueError as error:
+            content = read_json_at_most(path, MAX_RECORD_BYTES) if path.exists() else {}
+        except (OSError, ValueError, RecursionError) as error:
             raise RecordError(f"{path} cannot be read ({one_line(error)})") from None
         if not isinstance(content, dict):
             raise RecordError(f"{path} is not a JSON object")
@@ -63,7 +65,7 @@ class LeaderboardFolder:
             RecordError: there is no such record, or it is wrong.
         """
         record, table = read_record(self.runs / f"{run_id}.json")
-        for problem in find_problems(record, table, self.datasets):
+        for problem in find_problems(record, table, self.datasets, self.confirmed):
             raise RecordError(f"{run_id}: {problem}")
         return record, table
 
@@ -114,11 +116,10 @@ class LeaderboardFolder:
         run_id = record.get("run_id")
         if (self.runs / f"{run_id}.json").exists():
             raise RecordError(f"{run_id}.json is on the leaderboard already")
-        for problem in find_problems(record, table, self.datasets):
+        for problem in find_problems(record, table, self.datasets, self.confirmed):
             raise RecordError(f"{source.name}: {problem}")
         self.require_right_records()
-        others = [other for other, _ in self.read_records()]
-        for name, problem in find_clashes([*others, record]):
+        for name, problem in find_clashes([*self.read_records(), (record, table)]):
             if name == run_id:
                 raise RecordError(f"{source.name}: {problem}")
         self._remember_data(record)
@@ -159,13 +160,13 @@ class LeaderboardFolder:
             except RecordError as error:
                 yield str(error)
                 continue
-            wrong = find_problems(record, table, self.datasets)
+            wrong = find_problems(record, table, self.datasets, self.confirmed)
             if not wrong and path.name != f"{record['run_id']}.json":
                 wrong = [f"it is a duplicate of {record['run_id']}, or has the wrong file name"]
             yield from (f"{path.name}: {problem}" for problem in wrong)
-            right += [] if wrong else [record]
+            right += [] if wrong else [(record, table)]
         yield from (f"{name}: {problem}" for name, problem in find_clashes(right))
-        rows_sha256 = {record["run_id"]: record["rows_sha256"] for record in right}
+        rows_sha256 = {record["run_id"]: record["rows_sha256"] for record, _ in right}
         for run_id, verified_sha256 in self.verified.items():
             if rows_sha256.get(run_id) != verified_sha256:
                 yield f"{VERIFIED} has {run_id!r}, but there is no such record"
