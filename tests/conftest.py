@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deepnets.utils.executors import WorkerPool, start_workers
+from deepnets.utils.executors import WorkerPool, Workers, start_workers
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # set before torch is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -33,7 +33,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         worker._this_worker.cache_clear()  # like a new process
         yield WorkerPool(None, 1)
 
-    def some(scheduler: Any, processes: Any, *args: Any, **options: Any) -> AbstractContextManager[WorkerPool]:
+    def some(scheduler: Any, processes: Any, *args: Any, **options: Any) -> AbstractContextManager[Workers]:
         alone = scheduler is None and processes == 1
         return here() if alone else start_workers(scheduler, processes, *args, **options)
 

@@ -18,7 +18,7 @@ from deepnets.storage.sharded_file import Shard, ShardedFile, ShardPlan
 from deepnets.utils import executors
 from deepnets.utils.atomic_files import check_writable
 from deepnets.utils.errors import describe_write_error
-from deepnets.utils.executors import WorkerPool
+from deepnets.utils.executors import Workers
 
 Compute = Callable[[Shard], Columns]
 """What a worker does: the columns of a shard."""
@@ -154,7 +154,7 @@ def shard_columns(split: str, seed: int, start: int, stop: int) -> Columns:
     return network_columns(networks, split_rules(split).max_steps)
 
 
-def _write_shards(file: ShardedFile, compute: Compute, pool: WorkerPool) -> None:
+def _write_shards(file: ShardedFile, compute: Compute, pool: Workers) -> None:
     """Compute the missing shards and write each when it is done."""
     plan = file.plan
     with tqdm(total=plan.num, initial=file.num_finished(), unit=" networks", desc=plan.split, smoothing=0.05) as bar:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -48,6 +49,16 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             recorded[name] = "unknown"
     return recorded
+
+
+@cache
+def worker_state() -> dict[str, str]:
+    """Return what a worker computes with: versions, and a hash of the code of this toolkit's packages."""
+    digest = hashlib.sha256()
+    for package in ("deepnets", "ghn_models", "benchmarks"):
+        for path in sorted((_REPOSITORY / package).rglob("*.py")):
+            digest.update(f"{path.relative_to(_REPOSITORY).as_posix()}\n".encode() + path.read_bytes())
+    return {**versions(), "code": digest.hexdigest()[:16]}
 
 
 def machine(device: str) -> dict[str, str | int]:

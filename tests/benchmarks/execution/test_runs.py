@@ -355,7 +355,7 @@ def test_bad_input(
 ) -> None:
     if "cuda" in arguments and torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    monkeypatch.setattr("deepnets.utils.executors._CONNECT_SECONDS", 1)
+    monkeypatch.setattr("deepnets.utils.dask_cluster._CONNECT_SECONDS", 1)
     monkeypatch.chdir(tmp_path)
     for name, classes in (("GHN", 10), ("GHN100", 100)):
         if name in arguments.split():

@@ -22,7 +22,7 @@ from deepnets.sampling.sampler import sample_networks
 from deepnets.storage import sharded_file
 from deepnets.storage.column_reader import ColumnFile, find_damaged_columns
 from deepnets.storage.network_file import NetworkFile
-from deepnets.utils import executors
+from deepnets.utils import dask_cluster
 from deepnets.utils.atomic_files import move_into_place
 from deepnets.utils.errors import FileError
 
@@ -244,6 +244,24 @@ def test_a_killed_worker_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Mon
         generate(tmp_path / "x.hdf5", "val", num=500, workers=2)
 
 
+@pytest.mark.parametrize("round_", range(2))
+def test_a_command_replaces_a_killed_worker(tmp_path: Path, round_: int) -> None:
+    """The command treats SIGTERM as Ctrl-C, which its workers must not."""
+    command = [sys.executable, "-m", "deepnets.cli", "generate", "--split", "train", "--num", "25000", "--workers", "2"]
+    process = subprocess.Popen(
+        [*command, "--root", tmp_path], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while len(pids := children.read_text().split()) < 2:
+        time.sleep(0.05)
+    time.sleep(0.3 * round_)
+    os.kill(int(pids[round_]), signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "a worker was killed; another one takes over its work" in errors
+    assert ColumnFile(tmp_path / "deepnets1m_train.hdf5").header.num_networks == 25000
+
+
 def kill_myself(*args: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -268,7 +286,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 
 
 def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "_CONNECT_SECONDS", 1)
+    monkeypatch.setattr(dask_cluster, "_CONNECT_SECONDS", 1)
     path = generate(tmp_path / "x.hdf5", "val", num=5)
     before = content(path)
     with pytest.raises(FileExistsError, match="exists already"):
