@@ -72,6 +72,7 @@ function sorted(lines) {
   return [...lines].sort((a, b) => {
     const [x, y] = [sortValue(a), sortValue(b)];
     if (x === undefined || y === undefined) return (x === undefined) - (y === undefined);  // missing values come last
+    if (a.complete !== b.complete) return b.complete - a.complete;  // then rows of some networks, which are not ranked
     return sign * (typeof x === "number" ? x - y : String(x).localeCompare(String(y)));
   });
 }
@@ -91,7 +92,7 @@ function renderTable() {
   const extras = FILTERS.filter(field => new Set(lines.map(line => line[field])).size > 1);
   const columns = [
     { name: "model", text: true, sort: "model" }, ...extras.map(name => ({ name, text: true, sort: name })),
-    ...groups.map(name => ({ name, sort: name })), { name: "failed", sort: "failed" },
+    ...groups.map(name => ({ name, sort: name })), { name: "networks", sort: "networks" }, { name: "failed", sort: "failed" },
     { name: "status", text: true, sort: "status" }, { name: "source", text: true, sort: "source" },
   ];
   const table = byId("board"), best = bestValues(lines, groups);
@@ -119,12 +120,12 @@ function headRow(columns) {
   }));
 }
 
-// Values are compared within a data set, metric and setting.
+// Values of complete rows are compared within a data set, metric and setting.
 function bestKey(line, group) { return [line.dataset, line.metric, line.setting, group].join("|"); }
 
 function bestValues(lines, groups) {
   const best = {};
-  for (const line of lines) for (const group of groups) {
+  for (const line of lines.filter(line => line.complete)) for (const group of groups) {
     const key = bestKey(line, group), value = line.values[group]?.[0];
     if (value !== undefined && value !== null) best[key] = Math.max(best[key] ?? -1, value);
   }
@@ -138,8 +139,10 @@ function rowsOf(line, groups, extras, best, width) {
     element("td", { class: "text model" }, line.model),
     ...extras.map(field => element("td", { class: "text" }, line[field])),
     ...groups.map(group => valueCell(line, group, best)),
+    element("td", { class: "networks" }, networksText(line)),
     element("td", {}, line.failed === null ? "" : String(line.failed)),
-    element("td", { class: "text" }, element("span", { class: "tag" + (run ? " measured" : "") }, line.status.replace("_", " "))),
+    element("td", { class: "text" }, element("span", { class: "tag" + (run ? " measured" : "") }, line.status.replace("_", " ")),
+      ...(line.complete ? [] : [" ", element("span", { class: "tag partial" }, "partial")])),
     element("td", { class: "text source", title: line.source }, line.source));
   if (!run) return [row];
   const id = line.source + line.metric;
@@ -152,11 +155,16 @@ function rowsOf(line, groups, extras, best, width) {
   return [row, element("tr", { class: "detail" }, element("td", { colspan: width }, detail(line, run)))];
 }
 
+function networksText(line) {
+  if (line.networks === null) return "";
+  return line.complete ? String(line.networks) : `${line.measured} of ${line.needed}`;
+}
+
 function valueCell(line, group, best) {
   const [value, ...errors] = line.values[group] ?? [null];
   if (value === null) return element("td");
   const { digits, bar } = state.board, text = number => number.toFixed(digits);
-  const isBest = best[bestKey(line, group)] === value;
+  const isBest = line.complete && best[bestKey(line, group)] === value;
   const cell = element("td", { class: "value" + (isBest ? " best" : ""), style: `--share: ${Math.max(0, value * bar)}%` },
     element("span", { class: "mean" }, text(value)));
   if (errors.length && !errors.includes(null)) {

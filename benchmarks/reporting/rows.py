@@ -20,6 +20,8 @@ _COLUMN_ORDER = (
     "torchvision74_top10",
     *SINGLE_NETWORKS,
 )
+# Share of networks that must have a score: correlations over the easy ones alone are higher.
+_ENOUGH_SCORES = 0.95
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,11 @@ class LeaderboardRow:
         model, dataset, setting, metric: what was measured.
         values: the numbers of a table cell by group of networks, e.g. mean and standard error in percent.
         networks, failed: number of networks, and how many of them failed at least once; None in published rows.
-        status: published, self_reported or verified.
+        measured, needed: number of networks that the values come from, and that of a complete row; None in published
+            rows, which count as complete.
+        complete: whether the row is ranked; others are listed after those that are.
+        status: published, self_reported, unverified_code (as self_reported, but the code had changes or no commit) or
+            verified.
         source: paper and table, or run_id.
         date: of the run; empty in published rows.
     """
@@ -42,16 +48,34 @@ class LeaderboardRow:
     values: dict[str, tuple[float | None, ...]]
     networks: int | None
     failed: int | None
+    measured: int | None
+    needed: int | None
+    complete: bool
     status: str
     source: str
     date: str
 
 
 def leaderboard_rows(protocol: str, records: Iterable[Record]) -> list[LeaderboardRow]:
-    """Return the rows of a protocol's leaderboard, best first within each data set, metric and setting."""
+    """Return the rows of a protocol's leaderboard, best first within each data set, metric and setting.
+
+    Complete rows come first: a mean over a few networks is not compared with that over all of them.
+    """
     rows = [
         LeaderboardRow(
-            row.model, row.dataset, row.setting, row.metric, row.values, None, None, "published", row.source, ""
+            model=row.model,
+            dataset=row.dataset,
+            setting=row.setting,
+            metric=row.metric,
+            values=row.values,
+            networks=None,
+            failed=None,
+            measured=None,
+            needed=None,
+            complete=True,
+            status="published",
+            source=row.source,
+            date="",
         )
         for row in published_rows(protocol)
     ]
@@ -62,7 +86,7 @@ def leaderboard_rows(protocol: str, records: Iterable[Record]) -> list[Leaderboa
 
     def rank(row: LeaderboardRow) -> tuple[object, ...]:
         means = [-(row.values.get(group, (0.0,))[0] or 0.0) for group in groups]
-        return row.dataset, row.metric, row.setting, means, row.model, row.source
+        return row.dataset, row.metric, row.setting, not row.complete, means, row.model, row.source
 
     return sorted(rows, key=rank)
 
@@ -81,6 +105,7 @@ def record_rows(record: Record) -> list[LeaderboardRow]:
         values = {g: summary.cell(r[metric]) for g, r in results.items() if g != "all" or g in complete}
         if summary.best:
             values |= {_TOP_COLUMNS[g]: summary.cell(results[g][metric], summary.best) for g in complete}
+        measured, needed = count_networks(record, metric)
         row = LeaderboardRow(
             model=record["model"]["name"],
             dataset=record["dataset"]["name"],
@@ -89,12 +114,36 @@ def record_rows(record: Record) -> list[LeaderboardRow]:
             values=values,
             networks=sum(record["networks"].values()),
             failed=sum(result["failed"] for group, result in results.items() if group != "all"),
-            status=record["status"],
+            measured=measured,
+            needed=needed,
+            complete=measured >= (1 if summary.per_network else _ENOUGH_SCORES) * needed,
+            status=describe_status(record),
             source=record["run_id"],
             date=record["date"],
         )
         rows.append(row)
     return rows
+
+
+def count_networks(record: Record, metric: str) -> tuple[int, int]:
+    """Return how many networks a record's numbers come from, and how many those of a complete record come from.
+
+    A complete record has all networks of its groups, and all of the protocol's usual groups, or all evaluation splits,
+    if it has any of them: to leave out the hard ones would be easy. Networks that failed have accuracy 0, but no rank.
+    """
+    protocol, groups = PROTOCOLS[record["protocol"]["name"]], set(record["networks"])
+    for usual in (protocol.default_groups, EVALUATION_SPLITS):
+        groups |= set(usual) if groups.intersection(usual) else set()
+    needed = sum(len(networks_in(group)) for group in groups)
+    if protocol.summary.per_network:
+        return sum(record["networks"].values()), needed
+    return sum(result[metric]["n"] for group, result in record["results"].items() if group != "all"), needed
+
+
+def describe_status(record: Record) -> str:
+    """Return the status of a record's rows; code that nobody else has is told from the toolkit's own."""
+    own_code = record["commit"] is None or record["commit"].endswith("+changes")
+    return "unverified_code" if own_code and record["status"] == "self_reported" else record["status"]
 
 
 def _is_complete(record: Record, group: str) -> bool:
@@ -109,6 +158,7 @@ def describe_setting(record: Record) -> str:
         protocol.describe_settings(protocol.read_settings(record["protocol"]["settings"])),
         f"{size} pixels" if size != protocol.default_image_size(record["dataset"]["name"]) else "",
         f"orthogonal from layer {layer} on" if layer else "",
+        f"seed {record['seed']}" if record["seed"] else "",
     ]
     return ", ".join(filter(None, parts))
 

@@ -72,6 +72,37 @@ def test_nothing_is_wrong_and_names_are_text(browser: Any) -> None:
     assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
 
 
+def test_hostile_texts_and_partial_rows(browser: Any, tmp_path: Path) -> None:
+    records = [made(), made()]
+    hostile = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
+    for number, (record, _) in enumerate(records):
+        record["run_id"] = f"run{number}"
+        record["command"] = record["environment"]["torch"] = record["model"]["name"] = hostile
+    records[0][0]["networks"] = {"test": 500, "wide": 100, "deep": 100, "dense": 100, "bnfree": 100}
+    for result in records[1][0]["results"].values():
+        result["top1"]["mean"] = 1.0
+    path = tmp_path / "index.html"
+    rows = leaderboard_rows("no_finetune", [record for record, _ in records])
+    path.write_text(render_page({"no_finetune": rows}, records))
+    before = browser.current_url
+    browser.get(f"file://{path}")
+    title = browser.title
+    choose(browser, "#dataset", "digits")
+    choose(browser, "#metric", "top1")
+    assert texts(browser, "td.networks") == ["900", "12 of 900"]
+    assert numbers(browser, "test")[1] == 100
+    assert len(browser.find_elements("css selector", "tr:first-child td.best")) == 2
+    assert not browser.find_elements("css selector", "tr:nth-child(2) td.best")
+    assert texts(browser, ".partial") == ["partial"]
+    click(browser, "[data-sort=test]")
+    assert texts(browser, "td.networks") == ["900", "12 of 900"]  # although it has the higher number
+    click(browser, "tr.measured td.model")
+    assert hostile in texts(browser, "dd")
+    assert not browser.find_elements("css selector", "td img, dd img")
+    assert (browser.title, browser.get_log("browser")) == (title, [])
+    browser.get(before)
+
+
 def test_sorting(browser: Any) -> None:
     choose(browser, "#dataset", "cifar10")
     before = numbers(browser, "bnfree")
