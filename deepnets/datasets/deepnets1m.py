@@ -77,7 +77,7 @@ class DeepNets1M(Dataset):  # type: ignore[misc]
 
     >>> dataset = DeepNets1M("data", "val", transform=VirtualEdges(), num=100)  # doctest: +SKIP
     >>> dataset[0]  # doctest: +SKIP
-    ArchData(x=[145], edge_index=[2, 4987], shape=[145, 4], cell=[145], y=[1, 1], index=0, split='val', edge_attr=[4987])
+    ArchData(x=[145], edge_index=[2, 4987], shape=[145, 4], cell=[145], y=[1, 1], index=0, split='val', ...)
     """
 
     def __init__(

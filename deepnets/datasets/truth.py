@@ -1,7 +1,7 @@
 """What was measured of the networks of a data set: the targets `y` of its graphs.
 
-Splits of trained architectures have published measurements (`deepnets.spaces`), and networks of the design space have
-their number of parameters.
+Splits of trained architectures and PyTorch-74 have published measurements (`deepnets.spaces`), and networks of the
+design space have their number of parameters.
 """
 
 from abc import ABC, abstractmethod
@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
+from deepnets.spaces.torchvision_weights import torchvision74_truth
 from deepnets.storage.graph_file import GraphFile
 from deepnets.storage.network_file import NetworkFile
 from deepnets.storage.truth_columns import read_truth
@@ -86,4 +87,8 @@ def open_targets(file: GraphFile) -> Targets:
     """Return the measurements of the networks of a file."""
     if isinstance(file, NetworkFile):
         return ParameterTargets(file)
+    if file.header.split == "torchvision74":
+        truth = torchvision74_truth()
+        rows = [truth.keys.index(name) for name in file.models]
+        return RecordedTargets(truth.names, truth.values[rows])
     return RecordedTargets(*read_truth(file.file))

@@ -6,16 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch_geometric.loader import DataLoader
 
 from deepnets import DeepNets1M
-from deepnets.datasets import generation, space_splits
+from deepnets.datasets import generation, space_splits, traced_splits
 from deepnets.datasets.generation import generate
 from deepnets.sampling.splits import SPACE_SPLITS
 from deepnets.spaces import registry
 from deepnets.spaces.chain import chain_graph
 from deepnets.spaces.registry import SPACES
 from deepnets.spaces.tables import Truth
+from deepnets.spaces.torchvision_weights import torchvision74_truth
 from deepnets.storage.column_reader import Columns
 from deepnets.storage.graph_file import GraphFile
 from deepnets.storage.sharded_file import Shard
@@ -92,6 +94,30 @@ def test_networks_of_traced_splits(tmp_path: Path) -> None:
     assert names <= {name for name, _ in network.named_parameters()}
     assert network(torch.randn(2, 3, 32, 32)).shape == (2, 10)
     assert dataset.to_pandas()["model"].tolist() == ["resnet50", "vit"]
+
+
+def test_published_accuracies_of_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traced_splits, "TORCHVISION74", ("resnet18", "alexnet"))
+    dataset = DeepNets1M(tmp_path, "torchvision74")
+    table = dataset.to_pandas().set_index("model")
+    assert dataset.y_names == ("params", "imagenet_top1", "imagenet_top5")
+    assert table.loc["alexnet", "imagenet_top1"] == 56.522
+    assert table.loc["resnet18", "imagenet_top1"] == 69.758
+    for i, name in enumerate(("resnet18", "alexnet")):
+        count = sum(parameter.numel() for parameter in dataset.network(i).parameters())
+        assert table.loc[name, "params"] == count
+        assert dataset[i].y[0, 0] == count
+
+
+def test_torchvision_publishes_these_accuracies() -> None:
+    truth = torchvision74_truth()
+    assert truth.keys == traced_splits.TORCHVISION74
+    for key, (params, top1, top5) in zip(truth.keys, truth.values.tolist(), strict=True):
+        weights = torchvision.models.get_model_weights(key)["IMAGENET1K_V1"]
+        published = weights.meta["_metrics"]["ImageNet-1K"]
+        assert (top1, top5) == (published["acc@1"], published["acc@5"])
+        # The weights of these two have auxiliary heads, which torchvision does not count.
+        assert params == weights.meta["num_params"] or key in ("googlenet", "inception_v3")
 
 
 def test_content_does_not_depend_on_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
