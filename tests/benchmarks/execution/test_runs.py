@@ -301,7 +301,7 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
         ("--model nothing.csv --protocol nas", "nothing.csv cannot be read as CSV"),
         (
             "--model params --protocol nas --nas.truth no.csv",
-            "nas.truth is 'no.csv'; accepted: published, training or a CSV file",
+            "nas.truth is 'no.csv'; accepted: published, training, a column of the published values or a CSV file",
         ),
         ("--model params --protocol nas --nas.lr 1", "nas.lr are for --nas.truth training, not published"),
         (
