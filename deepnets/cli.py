@@ -5,6 +5,7 @@ Each subcommand is a dataclass, whose fields are its options. Modules are import
 """
 
 import json
+import re
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -16,12 +17,17 @@ from tyro.conf import Positional, arg, subcommand
 
 from deepnets.utils.atomic_files import atomic_write, check_writable, write_json
 from deepnets.utils.command_line import run_command, sigterm_interrupts
+from deepnets.utils.errors import printable
 from deepnets.utils.figures import check_figure_suffix
 
 _SPLITS = (
     "{train,val,test,wide,deep,dense,bnfree,search,torchvision74,predefined,"
     "nasbench101,nasbench201,nasbench301,nasbench_macro,timm}"
 )
+
+
+_SAMPLE = 2000
+"""Networks whose graphs are built again by default."""
 
 
 @dataclass(frozen=True)
@@ -85,32 +91,36 @@ class Info:
         file = ColumnFile(self.file)
         print(f"{self.file}: {FORMAT} format, {self.file.stat().st_size:,} bytes")
         for field, value in asdict(file.header).items():
-            print(f"{field:>16}  {value}")
+            print(f"{field:>16}  {printable(value)}")
         for name in file.names:
             shape, dtype = file.describe(name)
-            print(f"  {name:<32} {dtype:<8} {' x '.join(map(str, shape))}")
+            print(f"  {printable(name):<32} {dtype:<8} {' x '.join(map(str, shape))}")
         return 0
 
 
 @dataclass(frozen=True)
 class Verify:
-    """Recompute the checksum of every column; exit code 1 if one does not match."""
+    """Check the checksum of every column and what graphs and architectures mean; exit code 1 if not all is right."""
 
     file: Positional[Path]
     """A file of networks."""
+    all: bool = False
+    """Build every graph again from its architecture, not only 2,000 drawn at random."""
 
     def run(self) -> int:
-        """Print the damaged columns."""
-        from deepnets.storage.column_reader import find_damaged_columns
-        from deepnets.storage.graph_file import GraphFile
+        """Print the damaged columns, or what is wrong with their content."""
+        from deepnets.storage.column_reader import ColumnFile, find_damaged_columns
+        from deepnets.storage.verification import find_wrong_content
 
-        bad = find_damaged_columns(self.file)
-        for name in bad:
-            print(f"{self.file}: {name} does not match its checksum", file=sys.stderr)
-        if not bad:
-            file = GraphFile(self.file).file
+        problems = [f"{self.file}: {name} does not match its checksum" for name in find_damaged_columns(self.file)]
+        if not problems:
+            problems = find_wrong_content(self.file, None if self.all else _SAMPLE)
+        for problem in problems:
+            print(printable(problem), file=sys.stderr)
+        if not problems:
+            file = ColumnFile(self.file)
             print(f"{self.file}: all {len(file.names)} columns match; content sha256 {file.header.content_sha256}")
-        return 1 if bad else 0
+        return 1 if problems else 0
 
 
 @dataclass(frozen=True)
@@ -180,11 +190,10 @@ class Plot:
             index = file.check_index(self.index)
         except IndexError as error:
             raise ValueError(error) from None
-        try:
-            graph = file.graph(index)
-        except IndexError:
-            raise ValueError(f"{self.file} is damaged; deepnets verify says where") from None
-        out = Path(f"{file.header.split}_{index}.png") if self.out is None else self.out
+        graph = file.graph(index)
+        # The split is a text of the file, which must not lead to another folder.
+        out = Path(re.sub(r"[^A-Za-z0-9_-]", "_", f"{file.header.split}_{index}")[-100:] + ".png")
+        out = out if self.out is None else self.out
         check_writable(out, overwrite=self.overwrite)
         _check_folders(out)
         from deepnets.analysis.graph_plot import plot_graph

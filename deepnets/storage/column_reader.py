@@ -6,6 +6,7 @@ content_sha256. Every column is a dataset with an attribute `sha256` of its byte
 """
 
 import hashlib
+import math
 import mmap
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from deepnets.utils.errors import FileError
+from deepnets.utils.errors import FileError, one_line
 
 FORMAT = "deepnets"
 FORMAT_VERSION = 1
@@ -28,6 +29,10 @@ Columns = Mapping[str, Column]
 
 POINTERS = ("graphs/node_ptr", "graphs/edge_ptr")
 _PIECE_BYTES = 1 << 24  # copied or hashed at a time
+_MOST_MEMBERS = 200
+_MOST_TEXT_BYTES = 1 << 28
+_MOST_COMPRESSED = 1100  # gzip makes nothing smaller by more than 1,032
+_MOST_CHUNK_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,8 @@ class ColumnFile:
         path: the HDF5 file.
 
     Raises:
-        FileError: the file is missing, truncated, of another format or of a newer version.
+        FileError: the file is missing, truncated, damaged, of another format or of a newer version, or refers to other
+            files.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -105,22 +111,28 @@ class ColumnFile:
             raise FileError(f"{self.path} cannot be read: permission denied") from None
         except OSError as error:
             raise FileError(f"{self.path} is truncated or not an HDF5 file ({error})") from None
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:  # what h5py raises for damaged metadata
+        except (
+            KeyError,
+            OverflowError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:  # what h5py raises for damaged metadata
             raise FileError(f"{self.path} is damaged: its header cannot be read ({error})") from None
         self._check_bounds()
 
     def _read_header(self, file: h5py.File) -> Header:
         if _text(file.attrs.get("format", b"")) != FORMAT:
             raise FileError(f"{self.path} is an HDF5 file, but not of the {FORMAT} format")
-        version = int(file.attrs["format_version"])
+        version = _integer(file, "format_version")
         if not 1 <= version <= FORMAT_VERSION:
             raise FileError(
                 f"{self.path} has format version {version}; this toolkit reads up to {FORMAT_VERSION}: please upgrade"
             )
         return Header(
             split=_text(file.attrs["split"]),
-            seed=int(file.attrs["seed"]),
-            num_networks=int(file.attrs["num_networks"]),
+            seed=_integer(file, "seed"),
+            num_networks=_integer(file, "num_networks"),
             toolkit_version=_text(file.attrs["toolkit_version"]),
             content_sha256=_text(file.attrs["content_sha256"]),
         )
@@ -130,7 +142,10 @@ class ColumnFile:
         needed = max((layout.offset + layout.nbytes for layout in self._layout.values() if layout.offset), default=0)
         if size < needed:
             raise FileError(f"{self.path} is truncated: it has {size} bytes, its columns need {needed}")
-        if VOCABULARY not in self._layout:
+        vocabulary = self._layout.get(VOCABULARY)
+        if vocabulary is not None and (vocabulary.dtype != np.uint8 or vocabulary.nbytes > _MOST_TEXT_BYTES):
+            raise FileError(f"{self.path} is damaged: its vocabulary is not a text")
+        if vocabulary is None:
             raise FileError(f"{self.path} is damaged: it lacks the column {VOCABULARY}")
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -202,17 +217,49 @@ class ColumnFile:
 
 
 def _text(attribute: Any) -> str:
-    return attribute.decode() if isinstance(attribute, bytes) else str(attribute)
+    text = attribute.decode() if isinstance(attribute, bytes) else attribute
+    if not isinstance(text, str):
+        raise ValueError(f"a text is {type(text).__name__}")
+    return text
+
+
+def _integer(file: h5py.File, name: str) -> int:
+    """Return an attribute that is a whole number."""
+    value = file.attrs[name]
+    if not isinstance(value, int | np.integer) or value < 0:
+        raise ValueError(f"{name} is {one_line(value)}")
+    return int(value)
 
 
 def _read_layout(file: h5py.File) -> tuple[dict[str, str], dict[str, "_Layout"]]:
-    datasets: dict[str, h5py.Dataset] = {}
-    file.visititems(lambda name, item: datasets.update({name: item}) if isinstance(item, h5py.Dataset) else None)
-    scalars = [name for name, dataset in datasets.items() if not dataset.shape]
-    if scalars:
-        raise ValueError(f"{scalars[0]} is not a column")
+    datasets = dict(_columns(file))
     checksums = {name: _text(dataset.attrs["sha256"]) for name, dataset in datasets.items()}
     return checksums, {name: _Layout.from_dataset(dataset) for name, dataset in datasets.items()}
+
+
+def _columns(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yield the columns of a file by name: those in its root and in its groups.
+
+    Raises:
+        ValueError: it has links, deeper groups, or too many columns.
+    """
+    groups = [("", file)]
+    count = 0
+    for prefix, group in groups:
+        for member in group:
+            name = f"{prefix}{member}"
+            count += 1
+            if count > _MOST_MEMBERS:
+                raise ValueError(f"it has more than {_MOST_MEMBERS} columns and groups")
+            if not isinstance(group.get(member, getlink=True), h5py.HardLink):
+                raise ValueError(f"{name} is a link; columns have to be in the file itself")
+            item = group[member]
+            if isinstance(item, h5py.Dataset):
+                yield name, item
+            elif prefix or not isinstance(item, h5py.Group):
+                raise ValueError(f"{name} is not a column")
+            else:
+                groups.append((f"{name}/", item))
 
 
 def reopen(file_cls: Any, arguments: tuple[Any, ...], content_sha256: str) -> Any:
@@ -242,11 +289,26 @@ class _Layout:
 
     @classmethod
     def from_dataset(cls, dataset: h5py.Dataset) -> "_Layout":
-        return cls(dataset.dtype, dataset.shape, dataset.id.get_offset())
+        """Read the layout of a column.
+
+        Raises:
+            ValueError: it is not a column of numbers, or its content is not in the file.
+        """
+        name = dataset.name.lstrip("/")
+        if not dataset.shape or 0 in dataset.shape[1:] or dataset.dtype.kind not in "iuf":
+            raise ValueError(f"{name} is not a column")
+        if dataset.is_virtual or dataset.external:
+            raise ValueError(f"{name} is a part of another file")
+        layout = cls(dataset.dtype, dataset.shape, dataset.id.get_offset())
+        if layout.offset is None and layout.nbytes > _MOST_COMPRESSED * dataset.id.get_storage_size():
+            raise ValueError(f"{name} is declared larger than what is stored of it can be")
+        if dataset.chunks and math.prod(dataset.chunks) * dataset.dtype.itemsize > _MOST_CHUNK_BYTES:
+            raise ValueError(f"{name} is compressed in chunks of more than {_MOST_CHUNK_BYTES >> 20} MB")
+        return layout
 
     @property
     def nbytes(self) -> int:
-        return int(np.prod(self.shape)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def find_damaged_columns(path: Path) -> list[str]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import deepnets
 from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.graphs.graph_columns import GraphColumns
+from deepnets.graphs.primitives import PRIMITIVES
 from deepnets.graphs.ragged import pointers
 from deepnets.storage.column_reader import VOCABULARY, Column, ColumnFile, decode_vocabulary, encode_vocabulary, reopen
 from deepnets.storage.column_writer import write_columns
@@ -29,6 +30,9 @@ _NODE_COLUMNS = ("op", "cell", "name")
 GRAPH_COLUMNS = (*_NODE_COLUMNS, "edge_src", "edge_dst")
 
 _SHAPE = "graphs/shape"
+_POINTER_TYPES = ("int64",)
+_TYPES = {"op": ("uint8",), "cell": ("uint8",)}
+_INDEX_TYPES = ("uint16", "uint32")
 
 
 def encode_graphs(graphs: Sequence[ArchGraph]) -> dict[str, Column]:
@@ -75,6 +79,20 @@ def write_graphs(path: Path, split: str, graphs: Mapping[str, ArchGraph], overwr
     write_columns(path, split, 0, deepnets.__version__, columns, overwrite)
 
 
+def find_impossible(graphs: GraphColumns, num_names: int) -> str | None:
+    """Return what is out of range in graphs: primitives, names, or edges, which lead to later nodes of their graph."""
+    if not len(graphs.op) or not (graphs.num_nodes > 0).all():
+        return "a graph has no nodes"
+    if graphs.op.max() >= len(PRIMITIVES):
+        return f"there is no primitive {graphs.op.max()}"
+    if graphs.name.max() >= num_names:
+        return f"there is no name {graphs.name.max()}"
+    num_nodes = graphs.num_nodes if len(graphs) == 1 else np.repeat(graphs.num_nodes, graphs.num_edges)
+    if not (graphs.edge_dst < num_nodes).all():
+        return "an edge leads to a node that is not there"
+    return None if (graphs.edge_src < graphs.edge_dst).all() else "an edge leads to an earlier node"
+
+
 class GraphFile:
     """A file of graphs; columns are memory-mapped.
 
@@ -92,15 +110,37 @@ class GraphFile:
         missing = {f"graphs/{name}" for name in ("node_ptr", "edge_ptr", *GRAPH_COLUMNS)} - set(self.file.names)
         if missing:
             raise FileError(f"{path} lacks the columns {', '.join(sorted(missing))}")
+        self._check_types()
         self.node_ptr = self._column("graphs/node_ptr")
         self.edge_ptr = self._column("graphs/edge_ptr")
         self._check_pointers()
 
+    def check_column(self, name: str, types: Sequence[str], row_shape: tuple[int, ...] = ()) -> None:
+        """Raise FileError if a column has another type, or rows of another shape."""
+        shape, dtype = self.file.describe(name)
+        if dtype not in types or shape[1:] != row_shape:
+            raise FileError(
+                f"{self.file.path} is damaged: the column {name} has {dtype} values in rows of shape {shape[1:]} "
+                f"instead of {' or '.join(types)} in {row_shape}"
+            )
+
+    def _check_types(self) -> None:
+        for name in ("node_ptr", "edge_ptr"):
+            self.check_column(f"graphs/{name}", _POINTER_TYPES)
+        for name in GRAPH_COLUMNS:
+            self.check_column(f"graphs/{name}", _TYPES.get(name, _INDEX_TYPES))
+        if _SHAPE in self.file.names:
+            self.check_column(_SHAPE, ("int32", "int64"), (4,))
+        if MODELS in self.file.names:
+            self.check_column(MODELS, ("uint8",))
+
     def _check_pointers(self) -> None:
         """Raise FileError if columns do not fit together, although they match their checksums."""
+        if not self.header.num_networks:
+            raise FileError(f"{self.file.path} has no networks")
         for ptr, names in ((self.node_ptr, _NODE_COLUMNS), (self.edge_ptr, GRAPH_COLUMNS[len(_NODE_COLUMNS) :])):
             lengths = {self.file.describe(f"graphs/{name}")[0][0] for name in names}
-            in_order = len(ptr) == self.header.num_networks + 1 and ptr[0] == 0 and (np.diff(ptr) >= 0).all()
+            in_order = len(ptr) == self.header.num_networks + 1 and ptr[0] == 0 and (ptr[1:] >= ptr[:-1]).all()
             if not in_order or lengths != {int(ptr[-1])}:
                 raise FileError(f"{self.file.path} is damaged: its graphs do not fit their bounds")
 
@@ -118,7 +158,13 @@ class GraphFile:
     @property
     def models(self) -> list[str]:
         """Name of each graph's model."""
-        return list(decode_vocabulary(self.file.column(MODELS)))
+        try:
+            models = list(decode_vocabulary(self.file.column(MODELS)))
+        except (KeyError, UnicodeDecodeError):
+            models = []
+        if len(models) != len(self):
+            raise FileError(f"{self.file.path} is damaged: it does not have a name for each of its graphs")
+        return models
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -127,6 +173,8 @@ class GraphFile:
 
     def read(self, index: Ints | slice) -> tuple[GraphColumns, Ints]:
         """Return the graphs at `index`, and the (N, 4) shapes of their nodes."""
+        if _SHAPE not in self.file.names:
+            raise FileError(f"{self.file.path} lacks the column {_SHAPE}")
         rows = [self._rows(_SHAPE, slice(*ends)) for ends in self._bounds(self.node_ptr, index)]
         return self.graphs(index), np.concatenate(rows).astype(np.int64)
 
@@ -138,13 +186,23 @@ class GraphFile:
             columns = [
                 self._rows(f"graphs/{name}", nodes if name in _NODE_COLUMNS else edges) for name in GRAPH_COLUMNS
             ]
-            return GraphColumns(node_ptr - node_ptr[0], edge_ptr - edge_ptr[0], *columns)
+            return self._checked(GraphColumns(node_ptr - node_ptr[0], edge_ptr - edge_ptr[0], *columns))
         node_ptr, edge_ptr = (pointers(ptr[index + 1] - ptr[index]) for ptr in (self.node_ptr, self.edge_ptr))
         columns = [
             self._gather(f"graphs/{name}", self.node_ptr if name in _NODE_COLUMNS else self.edge_ptr, index)
             for name in GRAPH_COLUMNS
         ]
-        return GraphColumns(node_ptr, edge_ptr, *columns)
+        return self._checked(GraphColumns(node_ptr, edge_ptr, *columns))
+
+    def _checked(self, graphs: GraphColumns) -> GraphColumns:
+        """Return graphs that were read.
+
+        Raises:
+            FileError: a value is out of range.
+        """
+        if problem := find_impossible(graphs, len(self.file.vocabulary)):
+            raise FileError(f"{self.file.path} is damaged: {problem}; deepnets verify says where")
+        return graphs
 
     def graph(self, index: int) -> ArchGraph:
         """Return the graph at `index`.
@@ -172,7 +230,12 @@ class GraphFile:
         return self._columns[name]
 
     def _rows(self, name: str, rows: slice) -> Column:
-        return self._column(name)[rows] if self.file.is_mapped(name) else self.file.rows(name, rows.start, rows.stop)
+        if self.file.is_mapped(name):
+            return self._column(name)[rows]
+        try:
+            return self.file.rows(name, rows.start, rows.stop)
+        except OSError:  # a damaged chunk
+            raise FileError(f"{self.file.path} is damaged: {name} cannot be read; deepnets verify says where") from None
 
     def _gather(self, name: str, ptr: Ints, index: Ints) -> Column:
         return np.concatenate([self._rows(name, slice(*ends)) for ends in self._bounds(ptr, index)])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deepnets.storage.column_reader import Column, ColumnFile, decode_vocabulary, encode_vocabulary
 from deepnets.storage.joined_parts import TRUTH_NAMES
+from deepnets.utils.errors import FileError
 
 VALUES = "truth/values"
 
@@ -20,7 +21,17 @@ def truth_columns(names: Sequence[str], values: NDArray[np.float64]) -> dict[str
 
 
 def read_truth(file: ColumnFile) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    """Return the names and values of the measurements; none if the file has none."""
+    """Return the names and values of the measurements; none if the file has none.
+
+    Raises:
+        FileError: they do not fit together.
+    """
     if VALUES not in file.names:
         return (), np.empty((file.header.num_networks, 0))
-    return decode_vocabulary(file.column(TRUTH_NAMES)), np.asarray(file.column(VALUES), np.float64)
+    try:
+        names = decode_vocabulary(file.column(TRUTH_NAMES))
+    except (KeyError, UnicodeDecodeError):
+        names = ()
+    if file.describe(VALUES) != ((file.header.num_networks, len(names)), "float64"):
+        raise FileError(f"{file.path} is damaged: its measurements do not fit its networks")
+    return names, np.asarray(file.column(VALUES), np.float64)

@@ -1,6 +1,7 @@
 """Frame of every command: --version, exit codes, and one sentence instead of a traceback."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ import deepnets
 _BAD_INPUT = 2
 _INTERRUPTED = 130  # as shells count: 128 and the number of the signal
 _NO_READER = 141
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # texts of files must not steer the terminal
 
 
 def run_command(command: Callable[[], int], arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +45,7 @@ def run_command(command: Callable[[], int], arguments: Sequence[str] | None = No
     if _reader_left(broken):
         return _NO_READER
     if sentence:
-        print(sentence, file=sys.stderr)
+        print(_CONTROL.sub(lambda match: repr(match[0])[1:-1], sentence), file=sys.stderr)
     return code
 
 

@@ -22,6 +22,16 @@ def one_line(error: object) -> str:
     return " ".join(str(error).split())[:_LONGEST] or type(error).__name__
 
 
+def printable(text: object) -> str:
+    """Return a text of at most 200 characters for the terminal, whose control characters do nothing there.
+
+    >>> printable("a\x1b[31m")
+    'a\\\\x1b[31m'
+    """
+    characters = str(text)[:_LONGEST]
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in characters)
+
+
 def unknown_choice(noun: str, name: object, choices: Iterable[str], more: str = "") -> str:
     """Return the sentence for a name that does not exist: what it may have meant, and what is accepted.
 

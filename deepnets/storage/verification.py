@@ -1,0 +1,87 @@
+"""Check of what a file means, after its checksums: a file may be made with right checksums and wrong content."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepnets.design_space.image_sizes import IMAGE_SIZES
+from deepnets.storage.graph_file import GraphFile
+from deepnets.storage.network_file import (
+    NetworkFile,
+    find_bad_architecture,
+    find_different,
+    open_graphs,
+    rebuild_graphs,
+)
+from deepnets.storage.truth_columns import read_truth
+from deepnets.utils.errors import FileError
+
+Ints = NDArray[np.int64]
+
+_BLOCK = 2000  # networks that are checked together
+
+
+def find_wrong_content(path: Path, rebuild: int | None = None) -> list[str]:
+    """Return sentences on what is wrong with the graphs and architectures of a file whose checksums match.
+
+    All values are checked to be in range, all edges to lead to later nodes, in order. Graphs and parameter counts of
+    networks of the design space are built again from their architectures.
+
+    Args:
+        path: the file.
+        rebuild: number of networks, drawn at random, that are built again; None for all.
+
+    Raises:
+        FileError: the file cannot be opened.
+    """
+    file = open_graphs(path)
+    try:
+        read_truth(file.file)
+        len(file.models)
+        for start in range(0, len(file), _BLOCK):
+            _check_graphs(file, slice(start, min(start + _BLOCK, len(file))))
+    except FileError as error:
+        return [str(error)]
+    if not isinstance(file, NetworkFile):
+        return []
+    files = {size: NetworkFile(path, size) for size in IMAGE_SIZES}
+    for index in range(0, len(file), _BLOCK):
+        for of_size in files.values():
+            if problem := find_bad_architecture(of_size.table(slice(index, index + _BLOCK))):
+                return [f"{path}: networks {index} to {index + _BLOCK - 1}: {problem}"]
+    return [f"{path}: {problem}" for problem in _rebuilt(files, _drawn(len(file), rebuild))]
+
+
+def _check_graphs(file: GraphFile, index: slice) -> None:
+    """Raise FileError if values are out of range, or edges out of order or double."""
+    graphs = file.graphs(index)
+    owner = np.repeat(np.arange(len(graphs)), graphs.num_edges)
+    owners, targets, sources = (np.diff(ends.astype(np.int64)) for ends in (owner, graphs.edge_dst, graphs.edge_src))
+    in_order = (owners > 0) | (targets > 0) | ((targets == 0) & (sources > 0))
+    if not in_order.all():
+        network = index.start + int(owner[1:][~in_order][0])
+        raise FileError(f"{file.file.path}: the edges of network {network} are not in order, or double")
+
+
+def _drawn(count: int, rebuild: int | None) -> Ints:
+    """Return the networks to be built again, drawn anew each time: nobody can know where not to look."""
+    if rebuild is None or rebuild >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng().choice(count, rebuild, replace=False))
+
+
+def _rebuilt(files: dict[int, NetworkFile], networks: Ints) -> Iterator[str]:
+    """Build networks again from their architectures, and yield how the file differs, at most once in a block."""
+    for index in np.array_split(networks, max(1, -(-len(networks) // _BLOCK))):
+        first = files[IMAGE_SIZES[0]]
+        table = first.table(index)
+        unpruned = rebuild_graphs(table)
+        for size, file in files.items():
+            counts = unpruned.count_parameters(size, 10)
+            for at in np.flatnonzero(counts != file.num_params()[index])[:1]:
+                yield f"the parameter count of network {index[at]} for image size {size} is not {counts[at]}"
+        different = find_different(first.graphs(index), unpruned.prune())
+        if different is not None:
+            yield f"the graph of network {index[different]} is not that of its architecture"
