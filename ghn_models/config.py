@@ -81,13 +81,16 @@ class GHNConfig:
         """Return the configuration that `config.json` holds.
 
         Raises:
-            ValueError: an unknown setting, or a value out of range.
+            ValueError: an unknown setting, a missing one (a default would be a guess), or a value out of range.
             TypeError: a setting of the wrong type.
         """
         names = {_FILE_NAMES.get(field.name, field.name): field.name for field in fields(cls)}
         unknown = [key for key in settings if key not in names]
         if unknown:
             raise ValueError(f"unknown setting {unknown[0]!r}; a newer version wrote it")
+        missing = [key for key in names if key not in settings]
+        if missing:
+            raise ValueError(f"it has no setting {missing[0]!r}")
         return cls(**{names[key]: value for key, value in settings.items()})
 
     def to_file(self) -> dict[str, Any]:

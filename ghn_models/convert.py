@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from deepnets.networks.skip_init import on_meta_without_init
+from deepnets.utils.bounded_files import read_at_most
 from deepnets.utils.command_line import run_command
 from deepnets.utils.errors import one_line
 from ghn_models.checkpoints import folder as checkpoints
@@ -36,6 +37,7 @@ from ghn_models.hypernetwork import GHN
 from ghn_models.registry import model_config
 
 REVISION = "main"
+_WITH_OPTIMIZER = 3  # two moments of each weight beside the weights
 
 
 def convert(
@@ -59,14 +61,14 @@ def convert(
     if not path.is_file():
         raise CheckpointError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
     published = PUBLISHED[name]
-    data = path.read_bytes()  # once, so that what is read is what was compared
-    digest = hashlib.sha256(data).hexdigest()
-    if pinned is not None and digest != pinned.lower():
-        raise CheckpointError(f"{path} has sha256 {digest}, not {pinned}")
     config = model_config(published.model, *published.task)
     with on_meta_without_init():
         ghn = GHN(config)
-    max_bytes = 8 * sum(value.numel() for value in ghn.parameters()) + 2**20  # float64, and what surrounds it
+    max_bytes = checkpoints.max_weights_bytes(ghn) * (_WITH_OPTIMIZER if published.kind == "torch" else 1)
+    data = read_at_most(path, max_bytes)  # once, so that what is read is what was compared
+    digest = hashlib.sha256(data).hexdigest()
+    if pinned is not None and digest != pinned.lower():
+        raise CheckpointError(f"{path} has sha256 {digest}, not {pinned}")
     try:
         state = read_state_dict(data, published.kind, max_bytes)
         checkpoints.load_state_strict(ghn, from_published(state, config), "the file")
@@ -109,7 +111,9 @@ def read_state_dict(data: bytes, kind: Literal["joblib", "torch"], max_bytes: in
         CheckpointError: a file with anything but tensors and containers. A damaged file may raise any other exception.
     """
     joblib = kind == "joblib"
-    content = TensorUnpickler(io.BytesIO(_decompress(data, max_bytes))).load() if joblib else _torch_load(data)
+    content = (
+        TensorUnpickler(io.BytesIO(_decompress(data, max_bytes))).load() if joblib else _torch_load(data, max_bytes)
+    )
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping):
@@ -138,12 +142,12 @@ def _decompress(data: bytes, max_bytes: int) -> bytes:
     return content
 
 
-def _torch_load(data: bytes) -> Any:
-    """Load a file of torch, which does not compress: a zip file with more content than bytes would fill the memory."""
+def _torch_load(data: bytes, max_bytes: int) -> Any:
+    """Load a file of torch, of no more than `max_bytes`."""
+    if len(data) > max_bytes:
+        raise CheckpointError("it is larger than the model")
     if data.startswith(b"PK"):
-        with zipfile.ZipFile(io.BytesIO(data)) as file:
-            if sum(entry.file_size for entry in file.infolist()) > len(data):
-                raise CheckpointError("its content is larger than the file, which torch does not compress")
+        data = _rewrite_zip(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -152,9 +156,27 @@ def _torch_load(data: bytes) -> Any:
             raise CheckpointError("it is damaged, or asks for more than tensors, which was not run") from None
 
 
+def _rewrite_zip(data: bytes) -> bytes:
+    """Return a zip file of torch, which does not compress, as Python reads it.
+
+    Two readers can find two tables of contents in one file: what torch gets is what was checked here, and no more of it
+    than the file has bytes.
+    """
+    content = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as file, zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as checked:
+        entries = file.infolist()
+        if sum(entry.file_size for entry in entries) > len(data):
+            raise CheckpointError("its content is larger than the file, which torch does not compress")
+        for entry in entries:
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise CheckpointError("its content is compressed, which torch does not do")
+            checked.writestr(entry.filename, file.read(entry))
+    return content.getvalue()
+
+
 def _storage(data: bytes) -> Tensor:
     """Return the storage of a tensor, a file inside of the pickle, as a tensor of one dimension."""
-    storage = _torch_load(data)
+    storage = _torch_load(data, len(data))
     if not isinstance(storage, torch.storage.TypedStorage):  # say a class, which the pickle around it could call
         raise CheckpointError("the pickle has something else in the place of a storage")
     return torch.empty(0, dtype=storage.dtype).set_(storage)

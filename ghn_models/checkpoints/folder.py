@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.utils.atomic_files import write_json
+from deepnets.utils.bounded_files import read_at_most
 from deepnets.utils.errors import one_line, unknown_choice
 from ghn_models.checkpoints.published import PUBLISHED
 from ghn_models.config import GHNConfig
@@ -21,6 +22,7 @@ from ghn_models.utils.cache import cache_folder
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_MAX_CONFIG_BYTES = 2**22
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -113,7 +115,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         CheckpointError: the file is missing or damaged.
     """
     try:
-        content = json.loads((folder / CONFIG).read_text())
+        content = json.loads(read_at_most(folder / CONFIG, _MAX_CONFIG_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / CONFIG} cannot be read ({one_line(error)})") from None
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
@@ -137,11 +139,29 @@ def load_folder(folder: Path) -> GHN:
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise CheckpointError(f"{weights} is missing")
-    expected = metadata.get("weights_sha256")
-    if expected is not None and sha256(weights) != expected:
-        raise CheckpointError(f"{weights} is damaged: its sha256 is not the one in {CONFIG}")
+    largest = max_weights_bytes(ghn)
+    if weights.stat().st_size > largest:
+        raise CheckpointError(f"{weights} has more than {largest:,} bytes, which its configuration has no use for")
+    check_sha256(weights, metadata.get("weights_sha256"), CONFIG)
     load_state_strict(ghn, read_tensors(weights), str(weights))
     return ghn
+
+
+def max_weights_bytes(ghn: GHN) -> int:
+    """Return the size of the weights of a GHN in float64, and of what surrounds them in a file."""
+    return 8 * sum(value.numel() for value in ghn.state_dict().values()) + 2**20
+
+
+def check_sha256(path: Path, expected: str | None, source: str) -> None:
+    """Raise CheckpointError if a file is not the one whose hash was written down; without a hash nothing is compared.
+
+    Args:
+        path: the file.
+        expected: its sha256, None if it is not known.
+        source: where the hash is from, for messages.
+    """
+    if expected is not None and sha256(path) != expected:
+        raise CheckpointError(f"{path} is damaged: its sha256 is not the one in {source}")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -158,15 +178,25 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_state_strict(ghn: GHN, state: dict[str, Tensor], source: str) -> None:
-    """Give a GHN its weights as float32, without a copy of those that are.
+    """Give a GHN its weights as float32, without a copy of those that are, after `check_state`.
+
+    The GHN's own parameters may be on the meta device; those that it has are replaced, not changed.
+    """
+    check_state(ghn, state, source)
+    ghn.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
+
+
+def check_state(ghn: GHN, state: dict[str, Tensor], source: str) -> None:
+    """Check that tensors are weights of a GHN.
 
     Args:
-        ghn: the GHN; its own parameters may be on the meta device.
+        ghn: the GHN.
         state: all weights by name.
         source: where they are from, for messages.
 
     Raises:
-        CheckpointError: names or shapes that do not fit the configuration, or tensors without floating-point numbers.
+        CheckpointError: names or shapes that do not fit the configuration, or tensors without finite floating-point
+            numbers.
     """
     expected = {name: value.shape for name, value in ghn.state_dict().items()}
     for name, shape in expected.items():
@@ -179,10 +209,11 @@ def load_state_strict(ghn: GHN, state: dict[str, Tensor], source: str) -> None:
             )
         if value.dtype not in _FLOATS or value.layout is not torch.strided or value.is_meta:
             raise CheckpointError(f"{source}: {name} is not a dense tensor of floating-point numbers")
+        if not value.isfinite().all():
+            raise CheckpointError(f"{source}: {name} has numbers that are not finite")
     for name in state:
         if name not in expected:
             raise CheckpointError(f"{source} has {name[:80]!r}, which its configuration does not know")
-    ghn.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
 
 
 def sha256(path: Path) -> str:

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from deepnets.sampling.sampler import sample_networks
 from deepnets.utils.atomic_files import atomic_write
+from deepnets.utils.bounded_files import read_json_at_most
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.checkpoints.folder import CheckpointError
 from ghn_models.hypernetwork import GHN
@@ -31,6 +33,7 @@ from ghn_models.training.weight_average import WeightAverage
 
 LOG, LATEST, OPTIMIZER = "log.jsonl", "latest.json", "optimizer.safetensors"
 _POINTER = {"folder": str, "step": int, "best": str, "best_accuracy": float | int, "counts": dict, "bad_steps": int}
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _LOG_EVERY = 50
 _VALIDATION_NETWORKS = 8
 _CALIBRATION_NETWORKS = 16
@@ -260,7 +263,7 @@ class Trainer:
         moments = {
             f"{key}.{names[id(p)]}": state[key].detach().cpu().contiguous().reshape(state[key].shape)
             for p, state in self.optimizer.state.items()
-            for key in ("exp_avg", "exp_avg_sq", "step")
+            for key in _MOMENTS
         }
         weights = {f"weights.{name}": value.cpu() for name, value in self.average.values.items()}  # not their average
         checkpoints.write_tensors(moments | weights, folder / OPTIMIZER)
@@ -274,24 +277,28 @@ class Trainer:
             "best_accuracy": best_accuracy,
             "counts": self.counts,
             "bad_steps": self.bad_steps,
+            "optimizer_sha256": checkpoints.sha256(folder / OPTIMIZER),
         }
         atomic_write(self.folder / LATEST, json.dumps(content) + "\n")
-        for old in self.folder.glob("step_*"):
-            if old.name not in (folder.name, best):
-                shutil.rmtree(old)
+        self._remove_others(content)
 
     def _latest(self) -> dict[str, Any]:
         path = self.folder / LATEST
         if not path.exists():
             return {}
         try:
-            found: dict[str, Any] = json.loads(path.read_text())
-            wrong = [key for key, kind in _POINTER.items() if not isinstance(found[key], kind)]
-        except (ValueError, KeyError, TypeError):
-            wrong = [LATEST]
-        if wrong:
+            content: dict[str, Any] = read_json_at_most(path, 2**20)
+        except (ValueError, RecursionError):
+            content = {}
+        if not _is_pointer(content):
             raise CheckpointError(f"{path} is damaged, so nobody knows where to go on; choose another --out")
-        return found
+        return content
+
+    def _remove_others(self, latest: dict[str, Any]) -> None:
+        """Remove checkpoints that are neither the latest nor the best; a kill may have left some."""
+        for old in self.folder.glob("step_*"):
+            if old.name not in (latest["folder"], latest["best"]):
+                shutil.rmtree(old)
 
     def _resume(self) -> None:
         latest = self._latest()
@@ -305,15 +312,26 @@ class Trainer:
                 calibrate(self.ghn, networks, self.recipe.weight_scale)
                 self.average = WeightAverage(self.ghn, self.recipe.average)
             return
-        self._load(self.folder / latest["folder"], averaged=True)
+        self._load(self.folder / latest["folder"], averaged=True, optimizer_sha256=latest.get("optimizer_sha256"))
         self.step, self.counts, self.bad_steps = latest["step"], latest["counts"], latest["bad_steps"]
+        if self.ranks.rank == 0:
+            self._remove_others(latest)
 
-    def _load(self, folder: Path, averaged: bool) -> None:
-        """Weights and optimizer of a checkpoint, and the average if the run goes on."""
+    def _load(self, folder: Path, averaged: bool, optimizer_sha256: str | None = None) -> None:
+        """Weights and optimizer of a checkpoint, and the average if the run goes on.
+
+        Raises:
+            CheckpointError: the files are not those that were saved, or not of this GHN.
+        """
+        weights, optimizer = folder / checkpoints.WEIGHTS, folder / OPTIMIZER
         device = next(self.ghn.parameters()).device
-        weights = {k: v.to(device) for k, v in checkpoints.read_tensors(folder / checkpoints.WEIGHTS).items()}
-        moments = {k: v.to(device) for k, v in checkpoints.read_tensors(folder / OPTIMIZER).items()}
-        self.ghn.load_state_dict(weights)
+        state = checkpoints.read_tensors(weights)
+        moments = {k: v.to(device) for k, v in checkpoints.read_tensors(optimizer).items()}
+        checkpoints.check_sha256(weights, checkpoints.read_metadata(folder).get("weights_sha256"), checkpoints.CONFIG)
+        checkpoints.check_sha256(optimizer, optimizer_sha256, LATEST)
+        checkpoints.check_state(self.ghn, state, str(weights))
+        self._check_moments(moments, optimizer)
+        self.ghn.load_state_dict(state)  # a copy: the optimizer keeps the parameters that it has
         self.average = WeightAverage(self.ghn, self.recipe.average)
         with torch.no_grad():
             for name, parameter in self.ghn.named_parameters():
@@ -322,8 +340,38 @@ class Trainer:
                     if not averaged and name in self.average.values:
                         self.average.values[name].copy_(parameter)
                 if f"step.{name}" in moments:
-                    state = {key: moments[f"{key}.{name}"] for key in ("exp_avg", "exp_avg_sq", "step")}
+                    state = {key: moments[f"{key}.{name}"] for key in _MOMENTS}
                     self.optimizer.state[parameter] = {k: v.cpu() if k == "step" else v for k, v in state.items()}
+
+    def _check_moments(self, moments: dict[str, Tensor], source: Path) -> None:
+        """Raise CheckpointError if these are not moments and weights of this GHN's parameters."""
+        shapes = {name: parameter.shape for name, parameter in self.ghn.named_parameters()}
+        for full, value in moments.items():
+            kind, _, name = full.partition(".")
+            if kind not in (*_MOMENTS, "weights") or name not in shapes:
+                raise CheckpointError(f"{source} has {full[:80]!r}, which is not of this GHN")
+            if kind != "step" and value.shape != shapes[name]:
+                raise CheckpointError(f"{source}: {full} has shape {tuple(value.shape)}, not {tuple(shapes[name])}")
+            if not value.isfinite().all():
+                raise CheckpointError(f"{source}: {full} has numbers that are not finite")
+            lacks = [other for other in _MOMENTS if f"{other}.{name}" not in moments]
+            if kind in _MOMENTS and lacks:
+                raise CheckpointError(f"{source} has no {lacks[0]}.{name}, but {full}")
+
+
+def _is_pointer(content: Any) -> bool:
+    """Tell whether the content of `latest.json` can be one that `Trainer` wrote."""
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), kind) for key, kind in _POINTER.items()):
+        return False
+    counts = content["counts"]
+    return (
+        all(re.fullmatch(r"step_\d{7,}", content[key]) is not None for key in ("folder", "best"))
+        and content["step"] == int(content["folder"].removeprefix("step_"))
+        and 0 <= content["best_accuracy"] <= 1
+        and content["bad_steps"] >= 0
+        and counts.keys() == {"non_finite", "out_of_memory", "skipped_steps"}
+        and all(type(count) is int and count >= 0 for count in counts.values())
+    )
 
 
 def _trim(log: Path, step: int) -> None:
@@ -332,11 +380,11 @@ def _trim(log: Path, step: int) -> None:
     def stays(line: str) -> bool:
         try:
             return bool(json.loads(line)["step"] <= step)
-        except ValueError:
+        except (ValueError, TypeError, KeyError, RecursionError):
             return False
 
     if log.exists():
-        atomic_write(log, "".join(line + "\n" for line in log.read_text().splitlines() if stays(line)))
+        atomic_write(log, "".join(line + "\n" for line in log.read_text(errors="replace").splitlines() if stays(line)))
 
 
 def _tensorboard(folder: Path) -> Any:

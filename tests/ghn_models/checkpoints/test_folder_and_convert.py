@@ -6,6 +6,7 @@ import json
 import operator
 import os
 import pickle
+import struct
 import sys
 import zipfile
 import zlib
@@ -159,6 +160,10 @@ def reweighted(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path]
         (reweighted(lambda s: s.update(extra=torch.ones(1))), "has 'extra', which its configuration does not know"),
         (reweighted(lambda s: s.update({"norm.bias": torch.ones(3)})), r"norm.bias has shape \(3,\), .* needs \(16,\)"),
         (reweighted(lambda s: s.update({"norm.bias": s["norm.bias"].int()})), "not a dense tensor of floating-point"),
+        (reweighted(lambda s: s["norm.bias"].fill_(float("nan"))), "norm.bias has numbers that are not finite"),
+        (changed("config", lambda c: {k: v for k, v in c.items() if k != "window"}), "it has no setting 'window'"),
+        (lambda f: (f / "config.json").write_text(" " * 2**22 + "{}"), "has more than 4,194,304 bytes"),
+        (lambda f: os.truncate(f / "model.safetensors", 40 * 2**30), "which its configuration has no use for"),
     ],
 )
 def test_damaged_checkpoints(damage: Callable[[Path], object], message: str, saved: Path) -> None:
@@ -375,6 +380,52 @@ def test_malicious_pickles_run_nothing(kind: str, tmp_path: Path, capsys: pytest
         data = pickle.dumps(call) if kind == "joblib" else legacy(call)
         assert "was not run" in refused(data, kind, tmp_path, capsys)
         assert not victim.exists()
+
+
+def two_tables_of_contents(content: object) -> bytes:
+    """A file of torch with a second, harmless table of contents, which Python reads instead of the first."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as harmless:
+        harmless.writestr("archive/a", b"")
+    table = harmless.start_dir
+    end = file.getvalue()[table:]
+    bomb = deflated(content)
+    with zipfile.ZipFile(io.BytesIO(bomb)) as whole:
+        start, count = whole.start_dir, len(whole.infolist())
+    entries = bomb[start : bomb.rindex(b"PK\5\6")]
+    entry = bytearray(end[: end.index(b"PK\5\6")])
+    entry[30:32] = (len(entries) - len(entry)).to_bytes(2, "little")  # as long as the first, by an extra field
+    entry += bytes(len(entries) - len(entry))
+    tail = struct.pack("<HHHHIIH", 0, 0, count, count, len(entries), start, 0)
+    return bomb[:start] + entries + bytes(entry) + b"PK\5\6" + tail
+
+
+def test_torch_reads_what_was_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """torch takes the table of contents that the end names, Python the one right before the end."""
+    data = two_tables_of_contents({"a": torch.zeros(2**22)})
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        assert sum(entry.file_size for entry in file.infolist()) < len(data) < 2**20
+    assert torch.load(io.BytesIO(data), weights_only=True)["a"].numel() == 2**22  # 16 MiB
+    refused(data, "torch", tmp_path, capsys)
+    with pytest.raises(zipfile.BadZipFile, match="Bad magic number"):
+        convert.read_state_dict(data, "torch", 2**30)
+
+
+def test_files_larger_than_the_model_are_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "sparse.pt"
+    with path.open("wb") as file:
+        file.truncate(40 * 2**30)
+    assert convert.main(["ghn2.cifar10", "--file", str(path), "--trust", "--allow-unpinned"]) == 2
+    assert "sparse.pt has more than" in capsys.readouterr().err
+
+
+def test_weights_that_are_not_finite_are_not_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = published_state("ghn2.cifar10")
+    state["ln.weight"][0] = float("nan")
+    path = tmp_path / "nan.pt"
+    write_torch(state, path)
+    assert convert.main(["ghn2.cifar10", "--file", str(path), "--trust", "--allow-unpinned"]) == 2
+    assert "has numbers that are not finite" in capsys.readouterr().err
 
 
 TENSOR, STORAGE = torch._utils._rebuild_tensor_v2, torch.zeros(4)._typed_storage()
