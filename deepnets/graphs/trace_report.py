@@ -13,14 +13,18 @@ class TraceReport:
             norm layer belongs to its weight.
         left_out: operations that do not become nodes (nonlinearities, views, arithmetic), with their counts.
         notes: operations that became the node of the closest primitive, and parameters that have several nodes.
+        tables: weights of embeddings, among the nodes.
+        constant_weights: layers whose weights are not parameters, and so have no node.
     """
 
     unnamed: dict[str, str]
     absorbed: dict[str, str]
     left_out: dict[str, int]
     notes: tuple[str, ...]
+    tables: tuple[str, ...] = ()
+    constant_weights: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
-        """Whether every parameter has a node or belongs to one."""
-        return not self.unnamed
+        """Whether every parameter has a node or belongs to one, and every layer has parameters."""
+        return not self.unnamed and not self.constant_weights

@@ -1,4 +1,4 @@
-"""The recorder: runs a network on meta tensors and writes what it does to a tape.
+"""The recorder: runs a network and writes what it does to a tape.
 
 Why at the level of dispatched operations (ATen): whatever a model calls, modules, functionals, methods, einsum or fused
 attention, arrives here as one of a few operations with fixed signatures, in the order of execution, with the parameters
@@ -7,10 +7,12 @@ alone miss these; symbolic tracing and export stop at Python control flow; the a
 reads, changes with every release of PyTorch and needs real numbers.
 
 Activations and parameters are meta tensors, so nothing is computed or allocated. Tensors that depend on neither stay
-real, so that a model may ask for their values.
+real, and so does what is made of integer inputs alone, so that a model may ask for their values. Where a model asks for
+the values of activations, everything is computed instead, with copies of the parameters (`compute`).
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,10 +24,11 @@ from deepnets.tracing.errors import TraceError
 from deepnets.tracing.rules import arithmetic, layers  # noqa: F401 (registers their rules)
 from deepnets.tracing.rules.registry import record
 from deepnets.tracing.tape import Tape
-from deepnets.tracing.values import Activation, Value
+from deepnets.tracing.undo import RandomNumbers, WriteLog
+from deepnets.tracing.values import Activation, Parametric, TensorRole, Value
 from deepnets.utils.errors import one_line
 
-_READ_VALUES = ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2")
+_READ_VALUES = ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2", "item")
 """Operations that read the values of a tensor."""
 
 _READ_SHAPES = (
@@ -34,17 +37,22 @@ _READ_SHAPES = (
 )
 """Operations that read only the shape of a tensor: their result is a constant."""
 
+_STAY_REAL = {"_pack_padded_sequence": (1,)}
+"""Arguments whose values an operation needs."""
+
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignore]
     """A mode in which operations are recorded.
 
     Args:
         tape: what is recorded; it knows the parameters.
+        compute: run operations on real tensors.
     """
 
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: Tape, compute: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
-        self.tape = tape
+        self.tape, self.compute = tape, compute
+        self.writes, self.random = WriteLog(), RandomNumbers()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -53,20 +61,55 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignor
         tensors = [leaf for leaf in _leaves(args, kwargs) if isinstance(leaf, Tensor)]
         values = [value for t in tensors if (value := self.tape.value(t)) is not None]
         name = func.overloadpacket.__name__
-        if not values and not any(t.is_meta for t in tensors):
-            return _run_on_constants(name, func, args, kwargs)
+        any_meta = any(t.is_meta for t in tensors)
+        if not values and not any_meta:
+            return self._run_on_constants(name, func, args, kwargs)
         if torch.is_inference_mode_enabled() and func._can_decompose():  # outside of it, this happens before dispatch
             with self:
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
                 return out
+        is_real = self.compute or not (any_meta or any(isinstance(value, Parametric) for value in values))
         if name in _READ_VALUES:
-            what = "activations" if any(isinstance(value, Activation) for value in values) else "parameters"
-            raise TraceError(f"the model's control flow depends on the values of {what} ({name})")
-        out = _run_on_meta(func, args, kwargs, tensors)
+            self._note_value_query(name, values, is_real)
+        out = self._run_real(func, args, kwargs) if is_real else _run_on_meta(name, func, args, kwargs, tensors)
         if values and name not in _READ_SHAPES:
             self._set_values(record(self.tape, name, func, args, kwargs, values), name, args, out)
         return out
+
+    def _run_on_constants(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operation on constants.
+
+        A model makes constants on the device of its activations, meta, but may read their values: they are made on the
+        CPU. Zeros that it writes into, or starts a recurrence with, stay where it wants them: this must happen on one
+        device.
+        """
+        if kwargs.get("device") is not None and (self.compute or not _makes_zeros(name, args)):
+            kwargs["device"] = torch.device("cpu")
+        return self._run_real(func, args, kwargs)
+
+    def _run_real(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operation on real tensors; what it writes into is saved before, and its random numbers are our own."""
+        self.writes.save(func, args, kwargs)
+        if self.compute and kwargs.get("device") is not None:
+            kwargs["device"] = torch.device("cpu")
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            return self.random.draw(func, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _note_value_query(self, name: str, values: Sequence[Value], is_real: bool) -> None:
+        """Note that the model reads values; those of integer inputs it may.
+
+        Raises:
+            TraceError: there are no values.
+        """
+        is_parameter = not any(isinstance(value, Activation) for value in values)
+        if is_real and (is_parameter or all(getattr(v, "role", None) is TensorRole.INDEX for v in values)):
+            return
+        what, where = "parameters" if is_parameter else "activations", _model_line()
+        if not is_real:
+            raise TraceError(f"the model's control flow depends on the values of {what} ({name}{where})", True)
+        self.tape.notes.append(f"the graph is that of these inputs: the model reads values of {what} ({name}{where})")
 
     def _set_values(self, value: Value, name: str, args: Sequence[Any], out: Any) -> None:
         """Give the results their value; a constant that was written into stays a real tensor, but has a value now."""
@@ -77,26 +120,45 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignor
                 self.tape.set_value(tensor, value)
 
 
-def _run_on_constants(name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run an operation on real tensors.
-
-    A model makes constants on the device of its activations, meta, but may read their values: they are made on the CPU.
-    Zeros that it writes into, or starts a recurrence with, stay where it wants them: this must happen on one device.
-    """
-    if kwargs.get("device") is not None and not _makes_zeros(name, args):
-        kwargs["device"] = torch.device("cpu")
-    return func(*args, **kwargs)
+def _empty_batch_norm(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    statistics = x.new_empty(x.shape[1], device="meta")
+    return torch.empty_like(x, device="meta"), statistics, statistics.clone()
 
 
-def _run_on_meta(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: Sequence[Tensor]) -> Any:
+def _empty_layer_norm(x: Tensor, normalized_shape: Sequence[int], *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    kept = x.dim() - len(normalized_shape)
+    statistics = x.new_empty((*x.shape[:kept], *(1 for _ in normalized_shape)), device="meta")
+    return torch.empty(x.shape, dtype=x.dtype, device="meta"), statistics, statistics.clone()
+
+
+_RESULTS: dict[str, Callable[..., Any]] = {
+    "native_batch_norm": _empty_batch_norm,
+    "native_layer_norm": _empty_layer_norm,
+}
+"""Results of operations that PyTorch takes apart into dozens of others on meta tensors, which takes long."""
+
+
+def _run_on_meta(name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: Sequence[Tensor]) -> Any:
+    if name in _RESULTS and not kwargs:
+        return _RESULTS[name](*args)
     if not all(t.is_meta for t in tensors):
+        stay = {i: args[i] for i in _STAY_REAL.get(name, ())}
         args, kwargs = tree_map_only(Tensor, _to_meta, (args, kwargs))
+        args = tuple(stay.get(i, argument) for i, argument in enumerate(args))
     if kwargs.get("device") is not None:  # the model makes a constant
         kwargs = {**kwargs, "device": torch.device("meta")}
     try:
         return func(*args, **kwargs)
     except NotImplementedError as error:
         raise TraceError(f"the operation {func} does not work without numbers ({one_line(error)})") from None
+
+
+def _model_line() -> str:
+    """Return file and line of the model's code that is being run."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("torch", "deepnets"):
+        frame = frame.f_back  # type: ignore[assignment]
+    return "" if frame is None else f", {frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
@@ -112,4 +174,6 @@ def _makes_zeros(name: str, args: tuple[Any, ...]) -> bool:
 
 
 def _to_meta(tensor: Tensor) -> Tensor:
-    return tensor if tensor.is_meta else tensor.to("meta")
+    if tensor.is_meta:
+        return tensor
+    return tensor.to_dense().to("meta") if tensor.layout is not torch.strided else tensor.to("meta")

@@ -2,4 +2,13 @@
 
 
 class TraceError(ValueError):
-    """A model cannot be traced; the message is one sentence for the user."""
+    """A model cannot be traced; the message is one sentence for the user.
+
+    Args:
+        message: the sentence.
+        reads_values: whether the model reads values, which meta tensors do not have.
+    """
+
+    def __init__(self, message: str, reads_values: bool = False) -> None:
+        super().__init__(message)
+        self.reads_values = reads_values

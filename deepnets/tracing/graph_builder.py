@@ -32,10 +32,16 @@ def build_graph(tape: Tape, outputs: Sequence[int]) -> ArchGraph:
 
 
 def _node_shape(node: TracedNode) -> tuple[int, ...]:
-    """(out, in, height, width); a table of T positional encodings counts as a square map of floor(sqrt T)."""
+    """Return (out, in, height, width).
+
+    A 1-D kernel has width 1, a 3-D kernel loses its depth; a table of T positional encodings counts as a square map of
+    floor(sqrt T).
+    """
     shape = node.shape
     if not shape:
         return (0, 0, 0, 0)
+    if node.primitive in ("bias", "bn", "ln") and sum(size > 1 for size in shape) <= 1:
+        return (max(shape), 1, 1, 1)  # (1, C, 1, 1) and the like
     if node.primitive == "pos_enc" and len(shape) in (2, 3):
         side = int(shape[-2] ** 0.5)
         return (1, shape[-1], side, side)
@@ -59,4 +65,11 @@ def _build_report(tape: Tape, named: set[str], unreached: set[str]) -> TraceRepo
         if reason:
             unnamed[name] = reason
     absorbed = {name: owner for name, owner in tape.absorbed.items() if name not in named and owner in named}
-    return TraceReport(unnamed, absorbed, dict(tape.left_out), tuple(dict.fromkeys(tape.notes)))
+    return TraceReport(
+        unnamed,
+        absorbed,
+        dict(tape.left_out),
+        tuple(dict.fromkeys(tape.notes)),
+        tables=tuple(name for name in dict.fromkeys(tape.tables) if name in named),
+        constant_weights=tuple(dict.fromkeys(tape.constant_weights)),
+    )

@@ -35,16 +35,40 @@ def model_arguments(model: nn.Module, input_size: int | Sequence[int] | None, in
 
 
 def _user_arguments(inputs: Any) -> Arguments:
-    """Move inputs to the meta device.
-
-    Integers behind the first tensor, such as attention masks and token types, stay real: models look at their values.
-    """
+    """Copy the arguments that a user gave; integers stay real, since models look at their values."""
     inputs = dict(inputs) if isinstance(inputs, Mapping) else inputs
-    first = next((leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)), None)
-    inputs = tree_map_only(Tensor, lambda t: t.to("meta") if t is first or t.is_floating_point() else t.clone(), inputs)
+    inputs = tree_map_only(Tensor, _own_tensor, inputs)
     if isinstance(inputs, dict):
         return (), inputs
     return inputs if isinstance(inputs, tuple) else (inputs,), {}
+
+
+def _own_tensor(tensor: Tensor) -> Tensor:
+    if tensor.is_meta or tensor.is_floating_point() or tensor.is_complex():
+        return torch.empty_like(tensor, device="meta")
+    return tensor.detach().cpu().clone()
+
+
+def real_arguments(arguments: Arguments, inputs: Any) -> Arguments:
+    """Return the arguments of a traced call with numbers: those of the user, else small random ones.
+
+    Args:
+        arguments: what `model_arguments` returned.
+        inputs: what the user gave.
+    """
+    given = iter([leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)])
+    generator = torch.Generator().manual_seed(0)
+
+    def real(tensor: Tensor) -> Tensor:
+        own = next(given, tensor)
+        if not own.is_meta:
+            return own.detach().cpu().clone()
+        if not (own.is_floating_point() or own.is_complex()):
+            return torch.zeros(own.shape, dtype=own.dtype, device="cpu")
+        return torch.randn(own.shape, generator=generator, device="cpu").to(own.dtype)
+
+    result: Arguments = tree_map_only(Tensor, real, arguments)
+    return result
 
 
 def _image(model: nn.Module, input_size: int | Sequence[int] | None) -> Tensor:

@@ -1,25 +1,28 @@
 """The function `trace`: from any nn.Module to its architecture graph."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
 from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.tracing.dispatch import Recorder
 from deepnets.tracing.errors import TraceError
+from deepnets.tracing.function_mode import FunctionRecorder
 from deepnets.tracing.graph_builder import build_graph
-from deepnets.tracing.inputs import Arguments, model_arguments
-from deepnets.tracing.module_state import restored_modules, without_fast_path
+from deepnets.tracing.inputs import Arguments, model_arguments, real_arguments
+from deepnets.tracing.module_state import TRACING, replaced_tensors
 from deepnets.tracing.tape import Tape
-from deepnets.tracing.values import Activation
+from deepnets.tracing.values import Activation, Parametric, TensorRole
 from deepnets.utils.errors import one_line
 
 _EXAMPLES = 3
+_COMPUTABLE = 2**28  # parameters of models that are run on numbers unasked
+_SMALL = 0.02  # standard deviation of the numbers that parameters on the meta device get
 
 
 def trace(
@@ -27,6 +30,7 @@ def trace(
     input_size: int | Sequence[int] | None = None,
     inputs: Any = None,
     strict: bool = False,
+    compute: bool | None = None,
 ) -> ArchGraph:
     """Return the computational graph of any network, without running it on numbers.
 
@@ -43,27 +47,82 @@ def trace(
             (3, 224, 224); by default what the model or its configuration says, else 224.
         inputs: what to call the model with instead of an image: a tensor, a tuple of arguments, or a mapping of keyword
             arguments. The first tensor is the input node 0.
-        strict: raise if a parameter has no node.
+        strict: raise if a parameter has no node, or a layer has no parameters.
+        compute: run the model on numbers, with copies of its parameters; control flow may depend on values then, and
+            the graph shows the path that these inputs take. By default only where nothing else works, for models of at
+            most 268 million parameters.
 
     Raises:
         TraceError: a model without parameters, one that fails or needs other inputs, or whose control flow depends on
             the values of activations; with `strict`, parameters without a node.
     """
-    parameters = _checked_parameters(model)
-    arguments = model_arguments(model, input_size, inputs)
-    stand_ins = {name: torch.empty_like(parameter, device="meta") for name, parameter in parameters.items()}
-    tape = Tape(stand_ins)
-    for leaf in tree_leaves(arguments):
-        if isinstance(leaf, Tensor) and leaf.is_meta:
-            tape.set_value(leaf, tape.add_node("input", []))
-    out = _run(model, stand_ins, arguments, tape)
-    outputs = [value for leaf in tree_leaves(_plain(out)) if isinstance(value := tape.value(leaf), Activation)]
-    if not outputs:
-        raise TraceError(f"the output of {type(model).__name__} does not depend on its input")
-    graph = build_graph(tape, [tape.resolve(value).producers[0] for value in outputs])
+    with TRACING:
+        graph = _trace(model, model_arguments(model, input_size, inputs), inputs, compute)
     if strict:
         _check_complete(graph)
     return graph
+
+
+def _trace(model: nn.Module, arguments: Arguments, inputs: Any, compute: bool | None) -> ArchGraph:
+    """Trace on meta tensors, or on numbers if that is wanted, or if it works where meta tensors do not."""
+    parameters = _checked_parameters(model)
+    if compute:
+        return _record(model, parameters, real_arguments(arguments, inputs), compute=True)
+    try:
+        return _record(model, parameters, arguments, compute=False)
+    except TraceError as error:
+        if compute is False or sum(parameter.numel() for parameter in parameters.values()) > _COMPUTABLE:
+            raise
+        reason = error
+    try:
+        graph = _record(model, parameters, real_arguments(arguments, inputs), compute=True)
+    except TraceError as error:
+        raise (reason if reason.reads_values else error) from error.__cause__
+    if not any(name in parameters for name in graph.name.tolist()):
+        raise reason
+    return graph
+
+
+def _record(model: nn.Module, parameters: dict[str, nn.Parameter], arguments: Arguments, compute: bool) -> ArchGraph:
+    """Call the model, record its operations, and return the graph.
+
+    Raises:
+        TraceError: the model fails, or its output does not depend on its input.
+    """
+    make = _copy if compute else _meta_copy
+    stand_ins = {id(parameter): make(parameter) for parameter in parameters.values()}
+    tape = Tape({name: stand_ins[id(parameter)] for name, parameter in parameters.items()})
+    for name, parameter in parameters.items():  # models may keep parameters elsewhere too, say in a list
+        if not parameter.is_meta:
+            tape.set_value(parameter, Parametric((name,)))
+    if compute:
+        stand_ins |= {id(buffer): _copy(buffer) for buffer in model.buffers() if buffer.device.type != "cpu"}
+    for leaf in tree_leaves(arguments):
+        if isinstance(leaf, Tensor):
+            role = TensorRole.PLAIN if leaf.is_floating_point() or leaf.is_complex() else TensorRole.INDEX
+            tape.set_value(leaf, Activation(tape.add_node("input", []).producers, role))
+    out = _run(model, stand_ins, arguments, Recorder(tape, compute))
+    outputs = [value for leaf in tree_leaves(_plain(out)) if isinstance(value := tape.value(leaf), Activation)]
+    if not outputs:
+        raise TraceError(f"the output of {type(model).__name__} does not depend on its input")
+    return build_graph(tape, [tape.resolve(value).producers[0] for value in outputs])
+
+
+def _meta_copy(parameter: Tensor) -> Tensor:
+    copy = torch.empty_like(parameter, device="meta", requires_grad=False)
+    return nn.Parameter(copy, parameter.requires_grad) if type(parameter) is nn.Parameter else copy
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """Copy to the CPU; what has no numbers gets small random ones."""
+    if not tensor.is_meta:
+        copy = tensor.detach().cpu().clone()
+    elif tensor.is_floating_point():
+        generator = torch.Generator().manual_seed(0)
+        copy = torch.randn(tensor.shape, generator=generator, device="cpu").mul_(_SMALL).to(tensor.dtype)
+    else:
+        copy = torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu")
+    return nn.Parameter(copy, tensor.requires_grad) if type(tensor) is nn.Parameter else copy
 
 
 def _checked_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -83,21 +142,30 @@ def _checked_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return parameters
 
 
-def _run(model: nn.Module, stand_ins: dict[str, Tensor], arguments: Arguments, tape: Tape) -> Any:
+def _run(model: nn.Module, stand_ins: dict[int, Tensor], arguments: Arguments, recorder: Recorder) -> Any:
     """Call the model while its operations are recorded.
 
     Raises:
         TraceError: the model fails, with whatever it raises as the cause.
     """
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}  # training writes into them
-    with restored_modules(model), without_fast_path():
+    called = model.module if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) else model
+    args, kwargs = arguments
+    with replaced_tensors(model, stand_ins):
         try:
-            with torch.no_grad(), Recorder(tape):
-                return functional_call(model, stand_ins | buffers, *arguments)
+            functions = FunctionRecorder(recorder.tape, recorder.compute) if _needs_functions(model, recorder) else None
+            with torch.no_grad(), functions or nullcontext(), recorder:
+                return called(*args, **kwargs)
         except TraceError:
             raise
         except (Exception, SystemExit) as error:  # whatever the model raises
             raise TraceError(_describe_failure(model, arguments, error)) from error
+        finally:
+            recorder.writes.undo()
+
+
+def _needs_functions(model: nn.Module, recorder: Recorder) -> bool:
+    """Return whether functions have to be seen too, which costs time."""
+    return recorder.compute or any(isinstance(module, nn.RNNBase) for module in model.modules())
 
 
 def _describe_failure(model: nn.Module, arguments: Arguments, error: BaseException) -> str:
@@ -118,7 +186,9 @@ def _plain(out: Any) -> Any:
 def _check_complete(graph: ArchGraph) -> None:
     """Raise TraceError if a parameter has no node."""
     assert graph.report is not None
-    unnamed = graph.report.unnamed
+    unnamed, constant = graph.report.unnamed, graph.report.constant_weights
+    if constant:
+        raise TraceError(f"{len(constant)} layers have no parameters: {', '.join(constant[:_EXAMPLES])}")
     if unnamed:
         examples = ", ".join(f"{name} ({reason})" for name, reason in list(unnamed.items())[:_EXAMPLES])
         raise TraceError(f"{len(unnamed)} parameters have no node: {examples}")

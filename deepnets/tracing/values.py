@@ -8,6 +8,7 @@ class TensorRole(Enum):
     """The part that an activation plays in attention or normalization; it decides which node comes next."""
 
     PLAIN = auto()
+    INDEX = auto()  # integers of the input, such as tokens and masks, and what is made of them alone
     PRODUCT = auto()  # of two activations, such as attention scores
     WEIGHTS = auto()  # of a softmax; the next factor is attended to
     CENTERED = auto()  # minus its mean

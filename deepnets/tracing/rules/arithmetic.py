@@ -21,7 +21,8 @@ def mean(tape: Tape, operation: Operation) -> Value | None:
     """A mean over positions is global average pooling; one over channels is a statistic of a norm layer."""
     args = operation.args
     x = tape.value(args[0])
-    if not isinstance(x, Activation) or x.role is not TensorRole.PLAIN or len(args) < 3 or args[1] is None:
+    ended = (TensorRole.PLAIN, TensorRole.NORMALIZED, TensorRole.SCALED)
+    if not isinstance(x, Activation) or x.role not in ended or len(args) < 3 or args[1] is None:
         return None
     ndim, keepdim = args[0].dim(), bool(args[2])
     reduced = {d % ndim for d in args[1]}
@@ -96,6 +97,9 @@ def _add_parameter(tape: Tape, x: Activation, added: Parametric, shape: Sequence
     if x.role is TensorRole.PRODUCT:
         tape.leave_out(added, "added to attention scores")
         return x
+    if tape.is_number(added):
+        tape.leave_out(added, "a number that is added to activations")
+        return x
     if x.role is TensorRole.SCALED:  # the bias of a norm layer written by hand
         tape.absorb(added.names, tape.nodes[x.producers[0]].name)
         return Activation(x.producers)
@@ -119,7 +123,7 @@ def _multiply(tape: Tape, first: Any, second: Any) -> Value | None:
         if a.producers == b.producers and TensorRole.STATISTIC in (a.role, b.role):
             scale = a.scale or b.scale
             normalized = Activation(a.producers, TensorRole.NORMALIZED)
-            return normalized if scale is None else _add_hand_written_norm(tape, normalized, scale)
+            return normalized if scale is None else _scale(tape, normalized, scale)
         return join(tape, "cse", a, b)
     for x, other in ((a, b), (b, a)):
         if isinstance(x, Activation) and isinstance(other, Parametric):
@@ -129,12 +133,12 @@ def _multiply(tape: Tape, first: Any, second: Any) -> Value | None:
 
 def _scale(tape: Tape, x: Activation, scale: Parametric) -> Activation:
     """Multiply an activation with a parameter: the weight of a norm layer, or layer scale."""
-    if x.role is TensorRole.NORMALIZED:
+    if x.role is TensorRole.NORMALIZED and tape.size(tape.main_parameter(scale)) > 1:
         return _add_hand_written_norm(tape, x, scale)
     if x.role is TensorRole.CENTERED:
         x = replace(x, scale=scale)
     tape.leave_out(scale, "a scale on activations")
-    return x
+    return Activation(x.producers) if x.role is TensorRole.NORMALIZED else x
 
 
 def _add_hand_written_norm(tape: Tape, normalized: Activation, scale: Parametric) -> Activation:

@@ -5,7 +5,10 @@ Conventions (DeepNets-1M and GHN-3 papers, measured on their reference graphs): 
 node that reads what queries, keys and values come from; an embedding is a linear layer on one-hot vectors.
 """
 
+from functools import partial
 from typing import Any
+
+from torch import Tensor
 
 from deepnets.tracing.rules.registry import ATTENTION, Operation, rule
 from deepnets.tracing.tape import Tape
@@ -23,11 +26,26 @@ def convolution(tape: Tape, operation: Operation) -> Value | None:
     """A convolution: its weight, then its bias."""
     args = operation.args
     x, weight, bias = (tape.value(a) for a in args[:3])
-    dilation, groups = args[5], args[8]
+    dilation, transposed, groups = args[5], args[6], args[8]
     if not isinstance(x, Activation) or not isinstance(weight, Parametric):
+        _note_constant_weight(tape, "a convolution", args[0], args[1])
         return None
     primitive = "conv" if groups == 1 else "dil_conv" if max(dilation) > 1 else "sep_conv"
-    return _with_bias(tape, tape.add_parameter_node(primitive, [x], weight), bias)
+    shape = partial(_transposed_shape, groups=groups) if transposed else tuple
+    return _with_bias(tape, tape.add_parameter_node(primitive, [x], weight, shape), bias)
+
+
+def _transposed_shape(shape: tuple[int, ...], groups: int) -> tuple[int, ...]:
+    """Return (out, in / groups, ...) of a transposed convolution, whose weight is (in, out / groups, ...)."""
+    return (shape[1] * groups, shape[0] // groups, *shape[2:]) if len(shape) > 1 else shape
+
+
+def _note_constant_weight(tape: Tape, layer: str, x: Any, weight: Any) -> None:
+    """Note a layer whose weight is neither a parameter nor an activation, such as one that is not registered."""
+    is_constant = isinstance(weight, Tensor) and tape.value(weight) is None and weight.is_floating_point()
+    if is_constant and isinstance(tape.value(x), Activation):
+        shape = tuple(weight.shape)
+        tape.constant_weights.append(f"{layer} with a weight of shape {shape} that is not a parameter")
 
 
 def _with_bias(tape: Tape, activation: Activation, bias: Value | None) -> Activation:
@@ -39,10 +57,17 @@ def linear(tape: Tape, operation: Operation) -> Value | None:
     """A matrix product plus something: a linear layer, or a sum."""
     product, added = _matmul(tape, *operation.args[1:3]), tape.value(operation.args[0])
     if product is None:
+        _note_constant_weight(tape, "a linear layer", operation.args[1], operation.args[2])
         return None
     if isinstance(added, Activation):
         return join(tape, "sum", added, product)
     return _with_bias(tape, product, added)
+
+
+@rule("_grouped_mm", "_scaled_grouped_mm")
+def grouped_matmul(tape: Tape, operation: Operation) -> Value | None:
+    """A matrix product with another weight for each group of rows: a mixture of experts."""
+    return _matmul(tape, *operation.args[:2])
 
 
 @rule("mm", "bmm", "mv", "dot")
@@ -85,13 +110,48 @@ def fused_attention(tape: Tape, operation: Operation) -> Value | None:
     return tape.add_attention(tuple(dict.fromkeys(producers)))
 
 
-@rule("embedding")
+@rule("embedding", "_embedding_bag", "_embedding_bag_forward_only")
 def embedding(tape: Tape, operation: Operation) -> Value | None:
     """An embedding: a linear layer on one-hot vectors."""
-    weight, index = tape.value(operation.args[0]), tape.value(operation.args[1])
-    if not isinstance(weight, Parametric) or not isinstance(index, Activation):
+    return _lookup(tape, *operation.args[:2])
+
+
+@rule("index")
+def index(tape: Tape, operation: Operation) -> Value | None:
+    """A table that is indexed: an embedding."""
+    indices = [tensor for tensor in operation.args[1] if isinstance(tensor, Tensor)]
+    return _lookup(tape, operation.args[0], indices[0]) if len(indices) == 1 else None
+
+
+@rule("index_select")
+def index_select(tape: Tape, operation: Operation) -> Value | None:
+    """A table whose rows are selected: an embedding."""
+    return _lookup(tape, operation.args[0], operation.args[2])
+
+
+@rule("embedding_renorm")
+def renormalize_embedding(tape: Tape, operation: Operation) -> Value | None:
+    """An embedding whose rows are shortened first: still its weight."""
+    return tape.value(operation.args[0])
+
+
+def _lookup(tape: Tape, table: Any, index: Any) -> Value | None:
+    weight, position = tape.value(table), tape.value(index)
+    if not isinstance(weight, Parametric) or not isinstance(position, Activation) or table.dim() != 2:
         return None
-    return tape.add_parameter_node("conv", [index], weight)
+    tape.tables.append(tape.main_parameter(weight))
+    return tape.add_parameter_node("conv", [position], weight)
+
+
+@rule("deform_conv2d")
+def deformable_convolution(tape: Tape, operation: Operation) -> Value | None:
+    """A deformable convolution of torchvision, which also reads its offsets and its mask."""
+    x, weight, offset, mask, bias = (tape.value(a) for a in operation.args[:5])
+    if not isinstance(x, Activation) or not isinstance(weight, Parametric):
+        return None
+    groups = operation.args[-3] if len(operation.args) >= 3 else 1
+    reads = [x, *(a for a in (offset, mask) if isinstance(a, Activation))]
+    return _with_bias(tape, tape.add_parameter_node("conv" if groups == 1 else "sep_conv", reads, weight), bias)
 
 
 @rule("native_batch_norm", "_native_batch_norm_legit", "_batch_norm_with_update", "cudnn_batch_norm")
@@ -127,7 +187,7 @@ def _norm(tape: Tape, primitive: str, x: Any, weight: Any, bias: Any) -> Value |
     if not isinstance(activation, Activation):
         return None
     if not isinstance(scale, Parametric):
-        return Activation(activation.producers, TensorRole.NORMALIZED) if scale is None else None
+        return Activation(activation.producers, TensorRole.NORMALIZED) if weight is None else None
     normalized = tape.add_parameter_node(primitive, [activation], scale)
     if isinstance(shift, Parametric):
         tape.absorb(shift.names, tape.nodes[-1].name)

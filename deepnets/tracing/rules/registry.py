@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from deepnets.tracing.tape import Tape
-from deepnets.tracing.values import Activation, Parametric, Value
+from deepnets.tracing.values import Activation, Parametric, TensorRole, Value
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,17 @@ _PRODUCTS = ("mm", "bmm", "mv", "addmm", "baddbmm", "addbmm", "convolution", *AT
 """What layers do. Weights are made of parameters by simpler operations, or by products of two parameters."""
 
 
+_LOOKUPS = ("embedding", "_embedding_bag", "_embedding_bag_forward_only", "index", "index_select", "gather")
+"""Operations that read integers as indices of a table."""
+
+_VIEWS = (
+    *("view", "_unsafe_view", "reshape", "permute", "transpose", "t", "expand", "unsqueeze", "squeeze", "select"),
+    *("slice", "split", "split_with_sizes", "unbind", "alias", "detach", "clone", "_to_copy", "lift_fresh", "repeat"),
+)
+_KEEP_ROLE = frozenset((*_VIEWS, "mul", "div", "add", "sub", "rsub", "neg", "pow", "var", "var_mean", "sum", "mean"))
+"""Operations that a norm layer written by hand consists of; others end its normalization."""
+
+
 def rule(*names: str) -> Callable[[_R], _R]:
     """Register a function as the rule of these operations."""
 
@@ -63,6 +74,25 @@ def record(tape: Tape, name: str, func: Any, args: Sequence[Any], kwargs: dict[s
         kwargs: keyword arguments.
         values: the values of the tensors among them; at least one.
     """
+    activations = [value for value in values if isinstance(value, Activation)]
+    parametric = any(isinstance(value, Parametric) for value in values)
+    if any(activation.role is TensorRole.INDEX for activation in activations) and not (parametric and name in _LOOKUPS):
+        others = [activation for activation in activations if activation.role is not TensorRole.INDEX]
+        if not others and not parametric:
+            return Activation(tuple(dict.fromkeys(p for a in activations for p in a.producers)), TensorRole.INDEX)
+        if others:  # masks and indices are as good as constants
+            tape.ignores_indices = True
+            try:
+                values = [*others, *(value for value in values if isinstance(value, Parametric))]
+                return _record(tape, name, func, args, kwargs, values)
+            finally:
+                tape.ignores_indices = False
+    return _record(tape, name, func, args, kwargs, values)
+
+
+def _record(
+    tape: Tape, name: str, func: Any, args: Sequence[Any], kwargs: dict[str, Any], values: Sequence[Value]
+) -> Value:
     activations = [value for value in values if isinstance(value, Activation)]
     parametric = merge_parametric(tape, values)
     if not activations:
@@ -100,6 +130,7 @@ def _record_without_rule(
         tape.leave_out(parametric, f"only used by the operation {name}")
     if len({activation.producers for activation in activations}) == 1:
         tape.left_out[name] += 1
-        return activations[0]
+        ended = activations[0].role in (TensorRole.NORMALIZED, TensorRole.SCALED) and name not in _KEEP_ROLE
+        return Activation(activations[0].producers) if ended else activations[0]
     tape.notes.append(f"the operation {name} on several activations is drawn as sum")
     return tape.add_node("sum", activations)

@@ -234,11 +234,25 @@ def test_writing_into_a_buffer(follow: bool) -> None:
     assert shape_of(graph) == ["input[]", "conv[0]", "bias[1]", "conv[2]", "bias[3]"]
 
 
-def test_a_recurrent_network_is_unrolled() -> None:
-    graph = trace(nn.LSTM(4, 4, batch_first=True), inputs=torch.zeros(2, 3, 4))
-    assert {"weight_ih_l0", "weight_hh_l0"} <= set(graph.name.tolist())
+class Steps(nn.Module):
+    """A recurrence written by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.LSTMCell(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = None
+        for step in x.unbind(1):
+            state = self.cell(step, state)
+        return state[0]
+
+
+def test_a_recurrence_written_by_hand_is_unrolled() -> None:
+    graph = trace(Steps(), inputs=torch.zeros(2, 3, 4))
+    assert {"cell.weight_ih", "cell.weight_hh"} <= set(graph.name.tolist())
     assert graph.report.complete
-    assert any("weight_hh_l0 is used several times" in note for note in graph.report.notes)
+    assert any("cell.weight_hh is used several times" in note for note in graph.report.notes)
 
 
 def test_the_model_is_left_as_it_was() -> None:

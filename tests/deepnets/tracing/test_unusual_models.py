@@ -1,0 +1,279 @@
+"""Models that bug reports of other tools are about: control flow on values, tokens, recurrence, wrappers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from deepnets import ArchGraph, TraceError, trace
+from deepnets.graphs.primitives import PRIMITIVES
+
+
+class Model(nn.Module):
+    """Some layers, and a function of them and the inputs."""
+
+    def __init__(self, function: Callable[..., Any], **members: Any) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 2)
+        self.function = function
+        for name, member in members.items():
+            if isinstance(member, Tensor) and not isinstance(member, nn.Parameter):
+                self.register_buffer(name, member)
+            else:
+                setattr(self, name, member)
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.function(self, *inputs)
+
+
+A, B = ["a.weight", "a.bias"], ["b.weight", "b.bias"]
+
+
+def names(graph: ArchGraph) -> list[str]:
+    return graph.name.tolist()
+
+
+def check_values(m: Any, x: Tensor) -> Tensor:
+    x = m.a(x)
+    if torch.isnan(x).any():
+        raise ValueError("nan")
+    return m.b(x)
+
+
+def select_boxes(m: Any, x: Tensor) -> Tensor:
+    boxes = m.a(x)
+    return m.b(boxes[boxes[..., 0] > 0])
+
+
+def leave_torch(m: Any, x: Tensor) -> Tensor:
+    x = m.a(x)
+    return m.b(x - float(x.detach().cpu().numpy().mean()))
+
+
+def autocast(m: Any, x: Tensor) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        return m.b(m.a(x))
+
+
+@pytest.mark.parametrize("function", [check_values, select_boxes, leave_torch, autocast])
+def test_models_that_need_numbers(function: Callable[..., Any]) -> None:
+    """They are run on real numbers, and the line that reads activations is noted."""
+    graph = trace(Model(function), inputs=torch.rand(4, 8))
+    assert names(graph) == ["input", *A, *B]
+    assert graph.report is not None
+    assert graph.report.complete
+    if function is check_values:
+        (note,) = graph.report.notes
+        assert "the model reads values of activations" in note
+        assert f"{__file__}:{check_values.__code__.co_firstlineno + 2}" in note
+    with pytest.raises(TraceError):
+        trace(Model(function), inputs=torch.rand(4, 8), compute=False)
+    with torch.device("meta"):
+        model = Model(function)
+    assert names(trace(model, (8,))) == ["input", *A, *B]  # small random numbers stand for its parameters
+
+
+def test_a_branch_that_decides_about_all_layers_is_refused() -> None:
+    def branch(m: Any, x: Tensor) -> Tensor:
+        return m.b(m.a(x)) if x.sum() > 0 else x
+
+    with pytest.raises(TraceError, match=rf"depends on the values of activations \(.*{__file__}:\d+\)"):
+        trace(Model(branch), inputs=torch.zeros(2, 8))
+    assert names(trace(Model(branch), inputs=torch.ones(2, 8))) == ["input", *A, *B]
+    assert names(trace(Model(branch), inputs=torch.zeros(2, 8), compute=True)) == ["input"]
+
+
+def two_towers(m: Any, image: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    return m.a(image), m.b(m.embed(ids).mean(1))
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_integers_behind_the_first_input_are_inputs(swapped: bool) -> None:
+    inputs = [torch.rand(2, 8), torch.randint(0, 50, (2, 5))]
+    function = (lambda m, ids, image: two_towers(m, image, ids)) if swapped else two_towers
+    graph = trace(Model(function, embed=nn.Embedding(50, 8)), inputs=tuple(inputs[::-1] if swapped else inputs))
+    assert names(graph) == ["input", "input", *A, "embed.weight", "glob_avg", *B]
+    assert graph.report is not None
+    assert (graph.report.complete, graph.report.tables) == (True, ("embed.weight",))
+
+
+def test_encoder_and_decoder() -> None:
+    def call(m: Any, source: Tensor, target: Tensor) -> Tensor:
+        return m.b(m.decoder(m.embed(target), m.encoder(m.embed(source))))
+
+    model = Model(
+        call,
+        embed=nn.Embedding(50, 8),
+        encoder=nn.TransformerEncoderLayer(8, 2, 8, batch_first=True),
+        decoder=nn.TransformerDecoderLayer(8, 2, 8, batch_first=True),
+    )
+    ids = torch.randint(0, 50, (2, 7))
+    for target in (ids, ids.clone()):
+        graph = trace(model, inputs=(ids, target))
+        assert graph.report is not None
+        assert {"decoder.self_attn.in_proj_weight", "decoder.self_attn.out_proj.weight"} <= set(names(graph))
+        assert names(graph).count("msa") == 3
+        assert names(graph).count("input") == 2
+
+
+@pytest.mark.parametrize("key", ["mask", "kind"])
+def test_masks_are_no_branches(key: str) -> None:
+    """Integers that activations are masked with make no node, as before; models may look at their values."""
+
+    def call(m: Any, ids: Tensor, mask: Tensor) -> Tensor:
+        assert mask.any()
+        x = m.a(m.embed(ids)) * mask[..., None]
+        x = torch.where(mask[..., None] > 0, x, torch.zeros(()))
+        return m.b(x.sum(1) / mask.sum(1, keepdim=True))
+
+    inputs = torch.randint(0, 50, (2, 5)), torch.ones(2, 5, dtype=torch.long if key == "kind" else torch.int32)
+    assert names(trace(Model(call, embed=nn.Embedding(50, 8)), inputs=inputs)) == ["input", "embed.weight", *A, *B]
+
+
+@pytest.mark.parametrize("table", [nn.Embedding(50, 8), nn.Embedding(50, 8, max_norm=1.0), nn.EmbeddingBag(50, 8)])
+def test_embeddings(table: nn.Module) -> None:
+    def call(m: Any, ids: Tensor) -> Tensor:
+        x = m.table(ids)
+        return m.b(x[:, 0] if x.dim() == 3 else x)
+
+    before = table.weight.detach().clone()
+    assert names(trace(Model(call, table=table), inputs=torch.randint(0, 50, (2, 5)))) == ["input", "table.weight", *B]
+    assert torch.equal(table.weight, before)
+
+
+@pytest.mark.parametrize("compute", [None, True])
+@pytest.mark.parametrize("steps", [2, 50])
+def test_recurrent_layers_have_one_node_for_each_weight(steps: int, compute: bool | None) -> None:
+    graph = trace(nn.LSTM(4, 6, batch_first=True, proj_size=3), inputs=torch.rand(2, steps, 4), compute=compute)
+    layer = [f"{name}_l0" for name in ("weight_ih", "bias_ih", "weight_hh", "bias_hh")]
+    assert names(graph) == ["input", *layer, "sum", "weight_hr_l0"]
+    assert graph.edge_index.T.tolist() == [[0, 1], [1, 2], [2, 3], [3, 4], [2, 5], [4, 5], [5, 6]]
+    both = trace(nn.GRU(4, 5, 2, bidirectional=True, bias=False), inputs=torch.rand(2, steps, 4), compute=compute)
+    assert [PRIMITIVES[op] for op in both.op] == ["input", *(["conv", "conv", "sum"] * 2 + ["concat"]) * 2]
+
+
+def test_packed_sequences() -> None:
+    def call(m: Any, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return m.b(m.rnn(packed)[1][-1])
+
+    graph = trace(Model(call, rnn=nn.GRU(4, 8, batch_first=True)), inputs=(torch.rand(2, 7, 4), torch.tensor([5, 7])))
+    assert [name.partition(".")[0] for name in names(graph)] == ["input", *["rnn"] * 4, "sum", "b", "b"]
+
+
+def test_wrappers_and_scripted_submodules() -> None:
+    parallel = trace(nn.DataParallel(nn.Linear(8, 2)), (8,))
+    assert names(parallel) == ["input", "module.weight", "module.bias"]
+    scripted = nn.Sequential(torch.jit.script(nn.Linear(8, 8)), nn.Linear(8, 2))
+    assert names(trace(scripted, (8,))) == ["input", "0.weight", "0.bias", "1.weight", "1.bias"]
+
+
+def test_constants_that_are_not_dense() -> None:
+    graph = trace(
+        Model(lambda m, x: m.b(torch.sparse.mm(m.adjacency, m.a(x))), adjacency=torch.eye(5).to_sparse()),
+        inputs=torch.rand(5, 8),
+    )
+    assert names(graph) == ["input", *A, *B]
+
+
+def test_spectrograms() -> None:
+    def call(m: Any, wave: Tensor) -> Tensor:
+        return m.b(torch.stft(wave, 14, window=m.window, return_complex=True).abs().transpose(1, 2).mean(1))
+
+    assert names(trace(Model(call, window=torch.hann_window(14)), (100,))) == ["input", "glob_avg", *B]
+
+
+def test_mixtures_of_experts() -> None:
+    def call(m: Any, x: Tensor) -> Tensor:
+        return m.b(torch._grouped_mm(x, m.w, offs=torch.tensor([2, 4], dtype=torch.int32, device=x.device)))
+
+    model = Model(call, w=nn.Parameter(torch.randn(2, 8, 8)))
+    assert names(trace(model, inputs=torch.rand(4, 8))) == ["input", "w", *B]
+
+
+def test_deformable_convolutions() -> None:
+    def call(m: Any, x: Tensor) -> Tensor:
+        return m.conv(x, m.offset(x))
+
+    layers = {"offset": nn.Conv2d(3, 18, 3, padding=1), "conv": torchvision.ops.DeformConv2d(3, 8, 3, padding=1)}
+    graph = trace(Model(call, **layers), inputs=torch.rand(2, 3, 8, 8))
+    assert names(graph) == ["input", "offset.weight", "offset.bias", "conv.weight", "conv.bias"]
+    assert [0, 3] in graph.edge_index.T.tolist()
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm2d(8), nn.BatchNorm2d(8, affine=False), nn.GroupNorm(2, 8, affine=False), nn.InstanceNorm2d(8)]
+)
+def test_norms_without_weights_are_transparent(norm: nn.Module) -> None:
+    pooled = nn.Sequential(nn.Conv2d(3, 8, 3), norm, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    middle = ["1.weight"] if getattr(norm, "weight", None) is not None else []
+    assert names(trace(pooled, 32)) == ["input", "0.weight", "0.bias", *middle, "glob_avg", "5.weight", "5.bias"]
+
+
+class LayerScale(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.gamma = nn.Conv2d(3, 8, 3), nn.InstanceNorm2d(8), nn.Parameter(torch.ones(8, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gamma * self.norm(self.conv(x)).relu()
+
+
+def test_layer_scale_behind_a_norm_is_no_norm() -> None:
+    graph = trace(LayerScale(), 32)
+    assert names(graph) == ["input", "conv.weight", "conv.bias"]
+    assert graph.report is not None
+    assert graph.report.unnamed == {"gamma": "a scale on activations"}
+
+
+@pytest.mark.parametrize("shape", [(8, 1, 1), (1, 8, 1, 1)])
+def test_shapes_of_norms_written_by_hand(shape: tuple[int, ...]) -> None:
+    def norm(m: Any, x: Tensor) -> Tensor:
+        x = x - x.mean(1, keepdim=True)
+        return x / torch.sqrt(x.pow(2).mean(1, keepdim=True) + 1e-6) * m.g + m.s
+
+    graph = trace(Model(norm, g=nn.Parameter(torch.ones(shape)), s=nn.Parameter(torch.zeros(shape))), (8, 4, 4))
+    assert names(graph) == ["input", "g"]
+    assert graph.shape[1].tolist() == [8, 1, 1, 1]
+
+
+def test_numbers_are_no_layers() -> None:
+    def cosine(m: Any, x: Tensor) -> Tensor:
+        x = m.a(x) + m.shift
+        return m.b(x / x.norm(dim=-1, keepdim=True) * m.scale)
+
+    model = Model(cosine, scale=nn.Parameter(torch.tensor(10.0)), shift=nn.Parameter(torch.tensor(0.0)))
+    graph = trace(model, (8,))
+    assert names(graph) == ["input", *A, *B]
+    assert graph.report is not None
+    assert graph.report.unnamed == {"scale": "a scale on activations", "shift": "a number that is added to activations"}
+
+
+@pytest.mark.parametrize(("groups", "shape"), [(1, [32, 64, 2, 2]), (4, [32, 16, 2, 2])])
+def test_transposed_convolutions(groups: int, shape: list[int]) -> None:
+    graph = trace(nn.ConvTranspose2d(64, 32, 2, 2, groups=groups), (64, 8, 8))
+    assert graph.shape[1].tolist() == shape
+
+
+class Hidden(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.head = [nn.Conv2d(3, 8, 3), nn.Linear(8, 8)], nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layers[1](self.layers[0](x).mean((2, 3))))
+
+
+def test_layers_without_parameters_are_reported() -> None:
+    graph = trace(Hidden(), 32)
+    assert graph.report is not None
+    assert not graph.report.complete
+    assert graph.report.constant_weights == (
+        "a convolution with a weight of shape (8, 3, 3, 3) that is not a parameter",
+        "a linear layer with a weight of shape (8, 8) that is not a parameter",
+    )
+    with pytest.raises(TraceError, match="2 layers have no parameters: a convolution"):
+        trace(Hidden(), 32, strict=True)
