@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ghn_models.images.splits import ImagePart
+from ghn_models.images.splits import ImageSplit
 
 _MOMENTUM = 0.9
 _CROP = 4
@@ -17,7 +17,7 @@ _SLOW, _SLOWER = "fixup_", 0.1  # scalars of FixUp, whose authors train them wit
 
 def fine_tune(
     model: nn.Module,
-    images: ImagePart,
+    images: ImageSplit,
     epochs: float,
     batch_size: int,
     lr: float,
@@ -89,7 +89,7 @@ def seed_device(model: nn.Module, seed: int) -> None:
         torch.default_generator.manual_seed(state)
 
 
-def epochs_of(images: ImagePart, batch_size: int, seed: int, flip: bool) -> Iterator[tuple[Tensor, Tensor]]:
+def epochs_of(images: ImageSplit, batch_size: int, seed: int, flip: bool) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the augmented batches of one epoch after the other, without end.
 
     Images in memory are shifted by up to 4 pixels, files are cropped at random; half of both are mirrored if `flip`.

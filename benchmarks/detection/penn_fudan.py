@@ -21,7 +21,7 @@ from scipy.ndimage import find_objects
 from torch import Tensor
 
 from deepnets.utils.errors import unknown_choice
-from ghn_models.images.splits import ImageError, opened, pixels
+from ghn_models.images.decode import ImageError, open_rgb, pixels
 
 PENN_FUDAN, SYNTHETIC = "pennfudan", "synthetic_pedestrians"
 IMAGES, MASKS, ENDING = "PNGImages", "PedMasks", "_mask.png"
@@ -157,7 +157,7 @@ def _is_marked(path: Path) -> bool:
 
 
 def _scene(image_path: Path, mask_path: Path) -> Scene:
-    image, mask = pixels(opened(image_path, str(image_path))), _mask(mask_path)
+    image, mask = pixels(open_rgb(image_path, str(image_path))), _mask(mask_path)
     if mask.shape != image.shape[1:]:
         sizes = [f"{width}x{height}" for height, width in (mask.shape, image.shape[1:])]
         raise ImageError(f"{mask_path} has {sizes[0]} pixels, and its image {sizes[1]}; they must be of one size")

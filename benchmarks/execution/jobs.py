@@ -20,7 +20,7 @@ from benchmarks.execution.run_context import BatchSizes, RunContext, Stage
 from benchmarks.initializers.base import InitContext
 from deepnets.sampling.splits import SPLITS
 from deepnets.utils.errors import one_line
-from ghn_models.images.splits import ImageError
+from ghn_models.images.decode import ImageError
 from ghn_models.training.step import is_out_of_memory
 
 Row = dict[str, Any]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ghn_models.images.datasets import ImageTask
-    from ghn_models.images.splits import ImagePart
+    from ghn_models.images.splits import ImageSplit
 
 _HELD_OUT = 5  # every fifth label is for choosing learning rate and weight decay
 
@@ -77,9 +77,9 @@ class Transfer(ImageProtocol[TransferConfig]):
         for member in () if case.classifier_fits else members(case.model):
             reset_classifier(member, case.task.num_classes)
         count = settings.labels_per_class // _HELD_OUT
-        labels = case.task.train.few(settings.labels_per_class, case.seed)
-        part = case.task.train.few(settings.labels_per_class - count, case.seed)
-        held_out = case.task.train.few(count, case.seed, skip=settings.labels_per_class - count)
+        labels = case.task.train.class_balanced_subset(settings.labels_per_class, case.seed)
+        part = case.task.train.class_balanced_subset(settings.labels_per_class - count, case.seed)
+        held_out = case.task.train.class_balanced_subset(count, case.seed, skip=settings.labels_per_class - count)
         trials = []
         for lr, weight_decay in product(settings.lrs, settings.weight_decays):
             model, finite = _train(case, part, settings.epochs, lr, weight_decay)
@@ -97,11 +97,11 @@ class Transfer(ImageProtocol[TransferConfig]):
         return settings.beta
 
     def initializer_images(self, task: ImageTask, settings: TransferConfig, seed: int) -> ImageTask:
-        return replace(task, train=task.train.few(settings.labels_per_class, seed))
+        return replace(task, train=task.train.class_balanced_subset(settings.labels_per_class, seed))
 
 
 def _train(
-    case: Case[ImageTask], images: ImagePart, epochs: int, lr: float, weight_decay: float
+    case: Case[ImageTask], images: ImageSplit, epochs: int, lr: float, weight_decay: float
 ) -> tuple[nn.Module, bool]:
     """Return a trained copy of the network, and whether all losses were finite."""
     from benchmarks.core.ensemble import members

@@ -1,4 +1,7 @@
-"""Data sets as torchvision stores them. Its CIFAR files are pickles, which it reads only if they have their md5."""
+"""Data sets in torchvision's files.
+
+Those of CIFAR are pickles; torchvision reads them only if they have the published md5.
+"""
 
 from pathlib import Path
 
@@ -6,42 +9,50 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ghn_models.images.splits import ImageError, Labels
+from ghn_models.images.decode import ImageError
+from ghn_models.images.splits import Labels
 
 
-def base_folder(kind: str) -> str:
-    """Folder of its files, for example cifar-10-batches-py."""
+def base_folder(dataset_class: str) -> str:
+    """Return the name of the folder that torchvision keeps the files of a data set in.
+
+    >>> base_folder("CIFAR10")
+    'cifar-10-batches-py'
+    """
     import torchvision
 
-    return getattr(getattr(torchvision.datasets, kind), "base_folder", f"{kind}/raw")
+    return getattr(getattr(torchvision.datasets, dataset_class), "base_folder", f"{dataset_class}/raw")
 
 
-def read_torchvision(name: str, kind: str, folder: Path) -> tuple[tuple[str, ...], list[Tensor], list[Labels]]:
-    """Classes, and images and labels of the training and of the test part, in the published order.
+def read_torchvision(name: str, dataset_class: str, folder: Path) -> tuple[tuple[str, ...], list[Tensor], list[Labels]]:
+    """Read a data set in the published order.
 
     Args:
         name: of the data set.
-        kind: of its reader, torchvision.datasets.KIND.
-        folder: which its own folder is in.
+        dataset_class: its class in torchvision.datasets.
+        folder: the one that contains its own folder.
+
+    Returns:
+        The classes, the images of the training and of the test split, and their labels.
 
     Raises:
         ImageError: files are missing or damaged.
     """
     import torchvision
 
-    old = folder / kind / "processed"  # which torchvision would read instead
+    old = folder / dataset_class / "processed"  # torchvision would read it instead
     if old.exists():
-        raise ImageError(f"{old} has files of an old torchvision, which are not the published ones; remove it")
-    reader = getattr(torchvision.datasets, kind)
+        raise ImageError(f"{old} has files of an old torchvision, which differ from the published ones; remove it")
+    reader = getattr(torchvision.datasets, dataset_class)
     try:
-        parts = [reader(folder, train=train) for train in (True, False)]
-        if any(len(part.data) != len(part.targets) for part in parts):
+        splits = [reader(folder, train=train) for train in (True, False)]
+        if any(len(split.data) != len(split.targets) for split in splits):
             raise ValueError("labels are missing")
     except (RuntimeError, OSError, ValueError, TypeError, KeyError, AssertionError) as error:
         reason = str(error).split("\n")[0].split(". ")[0]
         raise ImageError(
-            f"{folder / base_folder(kind)} is no intact {name} ({reason or 'damaged'}); fetch it with "
-            f"torchvision.datasets.{kind}({str(folder)!r}, download=True), or give another folder (--data-dir)"
+            f"{folder / base_folder(dataset_class)} is not an intact {name} ({reason or 'damaged'}); fetch it with "
+            f"torchvision.datasets.{dataset_class}({str(folder)!r}, download=True), or give another folder (--data-dir)"
         ) from None
-    images, labels = [torch.as_tensor(p.data) for p in parts], [np.asarray(p.targets, np.int64) for p in parts]
-    return tuple(parts[0].classes), images, labels
+    images, labels = [torch.as_tensor(s.data) for s in splits], [np.asarray(s.targets, np.int64) for s in splits]
+    return tuple(splits[0].classes), images, labels

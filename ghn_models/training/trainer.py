@@ -110,7 +110,7 @@ class Trainer:
                 "processes than networks"
             )
         few = recipe.validation_images
-        self.validation = task.val if few is None else task.val.few(few)
+        self.validation = task.val if few is None else task.val.class_balanced_subset(few)
         self.step, self.bad_steps = 0, 0
         self.board = _tensorboard(folder) if ranks.rank == 0 else None
         self.counts = {"non_finite": 0, "out_of_memory": 0, "skipped_steps": 0}

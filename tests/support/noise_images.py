@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ghn_models.images.splits import ImagePart, StoredImages
+from ghn_models.images.splits import ImageSplit, StoredImages
 
 
-def stored(part: ImagePart) -> StoredImages:
+def stored(part: ImageSplit) -> StoredImages:
     assert isinstance(part, StoredImages)
     return part
 

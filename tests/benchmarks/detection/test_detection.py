@@ -38,7 +38,7 @@ from benchmarks.records.record import read_rows
 from benchmarks.records.record_files import read_record
 from benchmarks.reporting.leaderboard_folder import LeaderboardFolder
 from benchmarks.scoring.scorers import by_accuracy
-from ghn_models.images.splits import ImageError
+from ghn_models.images.decode import ImageError
 
 pytest.importorskip("pycocotools")
 

@@ -152,7 +152,7 @@ def test_learning_sees_few_labels_where_few_are_given(monkeypatch: pytest.Monkey
     (few,) = (setting.images().train for setting in seen)
     assert few.labels.bincount().tolist() == [7] * 10
     task: Any = load_run_context(plan).task
-    assert few.labels.equal(task.train.few(7, trained[0]).labels)
+    assert few.labels.equal(task.train.class_balanced_subset(7, trained[0]).labels)
 
 
 @pytest.mark.parametrize("error", [AttributeError, KeyError, NameError, TypeError, AssertionError])
@@ -335,7 +335,7 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
         ("--model randinit --device cuda:9", "there is no device 'cuda:9'; accepted: cpu (there is no CUDA GPU)"),
         ("--model randinit --num 1 --scheduler tcp://127.0.0.1:1", "no Dask scheduler answers"),
         ("--model randinit --protocol finetune --finetune.epochs 0", "finetune.epochs is 0.0; accepted: above 0"),
-        ("--model GHN --dataset fashion_mnist --data-dir x", "x is no folder"),
+        ("--model GHN --dataset fashion_mnist --data-dir x", "x is not a folder"),
         ("--model randinit --orth-layer 5", "--orth-layer is for GHNs that are made orthogonal, as ghn3_t_orth, not"),
         ("--model randinit --finetune.epochs 5", "options --finetune., which are for --protocol finetune, not no_fin"),
         ("--model randinit --dataset= --num 1", "there is no image data set ''"),

@@ -15,7 +15,7 @@ from PIL import Image
 from deepnets.utils.atomic_files import atomic_write
 from ghn_models.images import cifar
 from ghn_models.images.datasets import load_images
-from ghn_models.images.splits import ImageError
+from ghn_models.images.decode import ImageError
 from tests.support.noise_images import picture, stored
 
 CLASSES = {
@@ -35,7 +35,7 @@ def encoded(image: Image.Image, form: str = "PNG") -> bytes:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Both data sets have few images, and the user's cache is empty."""
-    made_up = {n: cifar._Published(p.kind, p.classes, TRAIN, TEST) for n, p in cifar._PUBLISHED.items()}
+    made_up = {n: cifar._Published(p.torchvision_class, p.classes, TRAIN, TEST) for n, p in cifar._PUBLISHED.items()}
     monkeypatch.setattr(cifar, "_PUBLISHED", made_up)
     monkeypatch.setenv("DEEPNETS_HOME", str(tmp_path / "home"))
 
@@ -143,7 +143,7 @@ def test_images_are_decoded_once(form: str, tmp_path: Path, monkeypatch: pytest.
     kept = folder / "cifar10.safetensors"
     assert kept.is_file()
     with monkeypatch.context() as patch:
-        patch.setattr(cifar, "opened", lambda *_, **__: pytest.fail("it was decoded again"))
+        patch.setattr(cifar, "open_rgb", lambda *_, **__: pytest.fail("it was decoded again"))
         assert load_images("cifar10", folder).hashes() == first
     # What was kept is damaged: a bit of a pixel, or half of the file.
     content = bytearray(kept.read_bytes())
@@ -169,7 +169,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     first = load_images("cifar10", folder).hashes()
     assert [path.name for path in folder.iterdir() if path.is_file()] == []
     assert len(list((tmp_path / "home" / "images").glob("cifar10-*.safetensors"))) == 1
-    monkeypatch.setattr(cifar, "opened", lambda *_, **__: pytest.fail("it was decoded again"))
+    monkeypatch.setattr(cifar, "open_rgb", lambda *_, **__: pytest.fail("it was decoded again"))
     assert load_images("cifar10", folder).hashes() == first
 
 
@@ -179,7 +179,8 @@ def test_a_changed_cifar10_is_not_unpickled(tmp_path: Path, monkeypatch: pytest.
     path.write_bytes(path.read_bytes() + b".")
     monkeypatch.setattr(pickle, "load", lambda *_, **__: pytest.fail("it was unpickled"))
     message = (
-        r"cifar-10-batches-py is no intact cifar10 \(Dataset not found or corrupted\); fetch it with .*download=True"
+        r"cifar-10-batches-py is not an intact cifar10 \(Dataset not found or corrupted\); "
+        r"fetch it with .*download=True"
     )
     with pytest.raises(ImageError, match=message):
         load_images("cifar10", tmp_path)
@@ -189,10 +190,10 @@ def test_a_changed_cifar10_is_not_unpickled(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("test/cat/0001.png", None, r"is no complete CIFAR-10; it has 119 images of 10 classes$"),
-        ("train/cat/0010.png", encoded(picture(0)), r"is no complete CIFAR-10; it has 121 images of 10 classes$"),
-        ("train/cat/0003.png", b"GIF89a", r"train/cat/0003\.png of .* is no image, or a damaged one"),
-        ("train/cat/0003.png", encoded(picture(0))[:400], r"train/cat/0003\.png of .* is no image, or a damaged one"),
+        ("test/cat/0001.png", None, r"is not a complete CIFAR-10; it has 119 images of 10 classes$"),
+        ("train/cat/0010.png", encoded(picture(0)), r"is not a complete CIFAR-10; it has 121 images of 10 classes$"),
+        ("train/cat/0003.png", b"GIF89a", r"train/cat/0003\.png of .* is not an image, or is damaged"),
+        ("train/cat/0003.png", encoded(picture(0))[:400], r"train/cat/0003\.png of .* is not an image, or is damaged"),
         ("train/cat/0003.png", encoded(Image.new("RGB", (64, 32))), r"0003\.png of .* has 64x32 pixels; it must have"),
     ],
 )
@@ -219,7 +220,7 @@ def test_other_content(form: str, tmp_path: Path, name: str, content: bytes | No
 )
 def test_archives_of_other_files(tmp_path: Path, name: str, content: bytes) -> None:
     path = write_archive(tmp_path / "cifar10_png.tar.xz", {name: content})
-    with pytest.raises(ImageError, match=r"which is no small train/CLASS/\*\.png or test/CLASS/\*\.png$") as error:
+    with pytest.raises(ImageError, match=r"which is not a small train/CLASS/\*\.png or test/CLASS/\*\.png$") as error:
         load_images("cifar10", tmp_path)
     assert repr(name) in str(error.value)
     assert list(tmp_path.iterdir()) == [path]
@@ -230,7 +231,7 @@ def test_archives_with_links(tmp_path: Path) -> None:
         link = tarfile.TarInfo("train/cat/0000.png")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
-    with pytest.raises(ImageError, match="which is no small"):
+    with pytest.raises(ImageError, match="which is not a small"):
         load_images("cifar10", tmp_path)
 
 

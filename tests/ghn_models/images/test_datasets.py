@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from ghn_models.images.augment import sample_shifts, shift_and_mirror
 from ghn_models.images.datasets import ImageTask, load_images
-from ghn_models.images.splits import ImageError, draw_moves, move
+from ghn_models.images.decode import ImageError
 from tests.support.noise_images import equal, stored
 
 DIGITS = {
@@ -68,7 +69,7 @@ def test_epochs_depend_on_seed_and_epoch_alone(digits: ImageTask) -> None:
 
 
 def test_an_epoch_has_an_image_once(digits: ImageTask) -> None:
-    few = digits.train.few(10)
+    few = digits.train.class_balanced_subset(10)
     x, y = (torch.cat(column) for column in zip(*few.shuffled(50, 0, 0), strict=True))
     assert len(x.flatten(1).unique(dim=0)) == 100
     assert y.bincount().tolist() == [10] * 10
@@ -84,13 +85,15 @@ def test_sampling_follows_its_random_numbers(digits: ImageTask) -> None:
 
 def test_moving_is_padding_cropping_and_mirroring() -> None:
     pictures = torch.randint(0, 256, (200, 3, 16, 16), dtype=torch.uint8)
-    moves = draw_moves(200, np.random.default_rng(0), crop=3, flip=True)
-    assert {tuple(m) for m in moves[:, :2].tolist()} == {(i, j) for i in range(-3, 4) for j in range(-3, 4)}
+    shifts = sample_shifts(200, np.random.default_rng(0), crop=3, flip=True)
+    assert {tuple(m) for m in shifts[:, :2].tolist()} == {(i, j) for i in range(-3, 4) for j in range(-3, 4)}
     padded = torch.nn.functional.pad(pictures.float(), (3,) * 4, mode="reflect").byte()
-    for moved, source, (down, right, mirrored) in zip(move(pictures, moves), padded, moves.tolist(), strict=True):
+    for moved, source, (down, right, mirrored) in zip(
+        shift_and_mirror(pictures, shifts), padded, shifts.tolist(), strict=True
+    ):
         expected = source[:, 3 + down : 19 + down, 3 + right : 19 + right]
         assert torch.equal(moved, expected.flip(2) if mirrored else expected)
-    assert 70 < moves[:, 2].sum() < 130
+    assert 70 < shifts[:, 2].sum() < 130
 
 
 def test_augmentation_keeps_labels(digits: ImageTask) -> None:
@@ -101,15 +104,16 @@ def test_augmentation_keeps_labels(digits: ImageTask) -> None:
 
 
 def test_few_images_of_each_class(digits: ImageTask) -> None:
-    ten, three = stored(digits.train.few(10, seed=1)), stored(digits.train.few(3, seed=1))
+    subset = digits.train.class_balanced_subset
+    ten, three = stored(subset(10, seed=1)), stored(subset(3, seed=1))
     assert ten.labels.bincount().tolist() == [10] * 10
-    assert ten.sha256() == digits.train.few(10, seed=1).sha256() != digits.train.few(10, seed=2).sha256()
+    assert ten.sha256() == subset(10, seed=1).sha256() != subset(10, seed=2).sha256()
     both = torch.cat([ten.images, three.images]).flatten(1)
     assert len(both.unique(dim=0)) == 100
     fewest = int(digits.train.labels.bincount().min())
     for wrong in (0, fewest + 1):
         with pytest.raises(ImageError, match=rf"^{wrong} images of each class are asked for; accepted: 1 to {fewest}$"):
-            digits.train.few(wrong)
+            subset(wrong)
 
 
 def test_sizes(digits: ImageTask) -> None:
@@ -131,7 +135,7 @@ def test_a_gpu_sees_the_same(digits: ImageTask) -> None:
         torch.testing.assert_close(a, b.cpu())
         assert torch.equal(m, n.cpu())
     assert part.sha256() == DIGITS["train"]
-    assert len(part.few(3)) == 30
+    assert len(part.class_balanced_subset(3)) == 30
 
 
 def test_names_and_sizes_that_are_not_accepted() -> None:

@@ -11,10 +11,12 @@ import torch
 import torchvision
 from PIL import Image
 
+from ghn_models.images import augment, splits
 from ghn_models.images import datasets as images
-from ghn_models.images import splits as image_parts
+from ghn_models.images.augment import random_square
 from ghn_models.images.datasets import ImageTask, load_images
-from ghn_models.images.splits import ImageError, ImageFiles, random_square
+from ghn_models.images.decode import ImageError
+from ghn_models.images.splits import ImageFiles
 from tests.support.noise_images import equal, picture, stored
 
 
@@ -22,7 +24,7 @@ from tests.support.noise_images import equal, picture, stored
 def test_missing_data(name: str, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=rf"^the images of {name} need the folder"):
         load_images(name)
-    with pytest.raises(ImageError, match=r"gone is no folder"):
+    with pytest.raises(ImageError, match=r"gone is not a folder"):
         load_images(name, tmp_path / "gone")
     with pytest.raises(ImageError) as error:
         load_images(name, tmp_path)
@@ -53,7 +55,7 @@ def test_fashion_mnist_is_padded_and_made_colour(tmp_path: Path) -> None:
         load_images("fashion_mnist", tmp_path)
     (raw.parent / "processed").rmdir()
     write_idx(raw / "train-labels-idx1-ubyte", np.zeros(7, np.uint8))
-    with pytest.raises(ImageError, match=r"is no intact fashion_mnist \(labels are missing\)"):
+    with pytest.raises(ImageError, match=r"is not an intact fashion_mnist \(labels are missing\)"):
         load_images("fashion_mnist", tmp_path)
 
 
@@ -108,14 +110,14 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="must have images in train/CLASS/ and val/CLASS/ or test/CLASS/ "):
         load_images("folder", tmp_path)
     (tmp_path / "test" / "b" / "0.png").write_bytes(b"%!PS-Adobe-3.0")
-    with pytest.raises(ImageError, match=r"b/0\.png is no image, or a damaged one"):
+    with pytest.raises(ImageError, match=r"b/0\.png is not an image, or is damaged"):
         load_images("folder", tmp_path)
 
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageTask:
     """A folder that is taken to be too large for memory."""
-    monkeypatch.setattr(images, "_STORED_BYTES", 0)
+    monkeypatch.setattr(images, "_MAX_STORED_BYTES", 0)
     write_folder(tmp_path / "\u00e4", ("bad", "good"), {"train": 12, "test": 5})
     return load_images("folder", tmp_path / "\u00e4", workers=2)
 
@@ -128,7 +130,7 @@ def test_images_in_files(files: ImageTask) -> None:
     single = next(files.test.batches(10))
     assert torch.equal(torch.cat([x for x, _ in batches]), single[0])  # read by processes, and by threads
     assert files.hashes() == {"train": None, "val": None, "test": None}
-    assert files.train.few(2).labels.bincount().tolist() == [2, 2]
+    assert files.train.class_balanced_subset(2).labels.bincount().tolist() == [2, 2]
     assert next(files.train.resized(24).batches(3))[0].shape == (3, 3, 24, 24)
 
 
@@ -137,7 +139,7 @@ def test_damaged_files_are_a_sentence(files: ImageTask, batch_size: int, tmp_pat
     """Whether processes read them or threads."""
     for path in tmp_path.rglob("test/*/*"):
         path.write_bytes(b"GIF89a")
-    with pytest.raises(ImageError, match=r"^\S+ is no image, or a damaged one \([^\n]*\)$"):
+    with pytest.raises(ImageError, match=r"^\S+ is not an image, or is damaged \([^\n]*\)$"):
         list(files.test.batches(batch_size))
 
 
@@ -152,7 +154,7 @@ def test_processes_that_may_not_start_others_read_files_themselves(
 
 def test_killed_readers_are_of_no_network(files: ImageTask, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run ends, and goes on once there is memory, where networks would have failed."""
-    monkeypatch.setattr(image_parts, "opened", lambda path, name: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(splits, "open_rgb", lambda path, name: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(ImageError, match=r"^images cannot be read \(DataLoader worker [^\n]*\)$"):
         list(files.test.batches(4))
 
@@ -187,7 +189,7 @@ def test_random_squares_are_those_of_torchvision() -> None:
     image = Image.new("RGB", (100, 60))
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
-    own = np.array([image_parts._random_box(100, 60, rng) for _ in range(4000)])
+    own = np.array([augment._random_box(100, 60, rng) for _ in range(4000)])
     theirs = np.array(
         [cut.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(4000)]
     )  # top, left, height, width
@@ -210,6 +212,6 @@ def test_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = load_images("imagenet", tmp_path, workers=1)
     assert [len(part) for part in (task.train, task.val, task.test)] == [1000, 6, 1002]
     assert task.image_size == 224
-    x, _ = next(task.train.few(1).shuffled(3, 0, 0, crop=4, flip=True))
+    x, _ = next(task.train.class_balanced_subset(1).shuffled(3, 0, 0, crop=4, flip=True))
     assert x.shape == (3, 3, 224, 224)
     torch.testing.assert_close(task.train.mean, torch.tensor(images.IMAGENET_MEAN))
