@@ -3,11 +3,14 @@
     python -m benchmarks.performance.training_speed [--other CHECKOUT] [--models ghn2 ghn3_t] [--threads 1 2]
 
 A step draws a meta-batch of four networks, predicts their parameters, differentiates the networks on 64 images each,
-and updates the GHN. Networks are those in the middle of the recipe `laptop`, the same meta-batches for both checkouts.
-Each checkout runs in a process of its own, in turns, since machines vary from minute to minute: quote the ratio.
+and updates the GHN. With 16x16 images networks are those in the middle of the recipe `laptop`, with 32x32 ones they
+have any size, as in the papers; other ones in each step as in training, the same for both checkouts. Each checkout runs
+in a process of its own, in turns, since machines vary from minute to minute: quote the ratio. Seconds are those of the
+processor with one thread, and those of the clock with more, which others on the machine disturb.
 """
 
 import argparse
+import gc
 import json
 import os
 import statistics
@@ -20,7 +23,8 @@ from typing import Any
 
 import torch
 
-NETWORKS, IMAGES, META_BATCHES = 4, 64, 4
+NETWORKS, IMAGES = 4, 64
+STEPS, WARM_UP = 6, 6  # of a round, and before the first one
 _HERE = Path(__file__).parents[2]
 
 
@@ -55,7 +59,7 @@ def training_step(model: str, size: int, amp: bool) -> Callable[[int], int]:
     step, pools, keep_primitives = _modules()
     keep_primitives()
     pool = pools.ArchitecturePool(None, 2000, 32, 10, seed=0, quiet=True)
-    limits = pools.Limits((6, 16), (110, 300), (0.7e6, 2e6), (32, 96))
+    limits = pools.Limits() if size == 32 else pools.Limits((6, 16), (110, 300), (0.7e6, 2e6), (32, 96))
     torch.manual_seed(0)
     ghn = create(model, 10, 32)
     optimizer = torch.optim.AdamW(ghn.parameters(), lr=1e-3)
@@ -66,7 +70,7 @@ def training_step(model: str, size: int, amp: bool) -> Callable[[int], int]:
     half = torch.randn(IMAGES, 3, 16, 16), labels
 
     def run(i: int) -> int:
-        networks = pool.draw(i % META_BATCHES, NETWORKS, limits, 0.5)
+        networks = pool.draw(i, NETWORKS, limits, 0.5)
         fixed = [size == 32 or n.architecture.is_vit or not n.architecture.glob_avg for n in networks]
         batches = [whole if f else half for f in fixed]
         optimizer.zero_grad(set_to_none=False)
@@ -82,10 +86,14 @@ def work(model: str, size: int, amp: bool, threads: int) -> None:
     """A process that runs a round of meta-batches for each line of its input, and says how long it took."""
     torch.set_num_threads(threads)
     run = training_step(model, size, amp)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        images = sum(run(i) for i in range(META_BATCHES))
-        print(json.dumps({"seconds": time.perf_counter() - start, "images": images}), flush=True)
+    clock = time.process_time if threads == 1 else time.perf_counter
+    for i in range(WARM_UP):
+        run(i)
+    gc.freeze()
+    for number, _ in enumerate(sys.stdin):
+        start, first = clock(), WARM_UP + number * STEPS
+        images = sum(run(i) for i in range(first, first + STEPS))
+        print(json.dumps({"seconds": clock() - start, "images": images}), flush=True)
 
 
 class Side:
@@ -101,25 +109,22 @@ class Side:
             text=True,
             env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": str(threads)},
         )
-        self.seconds: list[float] = []
-        self.images = 0
+        self.rounds: list[dict[str, float]] = []
 
     def round(self) -> None:
-        """All meta-batches once."""
+        """A few steps, after the warm-up if they are the first ones."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit("error: a process of a checkout ended, see above")
-        answer = json.loads(line)
-        self.seconds.append(answer["seconds"])
-        self.images = answer["images"]
+            raise ValueError("a process of a checkout ended, see above")
+        self.rounds.append(json.loads(line))
 
-    def median(self) -> float:
-        """Seconds of a round, without the first two, which warm up."""
-        return statistics.median(self.seconds[2:])
+    def seconds(self, per: str = "steps") -> float:
+        """The median of all rounds: seconds for an image or for a step."""
+        return statistics.median(r["seconds"] / (r["images"] if per == "images" else STEPS) for r in self.rounds)
 
 
 def measure(model: str, size: int, threads: int, other: Path | None, rounds: int) -> str:
@@ -127,42 +132,47 @@ def measure(model: str, size: int, threads: int, other: Path | None, rounds: int
     sides = [Side(_HERE, model, size, True, threads)]
     if other is not None:
         sides.append(Side(other, model, size, False, threads))
-    for _ in range(rounds + 2):
+    for _ in range(rounds):
         for side in sides:
             side.round()
     for side in sides:
         side.process.communicate()
-    networks = NETWORKS * META_BATCHES
-    cells = [f"{s.images / s.median():>10.0f}{networks / s.median():>12.1f}" for s in sides]
-    ratio = f"{sides[1].median() / sides[0].median():>8.2f}x" if other is not None else ""
-    return f"{model:<10}{size}x{size}{threads:>8}" + "".join(cells) + ratio
+    cells = [f"{1 / side.seconds('images'):>10.0f}{NETWORKS / side.seconds():>12.1f}" for side in sides]
+    ratios = [b["seconds"] / a["seconds"] for a, b in zip(sides[0].rounds, sides[-1].rounds, strict=True)]
+    ratio = f"{statistics.median(ratios):>8.2f}x" if other is not None else ""
+    return f"{model:<8} {size}x{size:<5}{threads:>7}" + "".join(cells) + ratio
 
 
-def main() -> None:
-    """The command."""
+def main() -> int:
+    """Run the command, see `run_command`."""
+    from deepnets.utils.command_line import run_command  # another checkout may not have it
+
+    return run_command(_main)
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--other", type=Path, help="another checkout, whose networks run in float32")
     parser.add_argument("--models", nargs="+", default=["ghn2", "ghn3_t"])
     parser.add_argument("--sizes", nargs="+", type=int, choices=(16, 32), default=[16, 32])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.work:
-        model, size, amp, threads = args.work
-        work(model, int(size), amp == "1", int(threads))
-        return
     if min(*args.threads, args.rounds) < 1:
         parser.error("--threads and --rounds must be 1 or more")
     if args.other is not None and not (args.other / "ghn_models").is_dir():
         parser.error(f"{args.other} is no checkout: it has no folder ghn_models")
     columns = f"{'images/s':>10}{'networks/s':>12}"
-    print(f"{'model':<10}images{'threads':>7}" + columns + (columns + f"{'ratio':>9}" if args.other else ""))
+    print(f"{'model':<8} {'images':<8}{'threads':>7}" + columns + (columns + f"{'ratio':>9}" if args.other else ""))
     for model in args.models:
         for size in args.sizes:
             for threads in args.threads:
                 print(measure(model, size, threads, args.other, args.rounds), flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--work"]:  # in another checkout, which may not have what the command needs
+        work(sys.argv[2], int(sys.argv[3]), sys.argv[4] == "1", int(sys.argv[5]))
+    else:
+        sys.exit(main())

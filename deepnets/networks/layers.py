@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepnets.networks.kernels.attention import attend
+from deepnets.networks.kernels.autograd_state import recorded
 from deepnets.networks.kernels.concatenation import concatenate
 from deepnets.networks.kernels.convolution import DepthwiseConv2d
 
@@ -112,6 +113,15 @@ class FactorizedReduce(nn.Module):
         halves = [self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])]  # 2 x (B, width / 2, H / 2, W / 2)
         y: Tensor = self.bn(concatenate(halves))
         return y
+
+
+class AvgPool(nn.AvgPool2d):
+    """Average pooling; in bfloat16 on CPUs PyTorch's gradient takes four times as long as in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if recorded(x) and x.dtype == torch.bfloat16 and x.device.type == "cpu":
+            return super().forward(x.float()).bfloat16()
+        return super().forward(x)
 
 
 class StridedSlice(nn.Module):
@@ -253,7 +263,7 @@ def operation(op: str, width_in: int, width: int, stride: int, norm: str | None)
         case "max_pool_3x3":
             return nn.MaxPool2d(3, stride, padding=1)
         case "avg_pool_3x3":
-            return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+            return AvgPool(3, stride, padding=1, count_include_pad=False)
         case "skip_connect":
             return nn.Identity() if stride == 1 else FactorizedReduce(width_in, width, norm)
         case "conv_7x1_1x7":

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deepnets.networks.kernels.autograd_state import recorded
 
-_FEW = 256  # tokens  # more of them do not fit into caches
+_FEW = 256  # tokens; the products of more do not fit into caches
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

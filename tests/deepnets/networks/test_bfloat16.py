@@ -7,6 +7,7 @@ from torch import Tensor
 
 from deepnets.networks.kernels.attention import attend
 from deepnets.networks.kernels.convolution import DepthwiseConv2d
+from deepnets.networks.layers import AvgPool
 
 
 @pytest.mark.parametrize("tokens", [121, 300])
@@ -21,6 +22,17 @@ def test_attention(tokens: int) -> None:
     found = torch.autograd.grad(ours, rounded, gradient.bfloat16())
     for a, b in zip(found, torch.autograd.grad(theirs, exact, gradient), strict=True):
         assert torch.cosine_similarity(a.float().flatten(), b.flatten(), dim=0) > 0.999
+
+
+def test_average_pooling() -> None:
+    layer, x = AvgPool(3, 2, padding=1, count_include_pad=False), torch.randn(2, 16, 8, 8)
+    rounded, exact = x.bfloat16().requires_grad_(), x.requires_grad_()
+    ours, theirs = layer(rounded), layer(exact)
+    assert ours.dtype == torch.bfloat16
+    torch.testing.assert_close(ours.float(), theirs, atol=0.02, rtol=0.02)
+    gradient = torch.randn_like(theirs)
+    ((a,), (b,)) = torch.autograd.grad(ours, rounded, gradient.bfloat16()), torch.autograd.grad(theirs, exact, gradient)
+    torch.testing.assert_close(a.float(), b, atol=0.02, rtol=0.02)
 
 
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 1, 1), (3, 2, 1), (5, 1, 1), (5, 1, 2), (5, 2, 2)])

@@ -380,8 +380,8 @@ def bad_run(bad: set[int]) -> Any:
     """`run` with a loss that is not finite for some of its calls."""
     calls = iter(range(10_000))
 
-    def run(module: torch.nn.Module, parameters: dict[str, Tensor], images: Tensor) -> Tensor:
-        logits = ORIGINAL_RUN(module, parameters, images)
+    def run(module: torch.nn.Module, parameters: dict[str, Tensor], images: Tensor, amp: bool) -> Tensor:
+        logits = ORIGINAL_RUN(module, parameters, images, amp)
         return logits * torch.nan if next(calls) in bad else logits
 
     return run
@@ -437,10 +437,17 @@ def test_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         large = networks[1].module if kept == [0, 2] else None
         failures = iter([True])
 
-        def run(module: torch.nn.Module, parameters: Any, images: Tensor, large: Any = large, f: Any = failures) -> Any:
+        def run(
+            module: torch.nn.Module,
+            parameters: Any,
+            images: Tensor,
+            amp: bool,
+            large: Any = large,
+            f: Any = failures,
+        ) -> Any:
             if module is large or (large is None and next(f, False)):
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return ORIGINAL_RUN(module, parameters, images)
+            return ORIGINAL_RUN(module, parameters, images, amp)
 
         monkeypatch.setattr(step, "run", run)
         outcome = step.accumulate(made.ghn, networks, batches, [0, 1, 2], TINY.objective, 0.5)
