@@ -3,6 +3,8 @@
     python -m benchmarks.leaderboard submit results/RUN_ID     check a run, copy it to leaderboards/, update the tables
     python -m benchmarks.leaderboard check                     check all records and tables; CI does
     python -m benchmarks.leaderboard verify RUN_ID --num 5     evaluate some of its networks again and compare
+    python -m benchmarks.leaderboard verify RUN_ID --risk 0.05 as many as find edits of 5% of them 19 times in 20
+    python -m benchmarks.leaderboard verify-new origin/main    verify the records that a pull request adds
     python -m benchmarks.leaderboard render                    write the tables and the page again
 
 `leaderboards/runs` has the records, which are the truth; all other files there are made from them and from published
@@ -14,12 +16,16 @@ import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from tyro.conf import Positional, subcommand
 
 from deepnets.utils.command_line import run_command
+
+if TYPE_CHECKING:
+    from benchmarks.records.record import Record
+    from benchmarks.records.verification import LocalInputs
 
 _ROOT = Path("leaderboards")
 
@@ -53,13 +59,16 @@ class Check:
 
     root: Path = _ROOT
     """Folder of the leaderboards."""
+    base: str | None = None
+    """Commit that a pull request starts from, such as origin/main; checks also that it submits nothing but records."""
 
     def run(self) -> int:
         """Print what is wrong; return 1 if anything is."""
         from benchmarks.reporting.leaderboard_folder import LeaderboardFolder
+        from benchmarks.reporting.submission import change_problems
 
         board = LeaderboardFolder(self.root)
-        problems = list(board.problems())
+        problems = [*board.problems(), *(change_problems(self.root, self.base) if self.base else ())]
         for problem in problems:
             print(problem)
         print(f"{len(board.record_paths())} records, {len(problems)} problems")
@@ -74,8 +83,13 @@ class Verify:
     """Name of the record."""
     root: Path = _ROOT
     """Folder of the leaderboards."""
-    num: int = 5
-    """Number of networks, a random sample."""
+    num: int | None = None
+    """Number of results, a random sample; 5 by default."""
+    risk: float | None = None
+    """Instead of --num: take the smallest sample that misses edits of --share of the results with at most this
+    probability, such as 0.05."""
+    share: float = 0.05
+    """Share of edited results that --risk is about."""
     seed: int | None = None
     """Seed of the sample; random by default, so that submitters cannot predict it."""
     weights: Path | None = None
@@ -88,35 +102,87 @@ class Verify:
     """cpu, cuda or cuda:N."""
     mark: bool = False
     """Mark the record as verified if all networks agree, and update the tables; for maintainers."""
+    by: str | None = None
+    """Who verified it, for --mark."""
 
     def run(self) -> int:
         """Print both results of each network; return 1 if any differ."""
-        from benchmarks.records.verification import LocalInputs, compare_again, mean_difference
+        from benchmarks.records.detection_risk import describe_chances
+        from benchmarks.records.record import record_jobs
+        from benchmarks.records.verification import LocalInputs
+        from benchmarks.records.verified import sign_off
         from benchmarks.reporting.leaderboard_folder import LeaderboardFolder
         from ghn_models.utils.device import check_device
 
-        if self.num < 1:
-            raise ValueError(f"num is {self.num}; it must be 1 or more")
         if self.seed is not None and self.seed < 0:
             raise ValueError(f"seed is {self.seed}; it must be 0 or more")
         check_device(self.device)
         board = LeaderboardFolder(self.root)
         record, table = board.checked_record(self.run_id)
-        inputs = LocalInputs(self.weights, self.truth, self.data_dir, self.device)
+        total = len(record_jobs(record))
+        num = self._sample_size(total)
         seed = secrets.randbits(32) if self.seed is None else self.seed
-        results = []
-        for result in compare_again(record, table, inputs, self.num, seed):
-            end = "" if result.agrees else "  DIFFERS"
-            print(f"{result.name:<12} recorded {result.recorded}; measured {result.measured}{end}")
-            results.append(result)
-        tolerance, agree = results[0].tolerance, sum(result.agrees for result in results)
-        shift = mean_difference(results)
-        print(f"{agree} of {len(results)} networks agree (tolerance {100 * tolerance:g} points)")
-        print(f"mean difference {100 * shift:.2f} points (tolerance {100 * tolerance / 3:.2g}), seed {seed}")
-        right = agree == len(results) and shift <= tolerance / 3
-        if self.mark and right:
-            board.mark_verified(record)
+        entry = sign_off(record, self.by, seed, num) if self.mark else None  # before hours of work
+        print(f"{num} results, {describe_chances(total, num)}")
+        right = _measure_again(
+            record, table, LocalInputs(self.weights, self.truth, self.data_dir, self.device), num, seed
+        )
+        if entry is not None and right:
+            board.mark_verified(record, entry)
         return 0 if right else 1
+
+    def _sample_size(self, total: int) -> int:
+        from benchmarks.records.detection_risk import sample_size
+
+        if self.num is not None and self.risk is not None:
+            raise ValueError("--num and --risk both choose the number of results; give one of them")
+        if self.num is not None and self.num < 1:
+            raise ValueError(f"num is {self.num}; it must be 1 or more")
+        return sample_size(total, self.share, self.risk) if self.risk is not None else min(self.num or 5, total)
+
+
+def _measure_again(record: "Record", table: bytes, inputs: "LocalInputs", num: int, seed: int) -> bool:
+    """Print both results of a random sample of networks, and return whether they agree."""
+    from benchmarks.records.verification import compare_again, has_shift, mean_difference
+
+    results = []
+    for result in compare_again(record, table, inputs, num, seed):
+        end = "" if result.agrees else "  DIFFERS"
+        print(f"{result.name:<12} recorded {result.recorded}; measured {result.measured}{end}")
+        results.append(result)
+    tolerance, agree = results[0].tolerance, sum(result.agrees for result in results)
+    shifted = has_shift(results)
+    print(f"{agree} of {len(results)} networks agree (tolerance {100 * tolerance:g} points)")
+    difference = f"mean difference {100 * mean_difference(results):.2f} points"
+    print(f"{difference} (tolerance {100 * tolerance / 3:.2g}){', all in one direction' * shifted}, seed {seed}")
+    return agree == len(results) and not shifted
+
+
+@dataclass(frozen=True)
+class VerifyNew:
+    """Verify the records that a pull request adds, as far as their weights and images are at hand."""
+
+    base: Positional[str]
+    """Commit that the pull request starts from, such as origin/main."""
+    root: Path = _ROOT
+    """Folder of the leaderboards."""
+    num: int = 5
+    """Number of results of each record, a random sample."""
+    data_dir: Path | None = None
+    """Folder of the images; digits need none."""
+
+    def run(self) -> int:
+        """Print the comparisons; return 1 if any differ."""
+        from benchmarks.reporting.leaderboard_folder import LeaderboardFolder
+        from benchmarks.reporting.submission import missing_input, new_records
+
+        board, codes = LeaderboardFolder(self.root), [0]
+        for run_id in new_records(self.root, self.base):
+            missing = missing_input(board.checked_record(run_id)[0], self.data_dir)
+            print(f"{run_id}: {f'not measured again, for want of {missing}' if missing else 'measured again'}")
+            if not missing:
+                codes.append(Verify(run_id, self.root, self.num, data_dir=self.data_dir).run())
+        return max(codes)
 
 
 @dataclass(frozen=True)
@@ -141,6 +207,7 @@ _Command = (
     Annotated[Submit, subcommand("submit")]
     | Annotated[Check, subcommand("check")]
     | Annotated[Verify, subcommand("verify")]
+    | Annotated[VerifyNew, subcommand("verify-new")]
     | Annotated[Render, subcommand("render")]
 )
 

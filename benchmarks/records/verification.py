@@ -128,9 +128,27 @@ def compare_again(record: Record, table: bytes, inputs: LocalInputs, num: int, s
         RecordError: weights, truth or images are missing, or are not those of the record.
     """
     context, rows, jobs = context_of_record(record, inputs), read_rows(table), record_jobs(record)
-    rng = np.random.default_rng(seed)
-    for i in sorted(rng.choice(len(jobs), min(num, len(jobs)), replace=False).tolist()):
+    for i in draw_sample(len(jobs), num, seed):
         yield _compare(context, jobs[i], rows.iloc[i].to_dict())
+
+
+def draw_sample(total: int, num: int, seed: int) -> list[int]:
+    """Return the places of a random sample of a record's results, without replacement, in order."""
+    return sorted(np.random.default_rng(seed).choice(total, min(num, total), replace=False).tolist())
+
+
+def has_shift(comparisons: Sequence[Comparison]) -> bool:
+    """Return whether the recorded values of a column are all off in one direction, by little.
+
+    On the same kind of processor an honest record repeats to the last digit; on another one a few images change sides,
+    in either direction. So the mean difference must be within a third of the tolerance, and within a tenth of it unless
+    it is small beside its own standard error.
+    """
+    differences = np.array([comparison.differences for comparison in comparisons])  # (n, c)
+    tolerance, mean = comparisons[0].tolerance, np.abs(differences.mean(0))
+    error = differences.std(0) / max(1, len(differences)) ** 0.5
+    consistent = (mean > tolerance / 10) & (mean > 3 * error) & (len(differences) >= 3)
+    return bool((consistent | (mean > tolerance / 3)).any())
 
 
 def mean_difference(comparisons: Sequence[Comparison]) -> float:

@@ -8,6 +8,7 @@ from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records.record import Record, RecordError
 from benchmarks.records.record_files import MAX_RECORD_BYTES, find_record, read_record, table_path, write_record
 from benchmarks.records.validation import Datasets, find_clashes, find_problems
+from benchmarks.records.verified import Verification, entry_problem
 from benchmarks.reporting.html_page import render_page
 from benchmarks.reporting.rows import leaderboard_rows
 from benchmarks.reporting.tables import to_csv, to_markdown
@@ -38,7 +39,7 @@ class LeaderboardFolder:
         self.datasets: Datasets = self._read_json(DATASETS)
         if not all(isinstance(sizes, dict) for sizes in self.datasets.values()):
             raise RecordError(f"{root / DATASETS} must have sha256 by name of data and image size")
-        self.verified: dict[str, str] = self._read_json(VERIFIED)
+        self.verified: dict[str, Verification] = self._read_json(VERIFIED)
         self.confirmed: dict[str, str] = self._read_json(CONFIRMED)
 
     def _read_json(self, name: str) -> dict[str, Any]:
@@ -77,7 +78,8 @@ class LeaderboardFolder:
         """
         records = [read_record(path) for path in self.record_paths()]
         for record, _ in records:
-            if record["rows_sha256"] == self.verified.get(record["run_id"]):
+            entry = self.verified.get(record["run_id"])
+            if isinstance(entry, dict) and entry.get("rows_sha256") == record["rows_sha256"]:
                 record["status"] = "verified"
         return records
 
@@ -133,9 +135,9 @@ class LeaderboardFolder:
             sizes[str(data["image_size"])] = data["sha256"]
             self._write_json(DATASETS, self.datasets)
 
-    def mark_verified(self, record: Record) -> None:
+    def mark_verified(self, record: Record, entry: Verification) -> None:
         """List a record in `verified.json` and update the tables."""
-        self.verified[record["run_id"]] = record["rows_sha256"]
+        self.verified[record["run_id"]] = entry
         self._write_json(VERIFIED, self.verified)
         self.write_generated_files()
 
@@ -166,10 +168,9 @@ class LeaderboardFolder:
             yield from (f"{path.name}: {problem}" for problem in wrong)
             right += [] if wrong else [(record, table)]
         yield from (f"{name}: {problem}" for name, problem in find_clashes(right))
-        rows_sha256 = {record["run_id"]: record["rows_sha256"] for record, _ in right}
-        for run_id, verified_sha256 in self.verified.items():
-            if rows_sha256.get(run_id) != verified_sha256:
-                yield f"{VERIFIED} has {run_id!r}, but there is no such record"
+        by_name = {record["run_id"]: record for record, _ in right}
+        problems = (entry_problem(entry, by_name, run_id) for run_id, entry in self.verified.items())
+        yield from (f"{VERIFIED}: {problem}" for problem in problems if problem)
 
     def require_right_records(self) -> None:
         """Raise RecordError if a record is wrong, because tables cannot be made of it."""

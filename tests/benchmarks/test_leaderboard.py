@@ -22,6 +22,7 @@ from benchmarks.records.record import RecordError, make_record, run_id, run_iden
 from benchmarks.records.record_files import write_record
 from benchmarks.records.validation import find_problems
 from benchmarks.reporting.leaderboard_folder import LeaderboardFolder
+from deepnets.utils import provenance
 from tests.support.made_up_records import PLAN, made, rows_of
 from tests.support.paths import LEADERBOARDS
 
@@ -79,12 +80,23 @@ def test_same_name_other_weights(board: Path) -> None:
     assert any("which are called mine too" in problem for problem in problems(board))
 
 
-def test_nobody_verifies_their_own_records(board: Path, tmp_path: Path) -> None:
+def test_nobody_verifies_their_own_records(board: Path) -> None:
     record, table = made()
     record["status"] = "verified"
     assert any("status" in problem for problem in find_problems(record, table, {}))
-    (board / "verified.json").write_text(json.dumps({record["run_id"]: "0" * 64}))
-    assert any("verified.json has" in problem for problem in problems(board))
+    entry = {"rows_sha256": "0" * 64, "by": "me", "date": "2026-11-29", "commit": "a" * 40, "seed": 1, "networks": 5}
+    right = entry | {"rows_sha256": record["rows_sha256"]}
+    for wrong, message in (
+        (record["rows_sha256"], "must have rows_sha256, by, date, commit, seed, networks"),
+        ({"rows_sha256": record["rows_sha256"]}, "must have rows_sha256, by, date, commit, seed, networks"),
+        (entry, "but there is no such record"),
+        (right | {"by": "<b>"}, "has no right by"),
+        (right | {"commit": "a" * 40 + "+changes"}, "has no right commit"),
+        (right | {"networks": 0}, "has no right sample"),
+        (right | {"seed": "1"}, "has no right sample"),
+    ):
+        (board / "verified.json").write_text(json.dumps({record["run_id"]: wrong}))
+        assert any("verified.json: it" in problem and message in problem for problem in problems(board)), message
 
 
 def test_edited_tables_and_stray_files_are_found(board: Path) -> None:
@@ -122,22 +134,32 @@ def test_damaged_files_are_found(board: Path) -> None:
             LeaderboardFolder(board)
 
 
-def test_verify_measures_again(board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_measures_again(
+    board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = replace(PLAN, num=1)
     rows = compute(
         load_run_context(plan), RunFolder(tmp_path / "real", run_identity(plan, load_run_context(plan))), None, 1
     )
     honest = make_record(plan, load_run_context(plan), rows, ["run"])
     path = write_record(board / "runs", *honest)
-    assert Verify(path.stem, board, mark=True).run() == 0
+    monkeypatch.setattr(provenance, "commit", lambda: "a" * 40 + "+changes")
+    with pytest.raises(RecordError, match="by code without changes"):
+        Verify(path.stem, board, mark=True, by="somebody").run()
+    monkeypatch.setattr(provenance, "commit", lambda: "a" * 40)
+    with pytest.raises(RecordError, match="who verified it"):
+        Verify(path.stem, board, mark=True).run()
+    assert Verify(path.stem, board, mark=True, by="somebody", seed=3).run() == 0
+    entry = LeaderboardFolder(board).verified[path.stem]
+    assert (entry["by"], entry["commit"], entry["seed"], entry["networks"]) == ("somebody", "a" * 40, 3, 2)
     assert "2 of 2 networks agree" in capsys.readouterr().out
     assert "verified" in (board / "no_finetune.csv").read_text()
     assert problems(board) == []
     moved = [row | {"top1": (round(300 * row["top1"]) - 15) / 300} for row in rows]
     write_record(board / "runs", *make_record(plan, load_run_context(plan), moved, ["run"]))
-    assert Verify(path.stem, board, num=1, mark=True).run() == 1
+    assert Verify(path.stem, board, num=1, mark=True, by="somebody").run() == 1
     assert "DIFFERS" in capsys.readouterr().out
-    assert any("verified.json has" in problem for problem in problems(board))
+    assert any("verified.json: it has" in problem for problem in problems(board))
     with pytest.raises(RecordError, match="cannot be read"):
         Verify("nothing", board).run()
 
@@ -186,6 +208,9 @@ def test_commands(board: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         (["verify", "nothing", "--root", str(board)], 2),
         (["verify", "nothing", "--root", str(board), "--seed", "-1"], 2),
         (["verify", "nothing", "--root", str(board), "--device", "tpu"], 2),
+        (["verify", made()[0]["run_id"], "--root", str(board), "--num", "5", "--risk", "0.1"], 2),
+        (["verify", made()[0]["run_id"], "--root", str(board), "--risk", "1"], 2),
+        (["verify", made()[0]["run_id"], "--root", str(board), "--risk", "0.1", "--share", "0"], 2),
     ):
         monkeypatch.setattr(sys, "argv", ["leaderboard", *arguments])
         assert leaderboard.main() == code
