@@ -149,7 +149,8 @@ def load_folder(folder: Path) -> GHN:
 
 def max_weights_bytes(ghn: GHN) -> int:
     """Return the size of the weights of a GHN in float64, and of what surrounds them in a file."""
-    return 8 * sum(value.numel() for value in ghn.state_dict().values()) + 2**20
+    count: int = sum(value.numel() for value in ghn.state_dict().values())
+    return 8 * count + 2**20
 
 
 def check_sha256(path: Path, expected: str | None, source: str) -> None:

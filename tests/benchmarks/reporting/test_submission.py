@@ -32,7 +32,7 @@ def repository(board: Path) -> Path:
 
 def add_record(board: Path) -> str:
     record, table = made(seed=1)
-    record |= {"run_id": "new"}  # type: ignore[assignment]
+    record["run_id"] = "new"
     write_record(board / "runs", record, table)
     return record["run_id"]
 
