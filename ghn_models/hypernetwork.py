@@ -2,8 +2,9 @@
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ from ghn_models.modules.parameter_fitting import (
     write,
 )
 from ghn_models.modules.shape_groups import NodeSlot, ShapeGroup, ShapeGroups, decode_chunks
+from ghn_models.reparametrization import update_reparametrizations
 
 _NOT_CLASSIFIER = {
     ParameterKind.CLASSIFIER_WEIGHT: ParameterKind.WEIGHT,
@@ -96,7 +98,11 @@ class GHN(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=module.embedding_dim**-0.5)
 
     def forward(
-        self, model: nn.Module, input_size: int | Sequence[int] | None = None, graph: ArchGraph | None = None
+        self,
+        model: nn.Module,
+        input_size: int | Sequence[int] | None = None,
+        graph: ArchGraph | None = None,
+        keep: Iterable[str] = (),
     ) -> nn.Module:
         """Initialize a network with predicted parameters and return it.
 
@@ -106,6 +112,7 @@ class GHN(nn.Module):
             model: the network, on any device but meta.
             input_size: of its images, as for `deepnets.trace`.
             graph: the result of `deepnets.trace`, if it is at hand.
+            keep: names of parameters that keep their values, with shell-style wildcards, as in "backbone.*".
 
         Returns:
             The same network.
@@ -114,7 +121,7 @@ class GHN(nn.Module):
             TraceError: a network whose graph cannot be traced.
             ValueError: a network on the meta device, where there is no memory to write to.
         """
-        self.kept = kept = self.initialize(model, input_size, graph)
+        self.kept = kept = self.initialize(model, input_size, graph, keep)
         if kept:
             name, reason = next(iter(kept.items()))
             count = f"{len(kept)} of {len(list(model.parameters()))} parameters keep their initialisation"
@@ -122,9 +129,13 @@ class GHN(nn.Module):
         return model
 
     def initialize(
-        self, model: nn.Module, input_size: int | Sequence[int] | None = None, graph: ArchGraph | None = None
+        self,
+        model: nn.Module,
+        input_size: int | Sequence[int] | None = None,
+        graph: ArchGraph | None = None,
+        keep: Iterable[str] = (),
     ) -> dict[str, str]:
-        """Predict the parameters of a network and write them into it.
+        """Predict the parameters of a network and write them into it, all or none of them.
 
         What is not predicted keeps its values. A classifier with other than `num_classes` outputs is among it, as in
         fine-tuning. Batch norm statistics are not parameters: evaluate within `batch_statistics`.
@@ -133,6 +144,7 @@ class GHN(nn.Module):
             model: the network, on any device but meta.
             input_size: of its images, as for `deepnets.trace`.
             graph: the result of `deepnets.trace`, if it is at hand.
+            keep: names of parameters that keep their values, with shell-style wildcards, as in "backbone.*".
 
         Returns:
             Why parameters kept their values, by name.
@@ -146,14 +158,30 @@ class GHN(nn.Module):
         graph = trace(model, input_size) if graph is None else graph
         batch = self.batch([graph])
         parameters = dict(model.named_parameters())
+        kept = self._kept_unasked(parameters, graph) | _kept_as_asked(parameters, keep)
         written = set()
         with torch.no_grad():
-            for group in self._decode(batch):
+            groups = list(self._decode(batch))  # before the first is written: an error leaves the network as it is
+            for group in groups:
                 for (_, name), value in zip(group.parameters, group.values, strict=True):
-                    if name in parameters and write(parameters[name], value, group.shape):
+                    if name in parameters and name not in kept and write(parameters[name], value, group.shape):
                         written.add(name)
+        written |= update_reparametrizations(model, written)
         reasons = _KeptReasons(graph, self._foreign_classifier(batch), self.config.num_classes)
-        return {name: reasons.reason(name) for name in parameters if name not in written}
+        return {name: kept.get(name) or reasons.reason(name) for name in parameters if name not in written}
+
+    def _kept_unasked(self, parameters: Mapping[str, Tensor], graph: ArchGraph) -> dict[str, str]:
+        """Return which parameters cannot be predicted, whatever their shape, and why."""
+        kept = {
+            name: f"its numbers are {str(parameter.dtype).removeprefix('torch.')}, not real ones"
+            for name, parameter in parameters.items()
+            if not parameter.is_floating_point()
+        }
+        k = self.config.decoder_channels
+        for name in graph.report.tables if graph.report is not None else ():
+            if name in parameters and len(parameters[name]) > k:
+                kept[name] = f"rows of this table would repeat: every {k}th would be the same"
+        return kept
 
     def predict(
         self, graphs: Sequence[ArchGraph] | GraphBatch, networks: Sequence[nn.Module] | None = None
@@ -292,6 +320,23 @@ def _vector_group(values: Tensor, parameters: Sequence[tuple[int, str | None]], 
         values = values[[row for row, *_ in existing]]
     w = values[:, : shape[0], None, None, None]
     return DecodedGroup([(graph, name) for _, graph, name in existing], (shape[0], 1, 1, 1), w, vector=True)
+
+
+def _kept_as_asked(parameters: Mapping[str, Tensor], patterns: Iterable[str]) -> dict[str, str]:
+    """Return the parameters that a user wants to keep.
+
+    Raises:
+        ValueError: a pattern that fits no parameter.
+    """
+    kept = {}
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        names = [name for name in parameters if fnmatchcase(name, pattern)]
+        if not names:
+            raise ValueError(
+                f"keep has {pattern!r}, which is not the name of a parameter; names are as in {next(iter(parameters))}"
+            )
+        kept.update(dict.fromkeys(names, "kept as asked for"))
+    return kept
 
 
 class _KeptReasons:

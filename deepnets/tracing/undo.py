@@ -57,11 +57,11 @@ class RandomNumbers:
     """Random numbers of a traced call, which leave the generator of the process as it is."""
 
     def __init__(self) -> None:
-        self._state = torch.random.default_generator.get_state()
+        self._state = torch.default_generator.get_state()
 
     def draw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operation that draws random numbers on the CPU."""
-        generator = torch.random.default_generator
+        generator = torch.default_generator
         before = generator.get_state()
         generator.set_state(self._state)
         try:

@@ -44,6 +44,8 @@ def as_parameter(value: Tensor, parameter: Tensor) -> Tensor | None:
     Shapes:
         (out, in, h, w) -> that of the parameter
     """
+    if (transposed := _as_transposed(value, parameter)) is not None:
+        return transposed
     if value.numel() == parameter.numel() and not _is_table(value, parameter):
         return value.reshape(parameter.shape)
     if not _is_table(value, parameter):
@@ -53,6 +55,21 @@ def as_parameter(value: Tensor, parameter: Tensor) -> Tensor | None:
     if len(first):
         table = torch.cat([torch.zeros_like(first, device=value.device) if first.is_meta else first.to(value), table])
     return table.view(parameter.shape)
+
+
+def _as_transposed(value: Tensor, parameter: Tensor) -> Tensor | None:
+    """Return a weight (out, in / groups, h, w) as (in, out / groups, h, w) if that is a transposed convolution's."""
+    if (
+        parameter.dim() < 3
+        or parameter.shape[:2] == value.shape[:2]
+        or parameter.shape[2:] != value.shape[2 : parameter.dim()]
+    ):
+        return None
+    (out, in_group), (in_, out_group) = value.shape[:2], parameter.shape[:2]
+    groups = out // out_group
+    if (groups * out_group, groups * in_group) != (out, in_):
+        return None
+    return value.view(groups, out_group, in_group, -1).transpose(1, 2).reshape(parameter.shape)
 
 
 def _is_table(value: Tensor, parameter: Tensor) -> bool:

@@ -242,7 +242,7 @@ class Steps(nn.Module):
         self.cell = nn.LSTMCell(4, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        state = None
+        state = torch.zeros(2, 4), torch.zeros(2, 4)
         for step in x.unbind(1):
             state = self.cell(step, state)
         return state[0]

@@ -33,27 +33,27 @@ A, B = ["a.weight", "a.bias"], ["b.weight", "b.bias"]
 
 
 def names(graph: ArchGraph) -> list[str]:
-    return graph.name.tolist()
+    return [str(name) for name in graph.name]
 
 
-def check_values(m: Any, x: Tensor) -> Tensor:
+def check_values(m: Any, x: Tensor) -> Any:
     x = m.a(x)
     if torch.isnan(x).any():
         raise ValueError("nan")
     return m.b(x)
 
 
-def select_boxes(m: Any, x: Tensor) -> Tensor:
+def select_boxes(m: Any, x: Tensor) -> Any:
     boxes = m.a(x)
     return m.b(boxes[boxes[..., 0] > 0])
 
 
-def leave_torch(m: Any, x: Tensor) -> Tensor:
+def leave_torch(m: Any, x: Tensor) -> Any:
     x = m.a(x)
     return m.b(x - float(x.detach().cpu().numpy().mean()))
 
 
-def autocast(m: Any, x: Tensor) -> Tensor:
+def autocast(m: Any, x: Tensor) -> Any:
     with torch.autocast(x.device.type, enabled=False):
         return m.b(m.a(x))
 
@@ -77,7 +77,7 @@ def test_models_that_need_numbers(function: Callable[..., Any]) -> None:
 
 
 def test_a_branch_that_decides_about_all_layers_is_refused() -> None:
-    def branch(m: Any, x: Tensor) -> Tensor:
+    def branch(m: Any, x: Tensor) -> Any:
         return m.b(m.a(x)) if x.sum() > 0 else x
 
     with pytest.raises(TraceError, match=rf"depends on the values of activations \(.*{__file__}:\d+\)"):
@@ -101,7 +101,7 @@ def test_integers_behind_the_first_input_are_inputs(swapped: bool) -> None:
 
 
 def test_encoder_and_decoder() -> None:
-    def call(m: Any, source: Tensor, target: Tensor) -> Tensor:
+    def call(m: Any, source: Tensor, target: Tensor) -> Any:
         return m.b(m.decoder(m.embed(target), m.encoder(m.embed(source))))
 
     model = Model(
@@ -123,7 +123,7 @@ def test_encoder_and_decoder() -> None:
 def test_masks_are_no_branches(key: str) -> None:
     """Integers that activations are masked with make no node, as before; models may look at their values."""
 
-    def call(m: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    def call(m: Any, ids: Tensor, mask: Tensor) -> Any:
         assert mask.any()
         x = m.a(m.embed(ids)) * mask[..., None]
         x = torch.where(mask[..., None] > 0, x, torch.zeros(()))
@@ -134,8 +134,8 @@ def test_masks_are_no_branches(key: str) -> None:
 
 
 @pytest.mark.parametrize("table", [nn.Embedding(50, 8), nn.Embedding(50, 8, max_norm=1.0), nn.EmbeddingBag(50, 8)])
-def test_embeddings(table: nn.Module) -> None:
-    def call(m: Any, ids: Tensor) -> Tensor:
+def test_embeddings(table: Any) -> None:
+    def call(m: Any, ids: Tensor) -> Any:
         x = m.table(ids)
         return m.b(x[:, 0] if x.dim() == 3 else x)
 
@@ -156,7 +156,7 @@ def test_recurrent_layers_have_one_node_for_each_weight(steps: int, compute: boo
 
 
 def test_packed_sequences() -> None:
-    def call(m: Any, x: Tensor, lengths: Tensor) -> Tensor:
+    def call(m: Any, x: Tensor, lengths: Tensor) -> Any:
         packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
         return m.b(m.rnn(packed)[1][-1])
 
@@ -180,14 +180,14 @@ def test_constants_that_are_not_dense() -> None:
 
 
 def test_spectrograms() -> None:
-    def call(m: Any, wave: Tensor) -> Tensor:
+    def call(m: Any, wave: Tensor) -> Any:
         return m.b(torch.stft(wave, 14, window=m.window, return_complex=True).abs().transpose(1, 2).mean(1))
 
     assert names(trace(Model(call, window=torch.hann_window(14)), (100,))) == ["input", "glob_avg", *B]
 
 
 def test_mixtures_of_experts() -> None:
-    def call(m: Any, x: Tensor) -> Tensor:
+    def call(m: Any, x: Tensor) -> Any:
         return m.b(torch._grouped_mm(x, m.w, offs=torch.tensor([2, 4], dtype=torch.int32, device=x.device)))
 
     model = Model(call, w=nn.Parameter(torch.randn(2, 8, 8)))
@@ -195,7 +195,7 @@ def test_mixtures_of_experts() -> None:
 
 
 def test_deformable_convolutions() -> None:
-    def call(m: Any, x: Tensor) -> Tensor:
+    def call(m: Any, x: Tensor) -> Any:
         return m.conv(x, m.offset(x))
 
     layers = {"offset": nn.Conv2d(3, 18, 3, padding=1), "conv": torchvision.ops.DeformConv2d(3, 8, 3, padding=1)}
@@ -218,7 +218,7 @@ class LayerScale(nn.Module):
         super().__init__()
         self.conv, self.norm, self.gamma = nn.Conv2d(3, 8, 3), nn.InstanceNorm2d(8), nn.Parameter(torch.ones(8, 1, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return self.gamma * self.norm(self.conv(x)).relu()
 
 
@@ -231,7 +231,7 @@ def test_layer_scale_behind_a_norm_is_no_norm() -> None:
 
 @pytest.mark.parametrize("shape", [(8, 1, 1), (1, 8, 1, 1)])
 def test_shapes_of_norms_written_by_hand(shape: tuple[int, ...]) -> None:
-    def norm(m: Any, x: Tensor) -> Tensor:
+    def norm(m: Any, x: Tensor) -> Any:
         x = x - x.mean(1, keepdim=True)
         return x / torch.sqrt(x.pow(2).mean(1, keepdim=True) + 1e-6) * m.g + m.s
 
@@ -241,7 +241,7 @@ def test_shapes_of_norms_written_by_hand(shape: tuple[int, ...]) -> None:
 
 
 def test_numbers_are_no_layers() -> None:
-    def cosine(m: Any, x: Tensor) -> Tensor:
+    def cosine(m: Any, x: Tensor) -> Any:
         x = m.a(x) + m.shift
         return m.b(x / x.norm(dim=-1, keepdim=True) * m.scale)
 
@@ -263,7 +263,7 @@ class Hidden(nn.Module):
         super().__init__()
         self.layers, self.head = [nn.Conv2d(3, 8, 3), nn.Linear(8, 8)], nn.Linear(8, 10)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return self.head(self.layers[1](self.layers[0](x).mean((2, 3))))
 
 
