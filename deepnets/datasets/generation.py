@@ -17,7 +17,7 @@ from deepnets.storage.network_file import network_columns
 from deepnets.storage.sharded_file import Shard, ShardedFile, ShardPlan
 from deepnets.utils import executors
 from deepnets.utils.atomic_files import check_writable
-from deepnets.utils.errors import describe_write_error
+from deepnets.utils.errors import FileError, describe_write_error
 from deepnets.utils.executors import Workers
 
 Compute = Callable[[Shard], Columns]
@@ -82,7 +82,10 @@ def generate(
         ValueError: an unknown split or a count below 1.
         FileError: the disk is full or the folder cannot be written.
     """
-    path = Path(path).expanduser().resolve()
+    try:
+        path = Path(path).expanduser().resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        raise FileError(f"{path} cannot be found: links lead in a circle") from None
     check_split(split)
     if split in TRACED_SPLITS:
         options = {"num": num, "seed": seed or None, "compress": compress or None, "workers": workers}

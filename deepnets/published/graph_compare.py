@@ -3,7 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -20,6 +20,8 @@ _UNNAMED = tuple(
     PRIMITIVE_INDEX[name] for name in ("input", "sum", "concat", "msa", "cse", "glob_avg", "max_pool", "avg_pool")
 )
 
+
+_LONGEST_NAME = 200
 
 Outcome = Literal["equal", "repaired", "misaligned", "different"]
 """How a recorded graph compares, see `ImportReport`."""
@@ -130,30 +132,81 @@ class Vocabulary:
     names: dict[int, str]
 
     @classmethod
-    def from_metadata(cls, meta: dict[str, dict[str, str]]) -> "Vocabulary":
+    def from_metadata(cls, meta: Any) -> "Vocabulary":
         """Read the entry `meta` of a split.
 
         Raises:
-            FileError: it names an unknown primitive.
+            ValueError: it is not a vocabulary, or names an unknown primitive.
         """
-        primitives = {int(k): _primitive(name) for k, name in meta["primitives_ext"].items()}
-        return cls(primitives, {int(k): _name(name) for k, name in meta["unique_op_names"].items()})
+        primitives, names = (_texts_by_number(meta, member) for member in ("primitives_ext", "unique_op_names"))
+        return cls(
+            {number: _primitive(name) for number, name in primitives.items()},
+            {number: _name(name) for number, name in names.items()},
+        )
 
-    def read_graph(self, group: h5py.Group) -> LabelledGraph:
+    def read_graph(self, group: h5py.Group, index: int, most_nodes: int) -> LabelledGraph:
         """Read the recorded graph of one network.
 
+        Args:
+            group: graphs of a split.
+            index: of the network.
+            most_nodes: larger graphs are refused before they are read.
+
         Raises:
-            ValueError: its matrices do not fit together; KeyError, IndexError, OSError: it is damaged.
+            ValueError: its matrices do not fit together, or are too large; KeyError, OSError: it is damaged.
         """
-        adjacency, nodes = group["adj"][()], group["nodes"][()].astype(np.int64)
-        if adjacency.shape != (len(nodes), len(nodes)):
+        graph = read_member(group, str(index), h5py.Group)
+        adjacency, nodes = (read_member(graph, name, h5py.Dataset) for name in ("adj", "nodes"))
+        count = nodes.shape[0] if nodes.shape else 0
+        if nodes.shape != (count, 3) or adjacency.shape != (count, count) or count < 1:
             raise ValueError(f"adj is {adjacency.shape}, nodes {nodes.shape}")
+        if count > most_nodes:
+            raise ValueError(f"it has {count} nodes, which cannot be")
+        if nodes.dtype.kind not in "iu" or adjacency.dtype.kind not in "iuf":
+            raise ValueError(f"adj has values of type {adjacency.dtype}, nodes of type {nodes.dtype}")
+        return self._labelled(adjacency[()], nodes[()].astype(np.int64))
+
+    def _labelled(self, adjacency: NDArray[Any], nodes: Ints) -> LabelledGraph:
         op = np.array([self.primitives[p] for p in nodes[:, 0].tolist()])
         names = [
             "" if o in _UNNAMED else self.names[n] if _GLOBAL.match(self.names[n]) else f"cells.{c}.{self.names[n]}"
             for o, c, n in zip(op.tolist(), nodes[:, 1].tolist(), nodes[:, 2].tolist(), strict=True)
         ]
         return LabelledGraph(op, np.array(names), nodes[:, 1], np.stack(np.nonzero(adjacency == 1)))
+
+
+def read_member(group: h5py.Group, name: str, kind: type) -> Any:
+    """Return a member of a group of a foreign file.
+
+    Raises:
+        KeyError: there is none.
+        ValueError: it is of another kind, or lies in another file.
+    """
+    link = group.get(name, getlink=True)
+    if link is None:
+        raise KeyError(f"{group.name} lacks {name}")
+    if not isinstance(link, h5py.HardLink):
+        raise ValueError(f"{name} is a link")
+    member = group[name]
+    if not isinstance(member, kind):
+        raise ValueError(f"{name} is not a {kind.__name__.lower()}")
+    if isinstance(member, h5py.Dataset) and (member.is_virtual or member.external):
+        raise ValueError(f"{name} is a part of another file")
+    return member
+
+
+def _texts_by_number(meta: Any, member: str) -> dict[int, str]:
+    """Return the texts of a vocabulary by number.
+
+    Raises:
+        ValueError: it is not an object of short texts.
+    """
+    texts = meta.get(member) if isinstance(meta, dict) else None
+    if not isinstance(texts, dict):
+        raise ValueError(f"{member} is not an object of texts by number")
+    if not all(isinstance(text, str) and len(text) <= _LONGEST_NAME for text in texts.values()):
+        raise ValueError(f"{member} has a value that is not a text of at most {_LONGEST_NAME} characters")
+    return {int(number): text for number, text in texts.items()}
 
 
 _GLOBAL = re.compile(r"(stem|pos_enc|classifier)")

@@ -27,21 +27,29 @@ from deepnets.design_space.architecture import Architecture
 from deepnets.design_space.architecture_table import ArchitectureTable
 from deepnets.design_space.genotype import MAX_STEPS
 from deepnets.design_space.image_sizes import IMAGE_SIZES
-from deepnets.published.graph_compare import LabelledGraph, Outcome, Vocabulary, compare_graphs, describe_difference
+from deepnets.published.graph_compare import (
+    LabelledGraph,
+    Outcome,
+    Vocabulary,
+    compare_graphs,
+    describe_difference,
+    read_member,
+)
 from deepnets.published.metadata import BLOCK, Metadata
 from deepnets.sampling.evaluation_widths import WIDE_FACTORS, split_channels
 from deepnets.sampling.proposals import GENERATION_CHANNELS
 from deepnets.sampling.sampler import Networks
 from deepnets.sampling.splits import SPLITS
 from deepnets.storage.network_file import network_columns
-from deepnets.storage.sharded_file import ShardedFile, ShardPlan, file_state
+from deepnets.storage.sharded_file import Shard, ShardedFile, ShardPlan, file_state
 from deepnets.symbolic.block_tables import NAMES
 from deepnets.symbolic.builder import build_graphs
-from deepnets.utils.errors import FileError, unknown_choice
+from deepnets.utils.errors import FileError, one_line, unknown_choice
 
 Ints = NDArray[np.int64]
 
 _MAX_EXAMPLES = 5
+_SPARE_NODES = 1000  # recorded graphs may have other nodes than those of the architecture, but not many more
 
 
 @dataclass
@@ -142,7 +150,11 @@ def _shard_plan(metadata: Metadata, split: str) -> ShardPlan:
 
 
 def _check_count(file: h5py.File, metadata: Metadata, split: str) -> None:
-    num_groups, count = len(file[split]) if split in file else 0, metadata.splits[split].count
+    try:
+        num_groups = len(read_member(file, split, h5py.Group)) if split in file else 0
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
+        raise FileError(f"{metadata.source} is damaged: {one_line(error)}") from None
+    count = metadata.splits[split].count
     if num_groups != count:
         raise FileError(f"{metadata.source} has {num_groups} graphs of {split}, its metadata {count}")
 
@@ -163,7 +175,19 @@ def _import_split(file: h5py.File, metadata: Metadata, target: ShardedFile) -> I
             report = _compare_block(plan.split, file[plan.split], shard.start, nets, networks, vocabulary)
             target.write(shard, network_columns(networks, _max_steps(plan.split, networks)), asdict(report))
             bar.update(len(nets))
-    return ImportReport.total([ImportReport(**target.finished[shard]) for shard in plan.shards()])
+    return ImportReport.total([_read_report(target, shard) for shard in plan.shards()])
+
+
+def _read_report(target: ShardedFile, shard: Shard) -> ImportReport:
+    """Return the report of a shard, which an earlier run may have written.
+
+    Raises:
+        FileError: its notes are not a report.
+    """
+    notes, fresh = target.finished[shard], asdict(ImportReport(target.plan.split))
+    if set(notes) != set(fresh) or any(type(notes[name]) is not type(fresh[name]) for name in fresh):
+        raise FileError(f"{target.manifest} is damaged; delete its folder and import again")
+    return ImportReport(**notes)
 
 
 def _max_steps(split: str, networks: Networks) -> int:
@@ -175,12 +199,14 @@ def _max_steps(split: str, networks: Networks) -> int:
 def _build_networks(split: str, nets: Sequence[dict[str, Any]], source: Path) -> Networks:
     """Read architectures from the metadata, and build their graphs."""
     try:
+        if not all(isinstance(net, dict) for net in nets):
+            raise ValueError("it is not an object")
         architectures = [Architecture.from_dict(net) for net in nets]
         recorded = _recorded_channels(split, nets, architectures)
         for net in nets:
             if not isinstance(net.get("num_params", {}), dict):
                 raise ValueError(f"num_params is {net['num_params']!r}; accepted: numbers by data set")
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise FileError(f"the metadata of {source} has an architecture that cannot be read: {error}") from None
     table = ArchitectureTable.from_architectures([replace(a, channels=GENERATION_CHANNELS) for a in architectures])
     graphs = build_graphs(table)
@@ -229,8 +255,8 @@ def _compare_block(
         symbolic = LabelledGraph.from_graph(graphs.arch_graphs(shape, NAMES)[0])
         index = start + row
         try:
-            recorded = vocabulary.read_graph(group[str(index)])
-        except (KeyError, OSError, IndexError, ValueError) as error:
+            recorded = vocabulary.read_graph(group, index, _SPARE_NODES + 4 * len(symbolic.op))
+        except (KeyError, OSError, ValueError) as error:
             raise FileError(f"graph {index} of {split} cannot be read ({error})") from None
         outcome = compare_graphs(recorded, symbolic)
         report.count(outcome)

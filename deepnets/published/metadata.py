@@ -1,6 +1,7 @@
 """The metadata file beside a published file, decoded piece by piece: that of train describes 1,000,000 networks."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,9 @@ from typing import Any
 
 from deepnets.published.graph_compare import Vocabulary
 from deepnets.utils.errors import FileError
+
+_MOST_BYTES = 1 << 32
+_BETWEEN = re.compile(r"[ \t\r\n,:]*")
 
 BLOCK = 2000
 """Number of networks that are decoded at a time."""
@@ -45,16 +49,21 @@ class Metadata:
         path = source.with_name(source.stem + "_meta.json")
         if not path.is_file():
             raise FileError(f"{source} needs the metadata file {path.name} beside it")
-        self._text = path.read_text()
         self._decoder = json.JSONDecoder()
         self.splits: dict[str, SplitMetadata] = {}
         try:
-            self._read_object(0, self._read_split)
+            if path.stat().st_size > _MOST_BYTES:
+                raise ValueError(f"it has more than {_MOST_BYTES >> 30} GB")
+            self._text = path.read_text(encoding="utf-8")
+            if self._text[self._read_object(0, self._read_split) :].strip():
+                raise ValueError("text follows the JSON object")
             if not self.splits:
                 raise ValueError("it names no split")
+        except RecursionError:
+            raise FileError(f"{path} is not a metadata file of DeepNets-1M (it is nested too deeply)") from None
         except IndexError:
             raise FileError(f"{path} is truncated, or empty") from None
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+        except ValueError as error:
             raise FileError(f"{path} is not a metadata file of DeepNets-1M ({error})") from None
 
     def block(self, split: str, start: int) -> list[dict[str, Any]]:
@@ -68,8 +77,10 @@ class Metadata:
         return nets
 
     def _skip(self, position: int) -> int:
-        while self._text[position] in " \t\r\n,:":
-            position += 1
+        match = _BETWEEN.match(self._text, position)
+        position = position if match is None else match.end()
+        if position >= len(self._text):
+            raise IndexError("the text ends")
         return position
 
     def _decode(self, position: int) -> tuple[Any, int]:
@@ -88,16 +99,24 @@ class Metadata:
         position = self._skip(position + 1)
         while self._text[position] != "}":
             name, position = self._decode(position)
+            if not isinstance(name, str):
+                raise ValueError(f"the name of a member is {name!r}")
             position = self._skip(read_value(name, position))
         return position + 1
 
     def _read_split(self, name: str, position: int) -> int:
         """Read the metadata of a split, and return the position behind it."""
         offsets: list[int] = []
+        members: set[str] = set()
         count, vocabulary = 0, None
+        if name in self.splits:
+            raise ValueError(f"the split {name!r} is there twice")
 
         def read_member(member: str, position: int) -> int:
             nonlocal offsets, count, vocabulary
+            if member in members:
+                raise ValueError(f"the split {name!r} has {member} twice")
+            members.add(member)
             if member == "nets":
                 offsets, count, end = self._scan_nets(self._skip(position))
                 return end
@@ -115,6 +134,8 @@ class Metadata:
     def _scan_nets(self, position: int) -> tuple[list[int], int, int]:
         """Return the positions of every `BLOCK`-th architecture, their number, and the position behind the list."""
         offsets, count = [], 0
+        if self._text[position] != "[":
+            raise ValueError("nets is not a list")
         position = self._skip(position + 1)
         while self._text[position] != "]":
             if count % BLOCK == 0:

@@ -6,7 +6,9 @@ temporary name first, and counts once a line of the manifest names it.
 """
 
 import json
+import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,11 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import deepnets
-from deepnets.storage.column_reader import FORMAT_VERSION, ColumnFile, Columns, find_damaged_columns
+from deepnets.storage.column_reader import FORMAT_VERSION, ColumnFile, Columns, Header, find_damaged_columns
 from deepnets.storage.column_writer import merge, write_columns
 from deepnets.utils.atomic_files import append_json_line, check_writable, move_into_place, write_json
 from deepnets.utils.errors import FileError, describe_write_error
 from deepnets.utils.file_lock import LockedError, file_lock
+
+_TEMPORARY = re.compile(r"\..*\.tmp")
 
 
 class Shard(NamedTuple):
@@ -75,6 +79,7 @@ class ShardedFile:
         self._merged = self.folder / "whole.hdf5"
         self._published = self.folder / "named.json"
         self.finished: dict[Shard, dict[str, Any]] = {}
+        self._is_merged = False  # by this process: what others left is not trusted
 
     def check_new(self, overwrite: bool) -> None:
         """Check that the file may be written: it is new, may be overwritten, or an unfinished run has just made it.
@@ -102,6 +107,7 @@ class ShardedFile:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._check_folder()
             with file_lock(self.folder / "lock"):
                 self._check_plan(overwrite)
                 self._read_manifest()
@@ -113,6 +119,18 @@ class ShardedFile:
             raise FileError(f"another process is making {self.path}; wait for it or choose another place") from None
         except OSError as error:
             raise describe_write_error(error, self.path) from error
+
+    def _check_folder(self) -> None:
+        """Raise FileError if the folder has anything that no run writes, such as links."""
+        is_begun = (self.folder / "plan.json").exists()
+        if self.folder.is_symlink():
+            raise FileError(f"{self.folder} is a link; delete it")
+        for path in self.folder.iterdir():
+            is_ours = path.name in ("lock", "plan.json") or _TEMPORARY.fullmatch(path.name) or is_begun
+            if not is_ours or not stat.S_ISREG(path.lstat().st_mode):
+                raise FileError(
+                    f"{self.folder} has a file that no unfinished run has written, {path.name}; move it away"
+                )
 
     def _check_plan(self, overwrite: bool) -> None:
         """Check that the folder was begun with this plan, or begin it.
@@ -141,14 +159,17 @@ class ShardedFile:
         for temporary in self.folder.glob(".*.tmp"):
             temporary.unlink()
         lines = self.manifest.read_text(errors="replace").splitlines() if self.manifest.exists() else []
+        planned, expected = set(self.plan.shards()), (self.plan.split, self.plan.seed)
         for line in lines:
             try:
                 entry = json.loads(line)
                 shard = Shard(int(entry["start"]), int(entry["stop"]))
-                file = ColumnFile(self._shard_path(shard))
-                if file.header.content_sha256 == entry["content_sha256"]:
+                if shard not in planned or not isinstance(entry["notes"], dict):
+                    continue
+                header = ColumnFile(self._shard_path(shard)).header
+                if _content(header) == (*expected, shard.stop - shard.start, entry["content_sha256"]):
                     self.finished[shard] = entry["notes"]
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 continue
 
     def _shard_path(self, shard: Shard) -> Path:
@@ -178,13 +199,14 @@ class ShardedFile:
         append_json_line(self.manifest, entry)
 
     def assemble(self) -> None:
-        """Merge all shards into one file, still in the folder, unless that is done already.
+        """Merge all shards into one file, still in the folder, unless this process has done that already.
 
         Raises:
             FileError: a shard is damaged; it is deleted, so that the next run writes it again.
         """
-        if self._merged.exists() or self._is_published():
+        if self._is_merged or self._is_published():
             return
+        self._merged.unlink(missing_ok=True)
         shards = [self._shard_path(shard) for shard in self.plan.shards()]
         try:
             merge(self._merged, shards, self.plan.compress)
@@ -194,6 +216,7 @@ class ShardedFile:
                 shard.unlink()
             advice = "; give the same command again, which makes it anew" if damaged else ""
             raise FileError(f"{error}{advice}") from None
+        self._is_merged = True
 
     def publish(self, overwrite: bool) -> None:
         """Merge all shards, and give the merged file its name.
@@ -216,6 +239,10 @@ class ShardedFile:
         return {**asdict(self.plan), "file": file_state(file)}
 
 
+def _content(header: Header) -> tuple[str, int, int, str]:
+    return header.split, header.seed, header.num_networks, header.content_sha256
+
+
 def file_state(path: Path) -> str:
     """Return size and time of change of a file as text; they stay when it is renamed."""
     status = path.stat()
@@ -226,6 +253,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; an empty one if the file is missing or torn."""
     try:
         content = json.loads(path.read_text(errors="replace"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -5,6 +5,7 @@ import re
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -21,7 +22,8 @@ def run_command(command: Callable[[], int], arguments: Sequence[str] | None = No
     """Run a command and return its exit code.
 
     `--version` as the first argument prints the version of the toolkit and runs nothing. ValueError and OSError stand
-    for bad input and unusable files: one sentence on standard error, and 2. An interrupted command returns 130. If the
+    for bad input and unusable files: one sentence on standard error, and 2; the traceback comes first where the
+    environment has DEEPNETS_DEBUG=1. An interrupted command returns 130. If the
     reader of the output has left, as in `... | head`, the command ends silently with 141.
 
     Args:
@@ -40,13 +42,21 @@ def run_command(command: Callable[[], int], arguments: Sequence[str] | None = No
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error
         code, sentence, broken = _BAD_INPUT, f"error: {reason}", isinstance(error, BrokenPipeError)
+        _show_traceback()
     except ValueError as error:
         code, sentence = _BAD_INPUT, f"error: {error}"
+        _show_traceback()
     if _reader_left(broken):
         return _NO_READER
     if sentence:
         print(_CONTROL.sub(lambda match: repr(match[0])[1:-1], sentence), file=sys.stderr)
     return code
+
+
+def _show_traceback() -> None:
+    """Print the traceback of the error that is handled, if the environment asks for it."""
+    if os.environ.get("DEEPNETS_DEBUG", "0") not in ("", "0"):
+        traceback.print_exc()
 
 
 def _print_version() -> int:

@@ -1,5 +1,6 @@
 """Locks between processes."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,8 @@ def file_lock(path: Path) -> Iterator[None]:
         finally:
             lock.release()
         return
-    with open(path, "w") as file:
+    # Not through a link: what it leads to is not ours.
+    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666), "r+b", 0) as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # flock would be inherited by forked workers
         except (BlockingIOError, PermissionError):

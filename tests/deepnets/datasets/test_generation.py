@@ -25,6 +25,7 @@ from deepnets.storage.network_file import NetworkFile
 from deepnets.utils import dask_cluster
 from deepnets.utils.atomic_files import move_into_place
 from deepnets.utils.errors import FileError
+from tests.support.raising import raising
 
 
 @pytest.fixture(autouse=True)
@@ -242,6 +243,81 @@ def test_a_killed_worker_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(generate_module, "shard_columns", kill_myself)
     with pytest.raises(FileError, match="a worker was killed"):
         generate(tmp_path / "x.hdf5", "val", num=500, workers=2)
+
+
+@pytest.mark.parametrize(
+    "line", ['{"start": 0, "stop": 1e400, "content_sha256": "x", "notes": {}}', "[" * 100_000, '{"notes": 1}']
+)
+def test_a_hostile_manifest(tmp_path: Path, line: str) -> None:
+    test_garbage_in_the_partial_folder(tmp_path, line)
+
+
+def stopped_when_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of a run that was stopped when all shards were merged."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sharded_file, "move_into_place", raising(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            generate(tmp_path / "x.hdf5", "val", num=20, workers=1)
+    return tmp_path / "x.hdf5.partial"
+
+
+def test_what_an_earlier_run_merged_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    merged = stopped_when_merged(tmp_path, monkeypatch) / "whole.hdf5"
+    for broken in (b"junk", merged.read_bytes().replace(b"cells", b"CELLS")):
+        merged.write_bytes(broken)
+        path = generate(tmp_path / "x.hdf5", "val", num=20, workers=1)
+        assert not find_damaged_columns(path)
+        assert content(path) == content(generate(tmp_path / "y.hdf5", "val", num=20, workers=1, overwrite=True))
+        path.unlink()
+        merged = stopped_when_merged(tmp_path, monkeypatch) / "whole.hdf5"
+
+
+def test_shards_of_another_split_are_not_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = stopped_when_merged(tmp_path, monkeypatch)
+    (tmp_path / "other").mkdir()
+    other = stopped_when_merged(tmp_path / "other", monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(sharded_file, "move_into_place", raising(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            generate(tmp_path / "other" / "x.hdf5", "test", num=20, workers=1, overwrite=True)
+    for name in ("manifest.jsonl", "000000000-000000020.hdf5"):
+        (folder / name).write_bytes((other / name).read_bytes())
+    path = generate(tmp_path / "x.hdf5", "val", num=20, workers=1)
+    assert ColumnFile(path).header.split == "val"
+    assert content(path) == content(generate(tmp_path / "y.hdf5", "val", num=20, workers=1))
+
+
+@pytest.mark.parametrize("name", ["lock", "plan.json", "manifest.jsonl", "whole.hdf5"])
+def test_links_in_the_partial_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    folder = stopped_when_merged(tmp_path, monkeypatch)
+    (folder / name).unlink()
+    (folder / name).symlink_to(victim)
+    with pytest.raises(FileError, match="no unfinished run has written"):
+        generate(tmp_path / "x.hdf5", "val", num=20, workers=1)
+    assert victim.read_text() == "precious"
+
+
+def test_folders_of_somebody_else(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for path in (mine / "a.hdf5", mine / "000000000-000000020.hdf5"):
+        path.write_text("precious")
+    (tmp_path / "x.hdf5.partial").symlink_to(mine)
+    with pytest.raises(FileError, match=r"x\.hdf5\.partial is a link"):
+        generate(tmp_path / "x.hdf5", "val", num=20, workers=1)
+    mine.rename(tmp_path / "y.hdf5.partial")
+    for overwrite in (False, True):
+        with pytest.raises(FileError, match="no unfinished run has written"):
+            generate(tmp_path / "y.hdf5", "val", num=20, workers=1, overwrite=overwrite)
+    assert [path.read_text() for path in (tmp_path / "y.hdf5.partial").glob("*.hdf5")] == ["precious"] * 2
+
+
+def test_links_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "a")
+    with pytest.raises(FileError, match="links lead in a circle"):
+        generate(tmp_path / "a" / "x.hdf5", "val", num=20, workers=1)
 
 
 @pytest.mark.parametrize("round_", range(2))

@@ -41,6 +41,23 @@ def test_what_ends_a_command(error: BaseException, code: int, said: str, capsys:
     assert (out.strip(), err) == ("", said)
 
 
+@pytest.mark.parametrize("error", [FileError("a is truncated"), FileNotFoundError(2, "No such file", "a.csv")])
+def test_tracebacks_on_request(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for value, shown in (("1", True), ("0", False)):
+        monkeypatch.setenv("DEEPNETS_DEBUG", value)
+        assert run_command(fails(error)) == 2
+        err = capsys.readouterr().err
+        assert ("in command" in err) == shown
+        assert err.splitlines()[-1].startswith("error: a")
+
+
+def test_texts_of_files_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(fails(FileError("split \x1b[31m\x07 is unknown"))) == 2
+    assert capsys.readouterr().err == "error: split \\x1b[31m\\x07 is unknown\n"
+
+
 def test_success_and_bugs() -> None:
     assert run_command(lambda: 0) == 0
     assert run_command(lambda: 1) == 1
