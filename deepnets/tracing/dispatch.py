@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import HigherOrderOperator
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
@@ -49,6 +50,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignor
         compute: run operations on real tensors.
     """
 
+    supports_higher_order_operators = True
+
     def __init__(self, tape: Tape, compute: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
         self.tape, self.compute = tape, compute
@@ -58,6 +61,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignor
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
+        if isinstance(func, HigherOrderOperator):
+            raise TraceError(f"the model calls {func.name()}, whose functions cannot be recorded")
         tensors = [leaf for leaf in _leaves(args, kwargs) if isinstance(leaf, Tensor)]
         values = [value for t in tensors if (value := self.tape.value(t)) is not None]
         name = func.overloadpacket.__name__

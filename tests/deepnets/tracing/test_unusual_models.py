@@ -194,6 +194,14 @@ def test_mixtures_of_experts() -> None:
     assert names(trace(model, inputs=torch.rand(4, 8))) == ["input", "w", *B]
 
 
+def test_higher_order_operators_are_refused() -> None:
+    def call(m: Any, x: Tensor) -> Any:
+        return m.b(torch.cond(x.sum() > 0, m.a, lambda y: y.clone(), (x,)))
+
+    with pytest.raises(TraceError, match="the model calls cond, whose functions cannot be recorded"):
+        trace(Model(call), (8,))
+
+
 def test_deformable_convolutions() -> None:
     def call(m: Any, x: Tensor) -> Any:
         return m.conv(x, m.offset(x))
