@@ -157,14 +157,12 @@ def run(module: nn.Module, parameters: dict[str, Tensor], images: Tensor, amp: b
         if name not in parameters
     }
     values = parameters | others
-    if amp and images.device.type == "cpu":
-        exact = _parameters_of_norms(module)
-        values = {name: value if name in exact else value.bfloat16() for name, value in values.items()}
-        images = images.bfloat16()
+    rounded = amp and images.device.type == "cpu"
+    exact = _parameters_of_norms(module) if rounded else set()
     # With channels last, forward and backward take a quarter less time (measured on two CPU cores).
-    values = {name: _channels_last(value) for name, value in values.items()}
+    values = {name: _channels_last(value, rounded and name not in exact) for name, value in values.items()}
     with torch.autocast("cuda", torch.bfloat16, enabled=amp and images.device.type == "cuda"):
-        logits: Tensor = functional_call(module, values, _channels_last(images))
+        logits: Tensor = functional_call(module, values, _channels_last(images, rounded))
         return logits
 
 
@@ -174,8 +172,10 @@ def _parameters_of_norms(module: nn.Module) -> set[str]:
     return {f"{name}.{parameter}" for name, m in norms for parameter, _ in m.named_parameters(recurse=False)}
 
 
-def _channels_last(tensor: Tensor) -> Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+def _channels_last(tensor: Tensor, rounded: bool) -> Tensor:
+    """In the layout that convolutions are quick in, and in bfloat16 if it is to be rounded."""
+    dtype = torch.bfloat16 if rounded else tensor.dtype
+    return tensor.to(dtype, memory_format=torch.channels_last) if tensor.dim() == 4 else tensor.to(dtype)
 
 
 @torch.no_grad()
