@@ -22,10 +22,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from deepnets.tracing.errors import TraceError
+from deepnets.tracing.restore.tensors import RandomNumbers, WriteLog
 from deepnets.tracing.rules import arithmetic, layers  # noqa: F401 (registers their rules)
 from deepnets.tracing.rules.registry import record
 from deepnets.tracing.tape import Tape
-from deepnets.tracing.undo import RandomNumbers, WriteLog
 from deepnets.tracing.values import Activation, Parametric, TensorRole, Value
 from deepnets.utils.errors import one_line
 

@@ -15,7 +15,7 @@ from deepnets.tracing.errors import TraceError
 from deepnets.tracing.function_mode import FunctionRecorder
 from deepnets.tracing.graph_builder import build_graph
 from deepnets.tracing.inputs import Arguments, model_arguments, real_arguments
-from deepnets.tracing.module_state import TRACING, replaced_tensors
+from deepnets.tracing.restore.modules import TRACING, replaced_tensors
 from deepnets.tracing.tape import Tape
 from deepnets.tracing.values import Activation, Parametric, TensorRole
 from deepnets.utils.errors import one_line
