@@ -1,4 +1,4 @@
-"""Trains a GHN.
+"""Train a GHN.
 
     python -m ghn_models.train --model ghn3_t --dataset digits --recipe laptop
     torchrun --nproc-per-node 2 -m ghn_models.train --model ghn3_t --dataset digits --recipe laptop
@@ -10,207 +10,37 @@ With torchrun each process takes its share of every meta-batch. The best checkpo
 `ghn_models.load`.
 """
 
-import json
+# What needs PyTorch is imported after the options are parsed, so that --help and --version are quick.
 import os
-import shutil
 import sys
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
 
-import torch
-import torch.distributed as dist
 import tyro
 
-from deepnets.datasets.generation import split_path
-from deepnets.utils import provenance
 from deepnets.utils.command_line import run_command
-from deepnets.utils.errors import unknown_choice
-from deepnets.utils.run_directory import RunDirectory
-from ghn_models.checkpoints import folder as checkpoints
-from ghn_models.images.datasets import ImageTask, load_images
-from ghn_models.registry import create
-from ghn_models.training.architecture_pool import ArchitecturePool
-from ghn_models.training.curves import plot_curves
-from ghn_models.training.recipes import RECIPES, Recipe
-from ghn_models.training.trainer import LATEST, OPTIMIZER, Ranks, Trainer
-from ghn_models.utils.cpu_kernels import keep_primitives
-from ghn_models.utils.device import check_device
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train a GHN.
-
-    Args:
-        model: name of the GHN, one of ghn_models.list_models().
-        dataset: image data set: digits, cifar10, cifar100, fashion_mnist, imagenet or folder.
-        recipe: ghn2 or ghn3, as in the papers, with as many steps as CIFAR-10 needs; ghn3_imagenet, with wider
-            networks; or laptop.
-        data_dir: folder of the images; digits need none.
-        root: folder of the generated train split; by default data, or without the file there, architectures are drawn
-            on the fly.
-        image_size: 32 or 224; by default 224 for imagenet, 32 for all others.
-        out: folder of the run; by default runs/MODEL_DATASET_RECIPE_SEED.
-        seed: of weights, architectures and images.
-        steps: meta-batches, other than in the recipe.
-        meta_batch_size: networks in a meta-batch, other than in the recipe; larger ones may have more nodes.
-        lr: learning rate, other than in the recipe.
-        start: checkpoint of another run, a folder step_N, whose weights and optimizer this run starts with: for
-            example to end a run of cifar10_cpu with cifar10_cpu_cooldown.
-        device: cpu, cuda or cuda:N; by default a GPU if there is one.
-        amp: networks run in bfloat16; by default if the recipe says so, and on GPUs that are good at it.
-        plot: draw the curves at the end.
-    """
-
-    model: str
-    dataset: str = "digits"
-    recipe: str = "laptop"
-    data_dir: Path | None = None
-    root: Path | None = None
-    image_size: Literal[32, 224] | None = None
-    out: Path | None = None
-    seed: int = 0
-    steps: int | None = None
-    meta_batch_size: int | None = None
-    lr: float | None = None
-    start: Path | None = None
-    device: str | None = None
-    amp: Literal["auto", "on", "off"] = "auto"
-    plot: bool = False
-
-
-def train(options: Train) -> Path:
-    """Runs the training to its end, and returns the folder of the best checkpoint.
-
-    Raises:
-        ValueError: an option that cannot be used, data that is missing, or a run that diverged.
-    """
-    keep_primitives()
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    check_device(device)
-    if not 0 <= options.seed < 2**63:
-        raise ValueError(f"seed is {options.seed}; it must be from 0 to 2^63 - 1")
-    ranks = Ranks.join(device)
-    if device == "cuda" and ranks.size > 1:
-        device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
-    recipe = _recipe(options, device)
-    task = load_images(options.dataset, options.data_dir, options.image_size)
-    torch.manual_seed(options.seed)
-    ghn = create(options.model, task.num_classes, task.image_size).to(device)
-    out = options.out or Path("runs") / f"{options.model}_{options.dataset}_{options.recipe}_{options.seed}"
-    about = _about(options, recipe, task)
-    if options.start is not None:
-        about["start"] = _started_from(options.start, options.model)
-    RunDirectory(out, _identity(about), "run").check()  # before architectures are drawn, which takes a while
-    pool = ArchitecturePool(
-        root=_root(options.root),
-        num=recipe.num_architectures,
-        image_size=task.image_size,
-        num_classes=task.num_classes,
-        seed=options.seed,
-        wider=recipe.wider,
-        quiet=ranks.rank > 0,
-    )
-    about["architectures_sha256"] = pool.sha256()
-    with RunDirectory(out, _identity(about), "run").locked() if ranks.rank == 0 else nullcontext():
-        if ranks.size > 1:
-            dist.barrier()
-        trainer = Trainer(ghn, task.to(device), recipe, pool, out, options.seed, about, ranks, options.start)
-        trainer.run()
-        if ranks.rank == 0:
-            _copy_best(out)
-            if options.plot:
-                plot_curves(out)
-    return out / "best"
-
-
-def _root(given: Path | None) -> Path:
-    """The folder of the train split: one that the user names must have it."""
-    if given is not None and not (wanted := split_path(given, "train")).is_file():
-        raise ValueError(f"there is no {wanted}; deepnets generate --split train --root {given} makes it")
-    return given or Path("data")
-
-
-def _started_from(folder: Path, model: str) -> dict[str, Any]:
-    """What identifies the checkpoint of another run.
-
-    Raises:
-        ValueError: it is of another model, or has no optimizer.
-    """
-    about = checkpoints.read_metadata(folder)
-    if about.get("model") != model:
-        raise ValueError(f"{folder} has weights of {about.get('model')}, not of {model}")
-    if not (folder / OPTIMIZER).is_file():
-        raise ValueError(f"{folder} has no {OPTIMIZER}; give a folder step_N of a training run (--start)")
-    return {key: about.get(key) for key in ("weights_sha256", "step", "recipe", "seed")}
-
-
-def _copy_best(out: Path) -> None:
-    """The folder best, which is there as a whole or as it was before."""
-    best, partial = out / "best", out / "best.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    chosen = out / json.loads((out / LATEST).read_text())["best"]
-    shutil.copytree(chosen, partial, ignore=shutil.ignore_patterns("optimizer.*"))
-    shutil.rmtree(best, ignore_errors=True)
-    partial.rename(best)
-
-
-def _recipe(options: Train, device: str) -> Recipe:
-    if options.recipe not in RECIPES:
-        raise ValueError(unknown_choice("recipe", options.recipe, RECIPES))
-    recipe = RECIPES[options.recipe]
-    wanted = {"steps": options.steps, "meta_batch_size": options.meta_batch_size, "lr": options.lr}
-    given: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
-    for name, value in given.items():
-        if not 0 < value < float("inf"):
-            raise ValueError(f"{name} is {value}; it must be a finite number above 0")
-    # Random meta-batches of 16 networks have more nodes than those of 8 may have, 98 times in 100.
-    networks = given.get("meta_batch_size", recipe.meta_batch_size)
-    nodes = recipe.limits.meta_batch_nodes * max(networks, recipe.meta_batch_size) // recipe.meta_batch_size
-    limits = replace(recipe.limits, meta_batch_nodes=nodes)
-    fast = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
-    amp = fast or recipe.objective.amp if options.amp == "auto" else options.amp == "on"
-    return replace(recipe, **given, limits=limits, objective=replace(recipe.objective, amp=amp))
-
-
-def _about(options: Train, recipe: Recipe, task: ImageTask) -> dict[str, Any]:
-    """What a checkpoint says of its training, but for its architectures."""
-    return {
-        "model": options.model,
-        "dataset": options.dataset,
-        "image_size": task.image_size,
-        "classes": list(task.classes),
-        "train_sha256": task.train.sha256(),
-        "mean": task.train.mean.tolist(),
-        "std": task.train.std.tolist(),
-        "recipe": options.recipe,
-        "settings": asdict(recipe),
-        "seed": options.seed,
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
-    }
-
-
-def _identity(about: dict[str, Any]) -> dict[str, Any]:
-    """What has to be the same when a run goes on, one by one for people to see what is not."""
-    same = {k: v for k, v in about.items() if k not in ("versions", "commit", "settings")}
-    return same | {f"settings.{k}": v for k, v in about["settings"].items()}
+from ghn_models.training.options import TrainOptions
 
 
 def main() -> int:
-    """The command, see `run_command`."""
+    """Run the command, see `run_command`."""
     return run_command(_main)
 
 
 def _main() -> int:
-    best = train(tyro.cli(Train, prog="python -m ghn_models.train", description=__doc__))
+    return _train(tyro.cli(TrainOptions, prog="python -m ghn_models.train", description=__doc__))
+
+
+def _train(options: TrainOptions) -> int:
+    from torch import distributed
+
+    from ghn_models.checkpoints.folder import read_metadata
+    from ghn_models.training.run import train
+
+    best = train(options)
     if int(os.environ.get("RANK", 0)) == 0:
-        accuracy = checkpoints.read_metadata(best)["val_accuracy"]
+        accuracy = read_metadata(best)["val_accuracy"]
         print(f"best weights: {best}, accuracy {accuracy:.3f} on validation networks")
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
     return 0
 
 

@@ -10,7 +10,7 @@ from benchmarks.published_results.paper_tables import published_rows
 from benchmarks.scoring.zero_cost_proxies import PROXIES
 from ghn_models import list_models
 from ghn_models.checkpoints import folder as checkpoints
-from ghn_models.checkpoints.published import PUBLISHED
+from ghn_models.checkpoints.published_files import PUBLISHED
 
 _LOOK_ALIKE = str.maketrans("0il", "o11")
 

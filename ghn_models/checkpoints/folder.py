@@ -15,7 +15,7 @@ from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.utils.atomic_files import write_json
 from deepnets.utils.bounded_files import read_at_most
 from deepnets.utils.errors import one_line, unknown_choice
-from ghn_models.checkpoints.published import PUBLISHED
+from ghn_models.checkpoints.published_files import PUBLISHED
 from ghn_models.config import GHNConfig
 from ghn_models.hypernetwork import GHN
 from ghn_models.utils.cache import cache_folder

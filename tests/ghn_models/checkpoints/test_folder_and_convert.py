@@ -29,7 +29,9 @@ from benchmarks.core.cli_options import RunOptions
 from benchmarks.evaluation import run_config
 from ghn_models import GHN, CheckpointError, GHNConfig, convert
 from ghn_models.checkpoints import folder as checkpoints
-from ghn_models.checkpoints.published import PUBLISHED, from_published, to_published
+from ghn_models.checkpoints.pickle_reader import read_state_dict
+from ghn_models.checkpoints.published import from_published, to_published
+from ghn_models.checkpoints.published_files import PUBLISHED
 from ghn_models.registry import model_config
 from tests.support.small_ghns import KINDS
 
@@ -263,7 +265,7 @@ def test_published_files_are_converted(
 def test_compression(compress: str, tmp_path: Path) -> None:
     state = {"a": torch.randn(3, 4).t(), "b": torch.ones(2, dtype=torch.float16)}
     joblib.dump(state, tmp_path / "state", compress=(compress, 3))
-    found = convert.read_state_dict((tmp_path / "state").read_bytes(), "joblib", 2**20)
+    found = read_state_dict((tmp_path / "state").read_bytes(), "joblib", 2**20)
     assert found.keys() == state.keys()
     assert all(torch.equal(found[name], value) and found[name].dtype == value.dtype for name, value in state.items())
 
@@ -408,7 +410,7 @@ def test_torch_reads_what_was_checked(tmp_path: Path, capsys: pytest.CaptureFixt
     assert torch.load(io.BytesIO(data), weights_only=True)["a"].numel() == 2**22  # 16 MiB
     refused(data, "torch", tmp_path, capsys)
     with pytest.raises(zipfile.BadZipFile, match="Bad magic number"):
-        convert.read_state_dict(data, "torch", 2**30)
+        read_state_dict(data, "torch", 2**30)
 
 
 def test_files_larger_than_the_model_are_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

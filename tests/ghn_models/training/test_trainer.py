@@ -20,11 +20,12 @@ from deepnets.datasets.generation import generate, split_path
 from deepnets.utils.run_directory import RunDirectory
 from ghn_models import GHN, CheckpointError, train
 from ghn_models.images.datasets import ImageTask, load_images, usual_image_size
-from ghn_models.training import step
+from ghn_models.training import run, step
 from ghn_models.training import trainer as loop
 from ghn_models.training.architecture_pool import ArchitecturePool, Limits, TrainingNetwork
 from ghn_models.training.calibration import calibrate
 from ghn_models.training.curves import plot_curves
+from ghn_models.training.options import TrainOptions
 from ghn_models.training.recipes import RECIPES, Recipe
 from ghn_models.training.trainer import Ranks, Trainer, TrainingError
 from tests.support.paths import ROOT
@@ -544,7 +545,7 @@ def test_folders_of_others_are_left_alone(
         (tmp_path / name / "weights.pt").write_text("precious")
     (tmp_path / "log.jsonl").write_text('{"epoch": 1}\n{"step": 5}\n')
     before = content(tmp_path)
-    monkeypatch.setattr(train, "ArchitecturePool", None)  # nothing is drawn before the folder is looked into
+    monkeypatch.setattr(run, "ArchitecturePool", None)  # nothing is drawn before the folder is looked into
     monkeypatch.setattr(sys, "argv", ["train", "--model", "mlp", "--steps", "1", "--out", str(tmp_path)])
     assert train.main() == 2
     assert "has files that belong to no run, such as best; choose another --out" in capsys.readouterr().err
@@ -583,18 +584,18 @@ def test_networks_have_the_size_of_the_images(
     def digits(name: str, _: Path | None, size: int | None) -> ImageTask:
         return load_images("digits", image_size=size or usual_image_size(name))
 
-    monkeypatch.setattr(train, "load_images", digits)
-    monkeypatch.setattr(train, "ArchitecturePool", Pool)
+    monkeypatch.setattr(run, "load_images", digits)
+    monkeypatch.setattr(run, "ArchitecturePool", Pool)
     with pytest.raises(ValueError, match=f"networks for {used}"):
-        train.train(train.Train("mlp", dataset, image_size=image_size))
+        run.train(TrainOptions("mlp", dataset, image_size=image_size))
 
 
 def test_larger_meta_batches_may_have_more_nodes() -> None:
-    recipe = train._recipe(train.Train("ghn3_xl", recipe="ghn3_imagenet", meta_batch_size=16), "cpu")
+    recipe = run._recipe(TrainOptions("ghn3_xl", recipe="ghn3_imagenet", meta_batch_size=16), "cpu")
     assert (recipe.meta_batch_size, recipe.limits.meta_batch_nodes) == (16, 4400)
-    alone = train._recipe(train.Train("ghn3_xl", recipe="ghn3_imagenet", meta_batch_size=1), "cpu")
+    alone = run._recipe(TrainOptions("ghn3_xl", recipe="ghn3_imagenet", meta_batch_size=1), "cpu")
     assert alone.limits.meta_batch_nodes == 2200, "large networks would never be drawn"
-    assert train._recipe(train.Train("ghn3", recipe="ghn3"), "cpu") == RECIPES["ghn3"]
+    assert run._recipe(TrainOptions("ghn3", recipe="ghn3"), "cpu") == RECIPES["ghn3"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
