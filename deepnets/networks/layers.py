@@ -1,8 +1,8 @@
 """The layers of the design space as modules (DeepNets-1M paper, section A.1; DARTS for the operations on edges).
 
 Every operation starts with its nonlinearity: ReLU, convolution, norm. The position of a layer in an `nn.Sequential`
-is part of its parameters' names, which graphs and published checkpoints share, so a missing norm leaves an identity
-behind. `deepnets.symbolic.block_specs` describes the same layers as graphs.
+is part of its parameters' names, which graphs and published checkpoints share, so an identity takes the place of a
+missing norm. `deepnets.symbolic.block_specs` describes the same layers as graphs.
 
 Widths are numbers of channels; all layers map (B, width, H, W) to (B, width, H', W').
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepnets.networks.kernels.attention import attend
-from deepnets.networks.kernels.autograd_state import recorded
+from deepnets.networks.kernels.autograd_state import is_recording
 from deepnets.networks.kernels.concatenation import concatenate
 from deepnets.networks.kernels.convolution import DepthwiseConv2d
 
@@ -20,7 +20,7 @@ ATTENTION_HEADS = 8
 
 
 def norm_layer(norm: str | None, width: int) -> nn.Module:
-    """Batch normalization, or an identity in its place."""
+    """Return batch normalization, or an identity without a norm."""
     return nn.Identity() if norm is None else nn.BatchNorm2d(width)
 
 
@@ -32,11 +32,11 @@ def conv(
     dilation: int = 1,
     groups: int = 1,
 ) -> nn.Conv2d:
-    """A convolution without bias, padded so that only the stride changes the size of the map."""
-    height, side = (kernel, kernel) if isinstance(kernel, int) else kernel
-    padding = (dilation * (height - 1) // 2, dilation * (side - 1) // 2)
-    kind = DepthwiseConv2d if groups == width_in == width else nn.Conv2d
-    return kind(width_in, width, kernel, stride, padding, dilation, groups, bias=False)
+    """Return a convolution without bias, padded so that only the stride changes the size of the map."""
+    rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
+    padding = (dilation * (rows - 1) // 2, dilation * (columns - 1) // 2)
+    layer_cls = DepthwiseConv2d if groups == width_in == width else nn.Conv2d
+    return layer_cls(width_in, width, kernel, stride, padding, dilation, groups, bias=False)
 
 
 class _Chain(nn.Module):
@@ -119,13 +119,13 @@ class AvgPool(nn.AvgPool2d):
     """Average pooling; in bfloat16 on CPUs PyTorch's gradient takes four times as long as in float32."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if recorded(x) and x.dtype == torch.bfloat16 and x.device.type == "cpu":
+        if is_recording(x) and x.dtype == torch.bfloat16 and x.device.type == "cpu":
             return super().forward(x.float()).bfloat16()
         return super().forward(x)
 
 
 class StridedSlice(nn.Module):
-    """Every second pixel: brings a cell's first input to the size of its second where nothing is preprocessed."""
+    """Take every second pixel: without preprocessing, this brings a cell's first input to the size of its second."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x[:, :, ::2, ::2]
@@ -255,9 +255,9 @@ class AuxiliaryHead(nn.Module):
 
 
 def operation(op: str, width_in: int, width: int, stride: int, norm: str | None) -> nn.Module:
-    """The module of an operation of the genotype, except `none`.
+    """Return the module of an operation of the genotype, except `none`.
 
-    Pools, squeeze and excitation, attention and the identity cannot change the width and ignore `width`.
+    Pools, squeeze and excitation, attention and the identity keep the width `width_in` and ignore `width`.
     """
     match op:
         case "max_pool_3x3":
@@ -272,6 +272,6 @@ def operation(op: str, width_in: int, width: int, stride: int, norm: str | None)
             return MultiHeadSelfAttention(width_in)
         case "cse":
             return ChannelSqueezeExcite(width_in, stride)
-    kind, kernel = op.rsplit("_", 1)
-    layer = {"conv": ReLUConvNorm, "sep_conv": SepConv, "dil_conv": DilConv}[kind]
+    family, kernel = op.rsplit("_", 1)
+    layer = {"conv": ReLUConvNorm, "sep_conv": SepConv, "dil_conv": DilConv}[family]
     return layer(width_in, width, int(kernel[0]), stride, norm)

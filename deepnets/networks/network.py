@@ -1,8 +1,8 @@
 """Architecture -> torch module (DeepNets-1M paper, section A.1; DARTS for cells, drop-path and the auxiliary head).
 
 Parameters have the names and shapes of the nodes of `deepnets.symbolic_graph`; modules that the output does
-not need exist too, but are not run. Build under `torch.device("meta")` for a network without storage, for example to
-call it with predicted parameters.
+not depend on exist too, but are not run. Build under `torch.device("meta")` for a network without storage, for example
+to call it with predicted parameters.
 """
 
 from collections.abc import Collection, Sequence
@@ -33,7 +33,7 @@ _KEEP_WIDTH = ("max_pool_3x3", "avg_pool_3x3", "msa", "cse")
 
 @dataclass(frozen=True)
 class CellPlan:
-    """What one cell is made of, and which of its edges a forward pass runs.
+    """The layers of a cell, and the edges that its forward pass runs.
 
     Args:
         edges, concat: the cell of the genotype.
@@ -56,7 +56,7 @@ class CellPlan:
 
     @cached_property
     def sums(self) -> dict[int, list[int]]:
-        """The edges that each state sums; without states that are absent and those that the output does not need."""
+        """Return the edges that each state sums, without states that are absent or unused by the output."""
         present = {state for state in (0, 1) if self.inputs_present[state]}
         sums = {}
         for state in range(2, len(self.edges) // 2 + 2):
@@ -73,24 +73,25 @@ class CellPlan:
 
     @cached_property
     def inputs_read(self) -> set[int]:
-        """The inputs, 0 and 1, that some running edge reads."""
+        """Return the inputs, 0 and 1, that some running edge reads."""
         return {self.edges[k][1] for running in self.sums.values() for k in running} & {0, 1}
 
     @property
     def output_present(self) -> bool:
+        """Tell whether the image reaches some state of the output."""
         return any(state in self.sums for state in self.concat)
 
     @property
     def output_width(self) -> int:
-        """Channels of the output; absent states count, as zeros."""
+        """Return the channels of the output; absent states count, as zeros."""
         return len(self.concat) * self.width
 
     def width_of(self, state: int) -> int:
-        """Channels of a state, as an operation reads it."""
+        """Return the channels of a state, as an operation reads it."""
         return self.width if self.preproc or state >= 2 else self.input_widths[state]
 
     def stride_of(self, state: int) -> int:
-        """Stride of the operations that read a state."""
+        """Return the stride of the operations that read a state."""
         return self.stride if state < 2 else 1
 
     def check_widths(self) -> None:
@@ -105,12 +106,12 @@ class CellPlan:
 
 
 def plan_cells(architecture: Architecture, stem_width: int) -> list[CellPlan]:
-    """All cells of an architecture, behind a stem of the given width.
+    """Plan all cells of an architecture, behind a stem of the given width.
 
     Raises:
         ValueError: the image does not reach the output, or widths do not match.
     """
-    reductions = {architecture.n_cells // 3, 2 * architecture.n_cells // 3} - {0}
+    reductions = _reduction_cells(architecture)
     width = architecture.channels
     widths, present = (stem_width, stem_width), (True, True)
     plans: list[CellPlan] = []
@@ -139,8 +140,13 @@ def plan_cells(architecture: Architecture, stem_width: int) -> list[CellPlan]:
     return plans
 
 
+def _reduction_cells(architecture: Architecture) -> set[int]:
+    """Return the numbers of the cells that halve the maps; the first cell never does."""
+    return {architecture.n_cells // 3, 2 * architecture.n_cells // 3} - {0}
+
+
 def live_cells(plans: Sequence[CellPlan], outputs: Collection[int]) -> frozenset[int]:
-    """The cells that the outputs depend on; with few edges left, some cells are skipped by all that follow."""
+    """Return the cells that the outputs depend on; with few edges, no later cell may read some of them."""
     live = set(outputs)
     for number in reversed(range(len(plans))):
         if number in live:
@@ -175,7 +181,12 @@ class Cell(nn.Module):
         self.drop_path = drop_path
 
     def forward(self, before: Tensor | None, previous: Tensor | None) -> Tensor | None:
-        """The cell's output from those of the cell before the previous one and of the previous one; None is absent."""
+        """Return the output of the cell, or None if no operation reaches it.
+
+        Args:
+            before: output of the cell before the previous one; None if it is absent.
+            previous: output of the previous cell.
+        """
         states: dict[int, Tensor] = {}
         for state, preprocess, x in ((0, self.preprocess0, before), (1, self.preprocess1, previous)):
             if x is not None and state in self.plan.inputs_read:
@@ -193,16 +204,16 @@ class Cell(nn.Module):
         dropped: Tensor = self.drop_path(passed)
         return dropped
 
-    def _concat(self, listed: list[Tensor | None]) -> Tensor | None:
-        present = [x for x in listed if x is not None]
-        if not present or len(listed) == 1:
-            return listed[0]
-        # The next layer is made for all listed states, present or not.
-        return concatenate([torch.zeros_like(present[0]) if x is None else x for x in listed])
+    def _concat(self, states: list[Tensor | None]) -> Tensor | None:
+        present = [x for x in states if x is not None]
+        if not present or len(states) == 1:
+            return states[0]
+        # The next layer expects the channels of all states: those of absent ones are zeros.
+        return concatenate([torch.zeros_like(present[0]) if x is None else x for x in states])
 
 
 def _preprocess(plan: CellPlan, state: int, norm: str | None) -> nn.Module:
-    """The layers at a cell's input 0 or 1."""
+    """Return the layers at input 0 or 1 of a cell."""
     halve = plan.halve_first and state == 0
     if not plan.preproc:
         return StridedSlice() if halve else nn.Identity()
@@ -259,7 +270,7 @@ class Network(nn.Module):
         self.classifier = _classifier(architecture, plans[-1].output_width * area, num_classes)
 
     def _add_stem(self, image_size: int) -> int:
-        """Add the layers before the first cell; their number of output channels."""
+        """Add the layers before the first cell, and return their output channels."""
         architecture, norm = self.architecture, self.architecture.norm
         C, ks, small = architecture.channels, architecture.ks, image_size == 32
         if architecture.is_vit:
@@ -278,7 +289,7 @@ class Network(nn.Module):
         return C
 
     def _stems(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The two inputs of the first cell."""
+        """Return the two inputs of the first cell."""
         if self.architecture.is_vit:
             tokens = self.pos_enc(self.stem0(images))  # (B, C, side, side)
             return tokens, tokens
@@ -289,11 +300,11 @@ class Network(nn.Module):
         return before, self.stem1(before)
 
     def features(self, images: Tensor) -> Tensor:
-        """The maps that the head reads (B, C, H, W), C the width of the last cell's output."""
+        """Return the maps that the head reads: (B, C, H, W), with the width C of the last cell's output."""
         return self._body(images)[0]
 
     def _body(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The last cell's output, and the auxiliary logits in training mode."""
+        """Return the output of the last cell, and the auxiliary logits in training mode."""
         before: Tensor | None
         previous: Tensor | None
         before, previous = self._stems(images)
@@ -312,16 +323,14 @@ class Network(nn.Module):
 
 
 def _map_side(architecture: Architecture, image_size: int) -> int:
-    """Height and width of the last cell's output, which a VGG-style head flattens."""
+    """Return the height and width of the last cell's output, which a VGG-style head flattens."""
     side = 32 if image_size == 32 else 56
     side //= 2 if architecture.stem_pool or architecture.stem_type == 1 else 1
-    for position in (architecture.n_cells // 3, 2 * architecture.n_cells // 3):
-        side //= 2 if position > 0 else 1
-    return side
+    return side // 2 ** len(_reduction_cells(architecture))
 
 
 def _classifier(architecture: Architecture, features: int, num_classes: int) -> nn.Sequential:
-    """One linear layer, or two."""
+    """Return the classifier: one linear layer, or two."""
     if architecture.fc_layers == 1:
         return nn.Sequential(nn.Linear(features, num_classes))
     hidden = architecture.fc_dim

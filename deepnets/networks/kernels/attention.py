@@ -1,26 +1,27 @@
 """Attention of few tokens with narrow heads.
 
-PyTorch's fused kernel for CPUs is made for heads of 64 channels. With the 4 to 16 of the design space its products are
-too thin to fill the vector units, and in bfloat16 its backward pass takes six times as long as plain products of
-matrices (121 tokens, 4 channels).
+PyTorch's fused kernel for CPUs is tuned for heads of 64 channels. With the 4 to 16 channels of the design space its
+matrices are too narrow for the vector units: in bfloat16 its backward pass takes six times as long as plain matrix
+products (121 tokens, 4 channels).
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepnets.networks.kernels.autograd_state import recorded
+from deepnets.networks.kernels.autograd_state import is_recording
 
-_FEW = 256  # tokens; the products of more do not fit into caches
+_MAX_TOKENS = 256  # the products of more do not fit into caches
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(Q K^T / sqrt(D)) V, quickly.
+    """Return softmax(Q K^T / sqrt(D)) V.
 
     Shapes:
-        3 x (B, heads, T, D) -> (B, heads, T, D)
+        query, key, value (B, heads, T, D) -> (B, heads, T, D)
     """
-    if recorded(query) and query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.shape[2] <= _FEW:
+    is_own = is_recording(query) and query.device.type == "cpu" and query.dtype == torch.bfloat16
+    if is_own and query.shape[2] <= _MAX_TOKENS:
         scores = (query * query.shape[3] ** -0.5) @ key.transpose(2, 3)  # (B, heads, T, T)
         outputs: Tensor = scores.softmax(3) @ value
         return outputs

@@ -1,4 +1,4 @@
-"""Whether own derivatives can take the place of PyTorch's."""
+"""The state of autograd, which decides whether the derivatives of this package can replace PyTorch's."""
 
 import torch
 from torch import Tensor, nn
@@ -6,8 +6,8 @@ from torch._C._functorch import is_legacy_batchedtensor
 from torch.autograd import forward_ad
 
 
-def recorded(x: object) -> bool:
-    """Whether autograd records what is done with a tensor, and nothing else does: no `torch.func`, no tracer."""
+def is_recording(x: object) -> bool:
+    """Tell whether autograd records operations on a tensor, and nothing else does: no `torch.func`, no tracer."""
     plain = type(x) in (Tensor, nn.Parameter) and torch.is_grad_enabled()
     return plain and not (
         torch._C._are_functorch_transforms_active()
@@ -16,8 +16,8 @@ def recorded(x: object) -> bool:
     )
 
 
-def transformed(gradient: Tensor) -> bool:
-    """Whether it stands for many gradients at once, of `torch.func` or of `is_grads_batched`."""
+def is_functorch_transformed(gradient: Tensor) -> bool:
+    """Tell whether a gradient stands for a batch of gradients, of `torch.func` or of `is_grads_batched`."""
     if torch.compiler.is_compiling():
         return False
     return torch._C._are_functorch_transforms_active() or is_legacy_batchedtensor(gradient)

@@ -1,7 +1,7 @@
 """Concatenation of maps whose gradients are dense.
 
-PyTorch's own passes on views of its gradient, in which the channels of all other maps lie between those of two pixels.
-On CPUs the backward pass of batch norm takes some fifty times as long for such a view as for a copy of it.
+PyTorch's concatenation returns views of its gradient, whose pixels lie far apart, with the channels of all other maps
+between them. On CPUs the backward pass of batch norm takes some fifty times as long for such a view as for a copy.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from deepnets.networks.kernels.autograd_state import recorded, transformed
+from deepnets.networks.kernels.autograd_state import is_functorch_transformed, is_recording
 
 
 def concatenate(maps: Sequence[Tensor]) -> Tensor:
-    """`torch.cat` along the channels; all derivatives are dense.
+    """Concatenate maps along their channels; all derivatives are dense.
 
     Args:
         maps: (B, C_i, H, W) each.
@@ -23,7 +23,7 @@ def concatenate(maps: Sequence[Tensor]) -> Tensor:
     Returns:
         (B, sum of C_i, H, W).
     """
-    if recorded(maps[0]):
+    if is_recording(maps[0]):
         joined: Tensor = _Concatenate.apply(*maps)
         return joined
     return torch.cat(tuple(maps), dim=1)
@@ -38,13 +38,13 @@ class _Concatenate(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        if transformed(gradient):
+        if is_functorch_transformed(gradient):
             return gradient.split(ctx.widths, dim=1)  # type: ignore[no-any-return]
         return _Split.apply(gradient, ctx.widths, ctx.layout)  # type: ignore[no-any-return]
 
 
 class _Split(Function):
-    """The derivative of the other, whose own derivative is the other again."""
+    """The derivative of `_Concatenate`, which is the derivative of this."""
 
     @staticmethod
     def forward(ctx: Any, whole: Tensor, widths: list[int], layout: torch.memory_format) -> tuple[Tensor, ...]:

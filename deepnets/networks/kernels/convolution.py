@@ -1,12 +1,12 @@
 """2-D convolutions whose derivatives of any order are convolutions.
 
-PyTorch differentiates the gradients of a convolution with others whose kernels are as large as its images, and group by
-group; so a depthwise one takes hundreds of small ones. But y = C(x, w) is linear in both, and so are its
-gradients X(g, w) and W(x, g): all have the same trilinear form <C(x, w), g> = <x, X(g, w)> = <w, W(x, g)>, and the
-derivatives of each are the two others.
+PyTorch computes second derivatives of a convolution by other convolutions, group by group, whose kernels are as large
+as the images; for a depthwise convolution these are hundreds of small ones. But y = C(x, w) is linear in x and in w,
+and so are its gradients X(g, w) and W(x, g) in their arguments. All three have the same trilinear form
+<C(x, w), g> = <x, X(g, w)> = <w, W(x, g)>, so the derivatives of each are the other two.
 
-First gradients of some depthwise convolutions are faster, too: on CPUs PyTorch has quick code for them only if kernels
-have no dilation and up to 3 columns.
+First gradients of some depthwise convolutions are faster, too: on CPUs PyTorch has fast code only for kernels without
+dilation and with up to 3 columns.
 """
 
 from typing import Any, NamedTuple
@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from deepnets.networks.kernels.autograd_state import recorded, transformed
+from deepnets.networks.kernels.autograd_state import is_functorch_transformed, is_recording
 
 
 class _Geometry(NamedTuple):
-    """What a convolution does besides its weights."""
+    """Stride, padding, dilation and groups of a convolution."""
 
     stride: tuple[int, int]
     padding: tuple[int, int]
@@ -28,22 +28,30 @@ class _Geometry(NamedTuple):
     groups: int
 
     def flipped(self, w: Tensor) -> "_Geometry | None":
-        """Of the depthwise convolution with flipped kernels that X is, if it is one; it is several times faster."""
+        """Return the geometry of the equivalent convolution with flipped kernels, or None if there is none.
+
+        It computes X several times faster.
+        """
         padding = tuple(d * (k - 1) - p for d, k, p in zip(self.dilation, w.shape[2:], self.padding, strict=True))
         if self.stride == (1, 1) and self.groups == len(w) and w.shape[1] == 1 and min(padding) >= 0:
             return self._replace(padding=padding)  # type: ignore[arg-type]
         return None
 
     def keeps_size(self, w: tuple[int, ...]) -> bool:
-        """Whether it is depthwise and returns maps as large as its inputs."""
+        """Tell whether the convolution is depthwise and its outputs are as large as its inputs.
+
+        Args:
+            w: shape of the weight.
+        """
         kernel = w[2:]
         same = all(p == d * (k // 2) for p, d, k in zip(self.padding, self.dilation, kernel, strict=True))
         return self.groups == w[0] and w[1] == 1 and self.stride == (1, 1) and same and all(k % 2 for k in kernel)
 
 
-def _native(g: Tensor, x: Tensor, w: Tensor, geometry: _Geometry, wanted: tuple[bool, bool, bool]) -> Any:
+def _native(g: Tensor, x: Tensor, w: Tensor, geometry: _Geometry, mask: tuple[bool, bool, bool]) -> Any:
+    """Return PyTorch's gradients of input, weight and bias, where the mask is true."""
     stride, padding, dilation, groups = geometry
-    options = ([w.shape[0]], stride, padding, dilation, False, (0, 0), groups, wanted)
+    options = ([w.shape[0]], stride, padding, dilation, False, (0, 0), groups, mask)
     return torch.ops.aten.convolution_backward(g, x, w, *options)
 
 
@@ -60,7 +68,7 @@ class _Forward(Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, w = ctx.saved_tensors
         of_x, of_w, of_b, _ = ctx.needs_input_grad
-        if transformed(g):
+        if is_functorch_transformed(g):
             return (*_native(g, x, w, ctx.geometry, (of_x, of_w, of_b)), None)
         return (
             _of_input(g, w, x.shape, ctx.geometry) if of_x else None,
@@ -80,7 +88,7 @@ class _OfInput(Function):
         flipped = geometry.flipped(w)
         if flipped is not None:
             return F.conv2d(g, w.flip((2, 3)), None, *flipped)
-        # Only its form counts.
+        # The values are never read; only shape, dtype and layout matter.
         x = torch.empty(shape, dtype=g.dtype, device=g.device, memory_format=torch.channels_last)
         gradient: Tensor = _native(g, x, w, geometry, (True, False, False))[0]
         return gradient
@@ -119,7 +127,7 @@ class _OfWeight(Function):
 
 
 class _EvenPixels(Function):
-    """Those of even rows and columns."""
+    """The pixels of even rows and columns."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -128,7 +136,7 @@ class _EvenPixels(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        if transformed(gradient):
+        if is_functorch_transformed(gradient):
             B, C, H, W = gradient.shape
             pairs = F.pad(gradient.reshape(B, C, H, 1, W, 1), (0, 1, 0, 0, 0, 1))  # (B, C, H, 2, W, 2)
             whole = pairs.reshape(B, C, 2 * H, 2 * W)
@@ -138,7 +146,10 @@ class _EvenPixels(Function):
 
 
 class _BetweenZeros(Function):
-    """Maps whose even pixels are given; the derivative of the other, whose own derivative is the other again."""
+    """Maps with the given pixels in even rows and columns and zeros elsewhere.
+
+    It is the derivative of `_EvenPixels`, which is the derivative of this.
+    """
 
     @staticmethod
     def forward(ctx: Any, pixels: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -152,29 +163,30 @@ class _BetweenZeros(Function):
 
 
 def _weight_gradient(x: Tensor, g: Tensor, shape: tuple[int, ...], geometry: _Geometry) -> Tensor:
-    """W(x, g), by depthwise convolutions that are quick on CPUs if there are such."""
+    """Return W(x, g); on CPUs, through equal depthwise convolutions that PyTorch has fast code for, where possible."""
     channels, _, *kernel = shape
     even = [side % 2 == 0 for side in x.shape[2:]]
     if x.device.type == "cpu" and geometry.keeps_size(shape):
-        if geometry.dilation == (2, 2) and all(even):  # no pixel reads one of another phase
+        if geometry.dilation == (2, 2) and all(even):  # even pixels read only even ones, odd ones only odd ones
             dense = geometry._replace(padding=(kernel[0] // 2, kernel[1] // 2), dilation=(1, 1))
             return _weight_gradient(_phases(x, 2, 2), _phases(g, 2, 2), shape, dense)
-        if geometry.dilation == (1, 1) and kernel[1] == 5 and even[1]:  # pixels read those of their phase by three
+        # Columns 0, 2 and 4 of a kernel read even pixels for even ones, and odd pixels for odd ones.
+        if geometry.dilation == (1, 1) and kernel[1] == 5 and even[1]:
             part, three = (channels, 1, kernel[0], 3), geometry._replace(padding=(kernel[0] // 2, 1))
             middle = _weight_gradient(x, g, part, three)
             outer = _weight_gradient(_phases(x, 1, 2), _phases(g, 1, 2), part, three)
-            first, centre, last = outer.unbind(3)
-            return torch.stack((first, middle[..., 0], centre, middle[..., 2], last), dim=3)
+            first, center, last = outer.unbind(3)
+            return torch.stack((first, middle[..., 0], center, middle[..., 2], last), dim=3)
     gradient: Tensor = _native(g, x, x.new_empty(shape), geometry, (False, True, False))[1]
     return gradient
 
 
 def _phases(maps: Tensor, vertical: int, horizontal: int) -> Tensor:
-    """Every second row or column, or all of them, as maps of their own.
+    """Split maps into their even and odd rows, columns or both, as further maps of the batch.
 
     Args:
         maps: (B, C, H, W).
-        vertical, horizontal: numbers of phases.
+        vertical, horizontal: 2 to split the rows or the columns, 1 to keep them together.
 
     Returns:
         (vertical * horizontal * B, C, H / vertical, W / horizontal).
@@ -200,43 +212,46 @@ def _of_weight(x: Tensor, g: Tensor, shape: tuple[int, ...], geometry: _Geometry
 
 
 def _channels_last(maps: Tensor) -> Tensor:
-    """Derivatives of some other layers are not, and mixed layouts make everything slow.
+    """Convert to channels-last: some layers return contiguous gradients, and mixed layouts slow down what follows.
 
-    Not within a function: what it keeps for its derivatives has to be what it was given.
+    Called outside of the autograd functions, which have to save the very tensors that they were called with.
     """
     return maps.contiguous(memory_format=torch.channels_last)
 
 
 def convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor | None = None) -> Tensor:
-    """What a layer returns.
+    """Return the output of a convolution; its derivatives of any order are convolutions.
 
     Args:
-        layer: zeros are its padding, the same on opposite sides, see `is_plain`.
+        layer: a layer that `is_plain`.
         x: (B, in, H, W).
-        weight: in place of the layer's own.
+        weight: replaces that of the layer.
+
+    Returns:
+        (B, out, H', W').
     """
     weight = layer.weight if weight is None else weight
     padding = layer.padding
     assert not isinstance(padding, str)
     geometry = _Geometry(layer.stride, padding, layer.dilation, layer.groups)  # type: ignore[arg-type]
     if geometry.stride == geometry.dilation == (2, 2) and all(p % 2 == 0 for p in padding):
-        # Every second pixel is read for every second one; all derivatives are quicker if there are no others.
+        # With stride 2 and dilation 2 only even pixels are read: subsample first, so that backward skips the others.
         geometry = geometry._replace(stride=(1, 1), padding=(padding[0] // 2, padding[1] // 2), dilation=(1, 1))
         x = _EvenPixels.apply(x)
     return _forward(x, weight, layer.bias, geometry)
 
 
 def is_plain(layer: nn.Conv2d) -> bool:
-    """Whether `convolve` can be used."""
+    """Tell whether `convolve` supports a layer: it pads with zeros, the same number on opposite sides."""
     return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution with quicker gradients on CPUs, where maps have their channels last.
+    """A depthwise convolution with faster gradients of channels-last maps on CPUs.
 
-    `convolve` makes a difference to those that are dilated, and to wider ones than PyTorch has quick code for. In
-    bfloat16, gradients of strided ones and of small maps take up to a hundred times as long as in float32, so that is
-    what all of them compute in.
+    `convolve` is used where PyTorch has no fast code: for dilated kernels and for those with more than 3 columns. In
+    bfloat16, PyTorch's gradients of strided convolutions and of small maps take up to a hundred times as long as in
+    float32, so bfloat16 maps are convolved in float32.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -247,9 +262,10 @@ class DepthwiseConv2d(nn.Conv2d):
         return self._convolved(x, self.weight)
 
     def _is_own(self, x: Tensor) -> bool:
-        usual = recorded(x) and is_plain(self) and not torch.is_autocast_enabled("cpu")
+        """Tell whether PyTorch's gradients can be replaced, and are those of CPUs."""
+        usual = is_recording(x) and is_plain(self) and not torch.is_autocast_enabled("cpu")
         return usual and x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last)
 
     def _convolved(self, x: Tensor, weight: Tensor) -> Tensor:
-        slow = self.dilation != (1, 1) or (self.kernel_size[1] > 3 and self.stride == (1, 1))  # in PyTorch
-        return convolve(self, x, weight) if slow else self._conv_forward(x, weight, self.bias)
+        slow_in_pytorch = self.dilation != (1, 1) or (self.kernel_size[1] > 3 and self.stride == (1, 1))
+        return convolve(self, x, weight) if slow_in_pytorch else self._conv_forward(x, weight, self.bias)

@@ -99,7 +99,7 @@ def test_results_are_those_of_pytorch(way: Way, layout: torch.memory_format, mon
     images = torch.randn(2, 3, 32, 32).contiguous(memory_format=layout)
     ours = way(network(), images)
     for module in ("convolution", "concatenation"):
-        monkeypatch.setattr(f"deepnets.networks.kernels.{module}.recorded", lambda x: False)
+        monkeypatch.setattr(f"deepnets.networks.kernels.{module}.is_recording", lambda x: False)
     torch.testing.assert_close(ours, way(network(), images), atol=1e-5, rtol=1e-3)
 
 
