@@ -326,7 +326,9 @@ def _map_side(architecture: Architecture, image_size: int) -> int:
     """Return the height and width of the last cell's output, which a VGG-style head flattens."""
     side = 32 if image_size == 32 else 56
     side //= 2 if architecture.stem_pool or architecture.stem_type == 1 else 1
-    return side // 2 ** len(_reduction_cells(architecture))
+    for _ in _reduction_cells(architecture):
+        side //= 2
+    return side
 
 
 def _classifier(architecture: Architecture, features: int, num_classes: int) -> nn.Sequential:
