@@ -29,7 +29,7 @@ from deepnets.utils.command_line import run_command
 from ghn_models import GHN, GraphBatch, create
 from ghn_models.modules.node_encoding import NodeEncoding
 from ghn_models.training.architecture_pool import training_network
-from ghn_models.training.step import Objective, accumulate
+from ghn_models.training.step import LossConfig, accumulate
 
 REFERENCE_MS = {
     "GatedGNN, forward": 410,
@@ -109,7 +109,7 @@ def training_steps(device: str, amp: bool) -> Iterator[tuple[str, Callable[[], o
 
         def step(ghn: GHN = ghn, optimizer: torch.optim.Optimizer = optimizer) -> None:
             optimizer.zero_grad()
-            accumulate(ghn, networks, [batch] * GRAPHS, list(range(GRAPHS)), Objective(amp=amp), 1 / GRAPHS)
+            accumulate(ghn, networks, [batch] * GRAPHS, list(range(GRAPHS)), LossConfig(amp=amp), 1 / GRAPHS)
             torch.nn.utils.clip_grad_norm_(ghn.parameters(), 1.0)
             optimizer.step()
 

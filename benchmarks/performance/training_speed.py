@@ -59,18 +59,23 @@ def training_step(model: str, size: int, amp: bool) -> Callable[[int], int]:
     step, pools, keep_primitives = _modules()
     keep_primitives()
     pool = pools.ArchitecturePool(None, 2000, 32, 10, seed=0, quiet=True)
-    limits = pools.Limits() if size == 32 else pools.Limits((6, 16), (110, 300), (0.7e6, 2e6), (32, 96))
+    sample = getattr(pool, "sample", None) or pool.draw  # names differ in older checkouts
+    limits = (
+        (getattr(pools, "SizeLimits", None) or pools.Limits)()
+        if size == 32
+        else (getattr(pools, "SizeLimits", None) or pools.Limits)((6, 16), (110, 300), (0.7e6, 2e6), (32, 96))
+    )
     torch.manual_seed(0)
     ghn = create(model, 10, 32)
     optimizer = torch.optim.AdamW(ghn.parameters(), lr=1e-3)
-    objective = step.Objective(network_clip=10.0, amp=amp)
+    objective = (getattr(step, "LossConfig", None) or step.Objective)(network_clip=10.0, amp=amp)
     count = IMAGES if size == 32 else IMAGES // 4
     labels = torch.randint(10, (IMAGES,))
     whole = torch.randn(count, 3, 32, 32), labels[:count]
     half = torch.randn(IMAGES, 3, 16, 16), labels
 
     def run(i: int) -> int:
-        networks = pool.draw(i, NETWORKS, limits, 0.5)
+        networks = sample(i, NETWORKS, limits, 0.5)
         fixed = [size == 32 or n.architecture.is_vit or not n.architecture.glob_avg for n in networks]
         batches = [whole if f else half for f in fixed]
         optimizer.zero_grad(set_to_none=False)

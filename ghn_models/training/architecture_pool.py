@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from deepnets import ArchGraph, Architecture, symbolic_graph
 from deepnets.datasets.generation import SHARD_SIZE, split_path
+from deepnets.datasets.samplers import first_that_fits, random_meta_batches
 from deepnets.design_space.architecture_table import NO_EDGE, ArchitectureTable
 from deepnets.networks.network import Network
 from deepnets.networks.skip_init import on_meta_without_init
@@ -22,19 +23,17 @@ from deepnets.storage.network_file import NetworkFile
 
 Ints = NDArray[np.int64]
 
-_DRAWS = 1000  # of one meta-batch
-
 
 @dataclass(frozen=True)
-class Limits:
-    """How large training networks may be; limits given as pairs grow from the first to the second over the run.
+class SizeLimits:
+    """The largest sizes of training networks; those given as pairs grow from the first to the second during the run.
 
     Args:
         n_cells: number of cells.
-        nodes: nodes of the graph.
-        params: parameters at 32 channels with 10 classes.
-        channels: width of the first cells; wider ones are cut down to it.
-        meta_batch_nodes: nodes of a meta-batch (DeepNets paper, section B.2.3).
+        nodes: number of nodes of the graph.
+        params: number of parameters at 32 channels with 10 classes.
+        channels: width of the first cells; larger sampled widths are reduced to it.
+        meta_batch_nodes: number of nodes of a meta-batch (DeepNets paper, section B.2.3).
     """
 
     n_cells: tuple[int, int] = (18, 18)
@@ -49,9 +48,9 @@ class TrainingNetwork:
     """A network to predict parameters for.
 
     Args:
-        architecture: what it is, with the width drawn for training.
+        architecture: its architecture, with the width sampled for training.
         graph: its graph.
-        module: itself, on the meta device; batch norm has no running statistics.
+        module: the network on the meta device; batch norm has no running statistics.
     """
 
     architecture: Architecture
@@ -60,19 +59,19 @@ class TrainingNetwork:
 
 
 class ArchitecturePool:
-    """Architectures of the train split, of which meta-batches are drawn.
+    """Architectures of the train split, from which meta-batches are sampled.
 
     Meta-batch i depends on (seed, i) and the limits alone, so that a run can be resumed and split over processes.
 
     Args:
-        root: folder of the generated train split; without one, the first `num` networks are drawn on the fly.
+        root: folder of the generated train split; without its file, the first `num` networks are sampled on the fly.
         num: number of architectures.
         image_size: 32 or 224.
         num_classes: outputs of the classifiers.
         seed: of the meta-batches.
-        wider: networks have the widths of GHN-3 on ImageNet, and some small ones larger maps, see
+        ghn3_imagenet_widths: networks have the widths of GHN-3 on ImageNet, and some small ones larger maps, see
             `sample_stride2_stems`.
-        quiet: no progress bar while networks are drawn on the fly.
+        quiet: show no progress bar while networks are sampled.
 
     Raises:
         ValueError: the file has fewer networks, or those of another split.
@@ -85,19 +84,20 @@ class ArchitecturePool:
         image_size: int,
         num_classes: int,
         seed: int,
-        wider: bool = False,
+        ghn3_imagenet_widths: bool = False,
         quiet: bool = False,
     ) -> None:
-        self.image_size, self.num_classes, self.seed, self.wider = image_size, num_classes, seed, wider
+        self.image_size, self.num_classes, self.seed = image_size, num_classes, seed
+        self.ghn3_imagenet_widths = ghn3_imagenet_widths
         path = None if root is None else split_path(root, "train")
-        counted = 32 if wider else image_size  # the images that parameters are counted for
+        counted = 32 if ghn3_imagenet_widths else image_size  # the images that parameters are counted for
         if path is not None and path.exists():
-            self.table, self.params, self.nodes = _stored(path, num, counted)
+            self.table, self.params, self.nodes = _read_architectures(path, num, counted)
         else:
-            self.table, self.params, self.nodes = _drawn(num, counted, quiet)
+            self.table, self.params, self.nodes = _sample_architectures(num, counted, quiet)
 
     def sha256(self) -> str:
-        """Digest of the architectures and their sizes, the same for those of a file and those drawn on the fly."""
+        """Return the digest of the architectures and their sizes, whether from a file or sampled on the fly."""
         used = (self.table.ops != NO_EDGE).any(axis=(0, 1))  # a file may have room for more edges
         table = replace(self.table, ops=self.table.ops[..., used], inputs=self.table.inputs[..., used])
         digest = hashlib.sha256()
@@ -105,46 +105,40 @@ class ArchitecturePool:
             digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()
 
-    def draw(
-        self, step: int, meta_batch_size: int, limits: Limits, progress: float = 1.0, share: slice = slice(None)
+    def sample(
+        self, step: int, meta_batch_size: int, limits: SizeLimits, progress: float = 1.0, share: slice = slice(None)
     ) -> list[TrainingNetwork]:
-        """Meta-batch `step`.
+        """Sample the meta-batch of a step.
 
         Args:
-            step: which one.
+            step: number of the step.
             meta_batch_size: number of networks.
-            limits: how large they may be.
+            limits: largest sizes.
             progress: of the run, from 0 to 1.
-            share: which of the networks are made.
+            share: the networks to build, those of this process.
 
         Raises:
-            ValueError: no architecture is small enough, or hardly any meta-batch.
+            ValueError: no architecture, or hardly any meta-batch, is small enough.
         """
         allowed = self._allowed(limits, progress)
         rng = np.random.default_rng([self.seed, step])
-        for _ in range(_DRAWS):
-            rows = rng.choice(allowed, meta_batch_size, replace=len(allowed) < meta_batch_size)
-            if self.nodes[rows].sum() <= limits.meta_batch_nodes:
-                break
-        else:
-            raise ValueError(
-                f"{_DRAWS} random meta-batches of {meta_batch_size} networks all had more than "
-                f"{limits.meta_batch_nodes} nodes; use smaller ones or allow more"
-            )
+        meta_batches = random_meta_batches(allowed, meta_batch_size, rng)
+        rows = first_that_fits(meta_batches, self.nodes, limits.meta_batch_nodes)
         table = self.table.take(rows)
-        channels, fc_dim = sample_training_widths(table, self.params[rows], rng, self.wider)
+        channels, fc_dim = sample_training_widths(table, self.params[rows], rng, self.ghn3_imagenet_widths)
         widest = limits.channels[0] + (limits.channels[1] - limits.channels[0]) * progress
         channels = np.minimum(channels, 16 * int(widest / 16))
-        drawn = [
+        architectures = [
             replace(table[i], channels=int(channels[i]), fc_dim=int(fc_dim[i])) for i in range(meta_batch_size)[share]
         ]
-        networks = [training_network(architecture, self.image_size, self.num_classes) for architecture in drawn]
-        if self.wider and self.image_size == 224:
+        networks = [training_network(architecture, self.image_size, self.num_classes) for architecture in architectures]
+        if self.ghn3_imagenet_widths and self.image_size == 224:
             for network in compress(networks, sample_stride2_stems(table, self.params[rows], rng)[share]):
-                double_maps(network.module)
+                halve_stem_stride(network.module)
         return networks
 
-    def _allowed(self, limits: Limits, progress: float) -> Ints:
+    def _allowed(self, limits: SizeLimits, progress: float) -> Ints:
+        """Return the rows of the architectures that are small enough."""
         cells, nodes, params = (a + (b - a) * progress for a, b in (limits.n_cells, limits.nodes, limits.params))
         allowed = np.flatnonzero((self.table.n_cells <= cells) & (self.nodes <= nodes) & (self.params <= params))
         if not len(allowed):
@@ -155,8 +149,8 @@ class ArchitecturePool:
         return allowed
 
 
-def _stored(path: Path, num: int, image_size: int) -> tuple[ArchitectureTable, Ints, Ints]:
-    """The first networks of a file: architectures, and their numbers of parameters and of nodes."""
+def _read_architectures(path: Path, num: int, image_size: int) -> tuple[ArchitectureTable, Ints, Ints]:
+    """Read the first networks of a file: architectures, and their numbers of parameters and of nodes."""
     file = NetworkFile(path, image_size)
     if file.header.split != "train":
         raise ValueError(f"{path} has networks of {file.header.split}; GHNs are trained on those of train")
@@ -165,8 +159,8 @@ def _stored(path: Path, num: int, image_size: int) -> tuple[ArchitectureTable, I
     return file.table(slice(0, num)), file.num_params()[:num].astype(np.int64), file.num_nodes[:num].astype(np.int64)
 
 
-def _drawn(num: int, image_size: int, quiet: bool) -> tuple[ArchitectureTable, Ints, Ints]:
-    """Likewise the first networks of the train split; graphs, which are most of them, go when they are counted."""
+def _sample_architectures(num: int, image_size: int, quiet: bool) -> tuple[ArchitectureTable, Ints, Ints]:
+    """Sample what `_read_architectures` reads: the first networks of the train split, without their graphs."""
     tables, params, nodes = [], [], []
     with tqdm(total=num, unit=" networks", desc="train", disable=quiet) as bar:
         for start in range(0, num, SHARD_SIZE):
@@ -179,23 +173,23 @@ def _drawn(num: int, image_size: int, quiet: bool) -> tuple[ArchitectureTable, I
 
 
 def training_network(architecture: Architecture, image_size: int, num_classes: int) -> TrainingNetwork:
-    """A network without storage, and its graph."""
+    """Build a network without storage, and its graph."""
     with on_meta_without_init():
         module = architecture.build(num_classes=num_classes, image_size=image_size)
-    without_running_statistics(module)
+    remove_running_statistics(module)
     return TrainingNetwork(architecture, symbolic_graph(architecture, image_size, num_classes), module)
 
 
-def without_running_statistics(module: nn.Module) -> None:
-    """Batch norm normalizes by each batch, which is all that predicted parameters have."""
+def remove_running_statistics(module: nn.Module) -> None:
+    """Make batch norm normalize by each batch: networks with predicted parameters have no other statistics."""
     for norm in module.modules():
         if isinstance(norm, _BatchNorm):
             norm.track_running_stats = False
             norm.running_mean = norm.running_var = norm.num_batches_tracked = None
 
 
-def double_maps(network: Network) -> None:
-    """Stride 2 instead of 4 in the first convolution of a network for 224x224 images with a simple stem."""
+def halve_stem_stride(network: Network) -> None:
+    """Set the stride of the first convolution to 2 instead of 4, in a network for 224x224 images with a simple stem."""
     first = network.stem[0]
     assert isinstance(first, nn.Conv2d)
     first.stride = (2, 2)

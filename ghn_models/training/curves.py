@@ -1,17 +1,17 @@
-"""The curves of a training run as a picture."""
+"""Plots of training curves."""
 
 import json
 from pathlib import Path
 
 from deepnets.utils.figures import save_figure
-from ghn_models.training import trainer as loop
+from ghn_models.training.trainer import LOG
 
 
 def plot_curves(folder: Path) -> Path:
-    """Draws loss and accuracies of a run over its steps into `curves.png`."""
+    """Plot loss and accuracies of a run over its steps, and return the path of `curves.png`."""
     import matplotlib.pyplot as plt
 
-    lines = [json.loads(line) for line in (folder / loop.LOG).read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
     training = [line for line in lines if "loss" in line]
     validation = [line for line in lines if "val_accuracy" in line]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")

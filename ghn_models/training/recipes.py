@@ -1,15 +1,15 @@
-"""How GHNs are trained: the papers' recipes, one for a laptop, and one for real images on CPUs."""
+"""Recipes for training GHNs: those of the papers, one for a laptop, and one for CIFAR-10 on CPUs."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ghn_models.training.architecture_pool import Limits
-from ghn_models.training.step import Objective
+from ghn_models.training.architecture_pool import SizeLimits
+from ghn_models.training.step import LossConfig
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything about a training run but model, data and seed.
+    """Settings of a training run, except for model, data and seed.
 
     Args:
         steps: meta-batches.
@@ -22,19 +22,19 @@ class Recipe:
             end anywhere, and linear decays to 0 from the first step on, as a short run from a checkpoint of it does.
         average: decay of an exponential moving average of the weights, one step at a time; it is what is validated and
             loaded. 0 takes the weights themselves.
-        weight_scale: size of the first predicted weights relative to He's initialisation, see `calibrate`; None leaves
+        weight_scale: size of the first predicted weights relative to He's initialization, see `calibrate`; None leaves
             them as they are.
-        objective: what is minimized.
-        limits: sizes of training networks.
+        objective: the loss.
+        limits: largest sizes of training networks.
         growth: steps in which limits and images grow; by default the whole run.
         num_architectures: networks of the train split.
-        wider: they are wider, and some have larger maps, see `ArchitecturePool`.
-        small_images: share of networks that see images of half the size, at the begin and the end of the growth; what
-            others see is a fraction of the batch, so that they take as long. Attention and heads without pooling always
+        wider: they have the widths of GHN-3 on ImageNet, see `ArchitecturePool`; checkpoints record this name.
+        small_images: share of networks that see images of half the size, at the beginning and the end of the growth;
+            others see a fraction of the batch, so that they take as long. Attention and heads without pooling always
             see whole images.
-        crop: images are shifted by up to so many pixels; those in files are cut at random if it is not 0.
+        crop: largest shift of stored images, in pixels; images in files are cropped at random unless it is 0.
         same_images: all networks of a meta-batch see the same images, each image once in an epoch; else every network
-            has random images of its own.
+            has its own random images.
         validate_every: steps between validations, each of which leaves a checkpoint.
         validation_images: of each class; by default all.
     """
@@ -50,8 +50,8 @@ class Recipe:
     schedule: Literal["cosine", "step", "constant", "linear"] = "cosine"
     average: float = 0.0
     weight_scale: float | None = None
-    objective: Objective = field(default_factory=Objective)
-    limits: Limits = field(default_factory=Limits)
+    objective: LossConfig = field(default_factory=LossConfig)
+    limits: SizeLimits = field(default_factory=SizeLimits)
     growth: int | None = None
     num_architectures: int = 1_000_000
     wider: bool = False
@@ -62,7 +62,7 @@ class Recipe:
     validation_images: int | None = None
 
     def progress(self, step: int) -> float:
-        """How far networks and images have grown before a step, from 0 to 1."""
+        """Return how far networks and images have grown before a step, from 0 to 1."""
         return min(1.0, step / (self.growth or self.steps))
 
 
@@ -76,9 +76,9 @@ _GHN3 = Recipe(
     weight_decay=1e-2,
     clip=5.0,
     warmup=5 / 300,
-    objective=Objective(gamma=3e-5),
+    objective=LossConfig(gamma=3e-5),
 )
-# Found by the runs in README.md. It has no end: whoever needs weights lets the cooldown start from a checkpoint.
+# Chosen by the runs in README.md. It has no end: to get weights, start the cooldown from a checkpoint.
 _CIFAR10_CPU = Recipe(
     steps=1_000_000,
     meta_batch_size=4,
@@ -91,8 +91,8 @@ _CIFAR10_CPU = Recipe(
     schedule="constant",
     average=0.999,
     weight_scale=0.5,
-    objective=Objective(network_clip=1.0, amp=True),
-    limits=Limits((6, 14), (110, 250), (0.7e6, 1.5e6), (32, 64)),
+    objective=LossConfig(network_clip=1.0, amp=True),
+    limits=SizeLimits((6, 14), (110, 250), (0.7e6, 1.5e6), (32, 64)),
     growth=20_000,
     num_architectures=100_000,
     small_images=(0.8, 0.5),
@@ -123,7 +123,7 @@ RECIPES = {
         wider=True,
         objective=replace(_GHN3.objective, label_smoothing=0.1),
     ),
-    # Small networks on small images first, which larger ones profit from.
+    # Small networks and images come first; larger ones profit from them.
     "laptop": Recipe(
         steps=8_000,
         meta_batch_size=4,
@@ -134,8 +134,8 @@ RECIPES = {
         clip=1.0,
         warmup=100 / 8_000,
         weight_scale=0.5,
-        objective=Objective(network_clip=10.0),
-        limits=Limits((6, 16), (110, 300), (0.7e6, 2e6), (32, 96)),
+        objective=LossConfig(network_clip=10.0),
+        limits=SizeLimits((6, 16), (110, 300), (0.7e6, 2e6), (32, 96)),
         num_architectures=20_000,
         small_images=(1.0, 0.4),
         crop=0,
@@ -143,13 +143,13 @@ RECIPES = {
         validate_every=500,
     ),
     "cifar10_cpu": _CIFAR10_CPU,
-    # Networks and images as they are when the growth is over; an hour or two on one core.
+    # Sizes are those at the end of the growth. It takes an hour or two on one core.
     "cifar10_cpu_cooldown": replace(
         _CIFAR10_CPU,
         steps=5_000,
         warmup=0.0,
         schedule="linear",
-        limits=Limits((14, 14), (250, 250), (1.5e6, 1.5e6), (64, 64)),
+        limits=SizeLimits((14, 14), (250, 250), (1.5e6, 1.5e6), (64, 64)),
         growth=None,
         small_images=(0.5, 0.5),
     ),

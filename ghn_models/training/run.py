@@ -20,15 +20,16 @@ from ghn_models.images.datasets import ImageTask, load_images
 from ghn_models.registry import create
 from ghn_models.training.architecture_pool import ArchitecturePool
 from ghn_models.training.curves import plot_curves
+from ghn_models.training.distributed import ProcessGroup
 from ghn_models.training.options import TrainOptions
 from ghn_models.training.recipes import RECIPES, Recipe
-from ghn_models.training.trainer import LATEST, OPTIMIZER, Ranks, Trainer
+from ghn_models.training.trainer import LATEST, OPTIMIZER, Trainer
 from ghn_models.utils.cpu_kernels import keep_primitives
 from ghn_models.utils.device import check_device
 
 
 def train(options: TrainOptions) -> Path:
-    """Runs the training to its end, and returns the folder of the best checkpoint.
+    """Train to the end of the recipe, and return the folder of the best checkpoint.
 
     Raises:
         ValueError: an option that cannot be used, data that is missing, or a run that diverged.
@@ -38,8 +39,8 @@ def train(options: TrainOptions) -> Path:
     check_device(device)
     if not 0 <= options.seed < 2**63:
         raise ValueError(f"seed is {options.seed}; it must be from 0 to 2^63 - 1")
-    ranks = Ranks.join(device)
-    if device == "cuda" and ranks.size > 1:
+    processes = ProcessGroup.join(device)
+    if device == "cuda" and processes.size > 1:
         device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
     recipe = _recipe(options, device)
     task = load_images(options.dataset, options.data_dir, options.image_size)
@@ -49,38 +50,38 @@ def train(options: TrainOptions) -> Path:
     about = _about(options, recipe, task)
     if options.start is not None:
         about["start"] = _started_from(options.start, options.model)
-    RunDirectory(out, _identity(about), "run").check()  # before architectures are drawn, which takes a while
+    RunDirectory(out, _identity(about), "run").check()  # before architectures are sampled, which takes a while
     pool = ArchitecturePool(
         root=_root(options.root),
         num=recipe.num_architectures,
         image_size=task.image_size,
         num_classes=task.num_classes,
         seed=options.seed,
-        wider=recipe.wider,
-        quiet=ranks.rank > 0,
+        ghn3_imagenet_widths=recipe.wider,
+        quiet=processes.rank > 0,
     )
     about["architectures_sha256"] = pool.sha256()
-    with RunDirectory(out, _identity(about), "run").locked() if ranks.rank == 0 else nullcontext():
-        if ranks.size > 1:
+    with RunDirectory(out, _identity(about), "run").locked() if processes.rank == 0 else nullcontext():
+        if processes.size > 1:
             dist.barrier()
-        trainer = Trainer(ghn, task.to(device), recipe, pool, out, options.seed, about, ranks, options.start)
+        trainer = Trainer(ghn, task.to(device), recipe, pool, out, options.seed, about, processes, options.start)
         trainer.run()
-        if ranks.rank == 0:
+        if processes.rank == 0:
             _copy_best(out)
             if options.plot:
                 plot_curves(out)
     return out / "best"
 
 
-def _root(given: Path | None) -> Path:
-    """The folder of the train split: one that the user names must have it."""
-    if given is not None and not (wanted := split_path(given, "train")).is_file():
-        raise ValueError(f"there is no {wanted}; deepnets generate --split train --root {given} makes it")
-    return given or Path("data")
+def _root(root: Path | None) -> Path:
+    """Return the folder of the train split; a folder that the user names must have the file."""
+    if root is not None and not (path := split_path(root, "train")).is_file():
+        raise ValueError(f"there is no {path}; deepnets generate --split train --root {root} makes it")
+    return root or Path("data")
 
 
 def _started_from(folder: Path, model: str) -> dict[str, Any]:
-    """What identifies the checkpoint of another run.
+    """Return what identifies the checkpoint of another run that this run starts from.
 
     Raises:
         ValueError: it is of another model, or has no optimizer.
@@ -94,7 +95,7 @@ def _started_from(folder: Path, model: str) -> dict[str, Any]:
 
 
 def _copy_best(out: Path) -> None:
-    """The folder best, which is there as a whole or as it was before."""
+    """Copy the best checkpoint to the folder best, which is complete or unchanged at any time."""
     best, partial = out / "best", out / "best.partial"
     shutil.rmtree(partial, ignore_errors=True)
     chosen = out / json.loads((out / LATEST).read_text())["best"]
@@ -104,25 +105,26 @@ def _copy_best(out: Path) -> None:
 
 
 def _recipe(options: TrainOptions, device: str) -> Recipe:
+    """Return the recipe with the changes that options ask for."""
     if options.recipe not in RECIPES:
         raise ValueError(unknown_choice("recipe", options.recipe, RECIPES))
     recipe = RECIPES[options.recipe]
-    wanted = {"steps": options.steps, "meta_batch_size": options.meta_batch_size, "lr": options.lr}
-    given: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
-    for name, value in given.items():
+    changes = {"steps": options.steps, "meta_batch_size": options.meta_batch_size, "lr": options.lr}
+    changed: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    for name, value in changed.items():
         if not 0 < value < float("inf"):
             raise ValueError(f"{name} is {value}; it must be a finite number above 0")
-    # Random meta-batches of 16 networks have more nodes than those of 8 may have, 98 times in 100.
-    networks = given.get("meta_batch_size", recipe.meta_batch_size)
+    # 98% of random meta-batches of 16 networks have more nodes than those of 8 may have.
+    networks = changed.get("meta_batch_size", recipe.meta_batch_size)
     nodes = recipe.limits.meta_batch_nodes * max(networks, recipe.meta_batch_size) // recipe.meta_batch_size
     limits = replace(recipe.limits, meta_batch_nodes=nodes)
     fast = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
     amp = fast or recipe.objective.amp if options.amp == "auto" else options.amp == "on"
-    return replace(recipe, **given, limits=limits, objective=replace(recipe.objective, amp=amp))
+    return replace(recipe, **changed, limits=limits, objective=replace(recipe.objective, amp=amp))
 
 
 def _about(options: TrainOptions, recipe: Recipe, task: ImageTask) -> dict[str, Any]:
-    """What a checkpoint says of its training, but for its architectures."""
+    """Return what a checkpoint says of its training, except for the digest of the architectures."""
     return {
         "model": options.model,
         "dataset": options.dataset,
@@ -140,6 +142,6 @@ def _about(options: TrainOptions, recipe: Recipe, task: ImageTask) -> dict[str, 
 
 
 def _identity(about: dict[str, Any]) -> dict[str, Any]:
-    """What has to be the same when a run goes on, one by one for people to see what is not."""
+    """Return what must be equal when a run is resumed, one by one, so that a message can name what differs."""
     same = {k: v for k, v in about.items() if k not in ("versions", "commit", "settings")}
     return same | {f"settings.{k}": v for k, v in about["settings"].items()}

@@ -16,16 +16,16 @@ Batch = tuple[Tensor, Tensor]
 """Images (B, 3, H, W) and labels (B,)."""
 
 
-# Of PyTorch, the system and C++; of CUDA and its libraries; and oneDNN, which gives no reason.
-_SHORT = (
+# Messages of the system, PyTorch and C++; of CUDA and its libraries; and of oneDNN, which gives no reason.
+_OUT_OF_MEMORY = (
     *("can't allocate memory", "Cannot allocate memory", "bad_alloc"),
     *("out of memory", "ALLOC_FAILED", "could not create a primitive"),
 )
 
 
 @dataclass(frozen=True)
-class Objective:
-    """What a GHN minimizes for each network (GHN-3 paper, Eq. 10).
+class LossConfig:
+    """The loss that a GHN minimizes for each network (GHN-3 paper, Eq. 10), and how it is computed.
 
     Args:
         gamma: weight of the sum of L2 norms of predicted tensors.
@@ -42,8 +42,8 @@ class Objective:
 
 
 @dataclass
-class Outcome:
-    """What came of the networks of a meta-batch.
+class StepStats:
+    """Losses and accuracies of the networks of a meta-batch, and how many were left out.
 
     Args:
         losses, accuracies: of each network that was used.
@@ -56,8 +56,8 @@ class Outcome:
     non_finite: int = 0
     out_of_memory: int = 0
 
-    def add(self, other: "Outcome") -> None:
-        """Take in what came of other networks."""
+    def add(self, other: "StepStats") -> None:
+        """Add the statistics of further networks."""
         self.losses += other.losses
         self.accuracies += other.accuracies
         self.non_finite += other.non_finite
@@ -69,13 +69,21 @@ def accumulate(
     networks: Sequence[TrainingNetwork],
     batches: Sequence[Batch],
     seeds: Sequence[int],
-    objective: Objective,
+    objective: LossConfig,
     weight: float,
-) -> Outcome:
-    """Adds the gradient of `weight` times the sum of losses to the parameters of the GHN.
+) -> StepStats:
+    """Add the gradient of `weight` times the sum of losses to those of the GHN's parameters.
 
-    Seeds are for the dropout of each network. A meta-batch that does not fit into memory is retried network by network;
-    what does not fit alone is left out.
+    A meta-batch that does not fit into memory is retried network by network; a network that does not fit alone is left
+    out.
+
+    Args:
+        ghn: the GHN.
+        networks: the meta-batch.
+        batches: images and labels for each network.
+        seeds: of the dropout of each network.
+        objective: the loss.
+        weight: factor of each loss.
     """
     try:
         return _accumulate(ghn, networks, batches, seeds, objective, weight)
@@ -83,25 +91,25 @@ def accumulate(
         if not is_out_of_memory(error):
             raise
     ghn.zero_grad()
-    outcome = Outcome()
+    stats = StepStats()
     for network, batch, seed in zip(networks, batches, seeds, strict=True):
         before = [None if p.grad is None else p.grad.clone() for p in ghn.parameters()]
         try:
-            outcome.add(_accumulate(ghn, [network], [batch], [seed], objective, weight))
+            stats.add(_accumulate(ghn, [network], [batch], [seed], objective, weight))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            outcome.out_of_memory += 1
+            stats.out_of_memory += 1
             for parameter, gradient in zip(ghn.parameters(), before, strict=True):
                 parameter.grad = gradient
-    return outcome
+    return stats
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory was short, on the GPU or the CPU; frees what PyTorch keeps of it."""
+    """Tell whether an error says that the GPU or the CPU is out of memory; if so, free PyTorch's cache."""
     if isinstance(error, torch.OutOfMemoryError):
         torch.cuda.empty_cache()
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in _SHORT)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def _accumulate(
@@ -109,11 +117,11 @@ def _accumulate(
     networks: Sequence[TrainingNetwork],
     batches: Sequence[Batch],
     seeds: Sequence[int],
-    objective: Objective,
+    objective: LossConfig,
     weight: float,
-) -> Outcome:
+) -> StepStats:
     predicted = ghn.predict([n.graph for n in networks], [n.module for n in networks])
-    outcome = Outcome()
+    stats = StepStats()
     values: list[Tensor] = []
     gradients: list[Tensor] = []
     # Each network is differentiated by itself with respect to its parameters, so that its activations are freed before
@@ -125,28 +133,28 @@ def _accumulate(
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=objective.label_smoothing)
         if objective.gamma:
             loss = loss + objective.gamma * torch.stack([leaf.norm() for leaf in leaves.values()]).sum()
-        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-        norm = torch.stack([gradient.norm() for gradient in found]).norm()
+        network_gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
+        norm = torch.stack([gradient.norm() for gradient in network_gradients]).norm()
         if not torch.isfinite(loss + norm):
-            outcome.non_finite += 1
+            stats.non_finite += 1
             continue
         clip = objective.network_clip
         scale = weight if clip is None or norm <= clip else weight * clip / norm.item()
         values += parameters.values()
-        gradients += [scale * gradient for gradient in found]
-        outcome.losses.append(loss.item())
-        outcome.accuracies.append((logits.argmax(1) == labels).float().mean().item())
+        gradients += [scale * gradient for gradient in network_gradients]
+        stats.losses.append(loss.item())
+        stats.accuracies.append((logits.argmax(1) == labels).float().mean().item())
     if values:
         torch.autograd.backward(values, gradients)
-    return outcome
+    return stats
 
 
 def run(module: nn.Module, parameters: dict[str, Tensor], images: Tensor, amp: bool = False) -> Tensor:
-    """Logits of a network with predicted parameters; those that no output depends on are zero.
+    """Return the logits of a network with predicted parameters; parameters without a prediction are zero.
 
     Args:
         module: the network.
-        parameters: what is predicted.
+        parameters: predicted parameters by name.
         images: (B, 3, H, W).
         amp: compute in bfloat16. On CPUs everything but norms is converted once: autocast converts the input and
             the weight of every convolution again, and leaves slow layouts and kernels between them.
@@ -167,7 +175,7 @@ def run(module: nn.Module, parameters: dict[str, Tensor], images: Tensor, amp: b
 
 
 def _parameters_of_norms(module: nn.Module) -> set[str]:
-    """Names of parameters that stay in float32."""
+    """Return the names of the parameters of norms, which stay in float32."""
     norms = ((name, m) for name, m in module.named_modules() if isinstance(m, _BatchNorm | nn.LayerNorm))
     return {f"{name}.{parameter}" for name, m in norms for parameter, _ in m.named_parameters(recurse=False)}
 
@@ -182,7 +190,7 @@ def _channels_last(tensor: Tensor, rounded: bool) -> Tensor:
 def accuracies(
     ghn: GHN, networks: Sequence[TrainingNetwork], batches: Iterable[Batch], amp: bool = False
 ) -> list[float]:
-    """Share of images that each network with predicted parameters classifies correctly.
+    """Return the share of images that each network with predicted parameters classifies correctly.
 
     Batch norm uses the statistics of each batch (DeepNets paper, section C.1).
     """

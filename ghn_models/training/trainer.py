@@ -2,19 +2,17 @@
 
 import gc
 import json
-import os
 import re
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import cos, pi
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from tqdm import tqdm
 
@@ -27,8 +25,9 @@ from ghn_models.hypernetwork import GHN
 from ghn_models.images.datasets import ImageTask
 from ghn_models.training.architecture_pool import ArchitecturePool, TrainingNetwork, training_network
 from ghn_models.training.calibration import calibrate
+from ghn_models.training.distributed import ProcessGroup
 from ghn_models.training.recipes import Recipe
-from ghn_models.training.step import Batch, Outcome, accumulate, accuracies
+from ghn_models.training.step import Batch, StepStats, accumulate, accuracies
 from ghn_models.training.weight_average import WeightAverage
 
 LOG, LATEST, OPTIMIZER = "log.jsonl", "latest.json", "optimizer.safetensors"
@@ -44,29 +43,6 @@ class TrainingError(ValueError):
     """A run that cannot go on; the message is one sentence for the user."""
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """This process among those of torchrun."""
-
-    rank: int = 0
-    size: int = 1
-
-    @classmethod
-    def join(cls, device: str) -> "Ranks":
-        """Meet the other processes if torchrun started this one."""
-        if "WORLD_SIZE" not in os.environ:
-            return cls()
-        if not dist.is_initialized():
-            dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-        return cls(dist.get_rank(), dist.get_world_size())
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        """Sum over processes, in place."""
-        if self.size > 1:
-            dist.all_reduce(tensor)
-        return tensor
-
-
 class Trainer:
     """Trains a GHN on an image classification task (DeepNets paper, Eq. 2 and section B.2.3).
 
@@ -76,12 +52,12 @@ class Trainer:
     Args:
         ghn: the GHN, on its device.
         task: images, on the same device.
-        recipe: how.
+        recipe: optimizer, schedule and sizes.
         pool: architectures.
-        folder: of the run: settings, log and checkpoints.
+        folder: of the run, for log and checkpoints.
         seed: of everything random.
-        about: what the checkpoints shall say besides: model, data.
-        ranks: this process among others.
+        about: further content of the checkpoints' metadata: model, data.
+        processes: this process among others.
         start: checkpoint of another run, whose weights and optimizer a new run starts with.
     """
 
@@ -94,59 +70,61 @@ class Trainer:
         folder: Path,
         seed: int,
         about: dict[str, Any],
-        ranks: Ranks,
+        processes: ProcessGroup,
         start: Path | None = None,
     ) -> None:
         self.ghn, self.task, self.recipe, self.pool = ghn, task, recipe, pool
-        self.folder, self.seed, self.about, self.ranks = folder, seed, about, ranks
+        self.folder, self.seed, self.about, self.processes = folder, seed, about, processes
         self.start = start
-        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-        self.optimizer = kinds[recipe.optimizer](ghn.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+        self.optimizer = optimizers[recipe.optimizer](ghn.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
         self.average = WeightAverage(ghn, recipe.average)
         self.half = task.train.resized(task.image_size // 2) if max(recipe.small_images) > 0 else task.train
-        if recipe.meta_batch_size < ranks.size:
+        if recipe.meta_batch_size < processes.size:
             raise TrainingError(
-                f"{ranks.size} processes share meta-batches of {recipe.meta_batch_size} networks; accepted: no more "
-                "processes than networks"
+                f"{processes.size} processes share meta-batches of {recipe.meta_batch_size} networks; accepted: no "
+                "more processes than networks"
             )
-        few = recipe.validation_images
-        self.validation = task.val if few is None else task.val.class_balanced_subset(few)
+        count = recipe.validation_images
+        self.validation = task.val if count is None else task.val.class_balanced_subset(count)
         self.step, self.bad_steps = 0, 0
-        self.board = _tensorboard(folder) if ranks.rank == 0 else None
+        self.board = _tensorboard(folder) if processes.rank == 0 else None
         self.counts = {"non_finite": 0, "out_of_memory": 0, "skipped_steps": 0}
 
     def run(self) -> None:
         """Train from the latest checkpoint to the end.
 
         Raises:
-            TrainingError: 50 steps in a row without a network that could be used.
+            TrainingError: 50 steps in a row had no network with a finite loss and gradient.
         """
         self._resume()
         self.shared = self._shared_batches()
-        gc.freeze()  # or else Python looks through all that was imported whenever a few networks were made
+        gc.freeze()  # otherwise the garbage collector scans all imported modules after every few networks
         start, first = time.perf_counter(), self.step
-        recent, images, spent = Outcome(), 0, 0.0
-        bar = tqdm(total=self.recipe.steps, initial=self.step, disable=self.ranks.rank > 0, unit="step", smoothing=0.05)
+        recent, images, spent = StepStats(), 0, 0.0
+        bar = tqdm(
+            total=self.recipe.steps, initial=self.step, disable=self.processes.rank > 0, unit="step", smoothing=0.05
+        )
         while self.step < self.recipe.steps:
             begin = time.perf_counter()
-            outcome, seen = self._one_step()
+            stats, seen = self._one_step()
             spent += time.perf_counter() - begin
             self.step += 1
-            recent.add(outcome)
+            recent.add(stats)
             images += seen
             bar.update()
             if self.step % _LOG_EVERY == 0 or self.step == self.recipe.steps:
                 self._log(recent, images, spent, (time.perf_counter() - start) / (self.step - first), bar)
-                recent, images, spent = Outcome(), 0, 0.0
+                recent, images, spent = StepStats(), 0, 0.0
             if self.step % self.recipe.validate_every == 0 or self.step == self.recipe.steps:
                 with self.average.in_place():
                     self._validate_and_save()
         bar.close()
 
-    def _one_step(self) -> tuple[Outcome, int]:
-        recipe, ranks = self.recipe, self.ranks
-        share = slice(ranks.rank, None, ranks.size)
-        networks = self.pool.draw(self.step, recipe.meta_batch_size, recipe.limits, recipe.progress(self.step), share)
+    def _one_step(self) -> tuple[StepStats, int]:
+        recipe, processes = self.recipe, self.processes
+        share = slice(processes.rank, None, processes.size)
+        networks = self.pool.sample(self.step, recipe.meta_batch_size, recipe.limits, recipe.progress(self.step), share)
         slots = range(recipe.meta_batch_size)[share]
         if recipe.same_images:
             batches = [next(self.shared)] * len(networks)
@@ -154,8 +132,8 @@ class Trainer:
             batches = [self._images(network, slot) for network, slot in zip(networks, slots, strict=True)]
         seeds = [int(np.random.default_rng([self.seed, self.step, slot, 1]).integers(2**62)) for slot in slots]
         self.optimizer.zero_grad(set_to_none=False)
-        outcome = accumulate(self.ghn, networks, batches, seeds, recipe.objective, 1 / recipe.meta_batch_size)
-        used = self._reduce(len(outcome.losses))
+        stats = accumulate(self.ghn, networks, batches, seeds, recipe.objective, 1 / recipe.meta_batch_size)
+        used = self._reduce(len(stats.losses))
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.lr * schedule(recipe, self.step)
         norm = torch.nn.utils.clip_grad_norm_(self.ghn.parameters(), recipe.clip)
@@ -171,24 +149,24 @@ class Trainer:
                     f"no network of the last {_MAX_BAD_STEPS} meta-batches had a finite loss and gradient; the GHN has "
                     "diverged, so try a smaller learning rate"
                 )
-        return outcome, sum(len(labels) for _, labels in batches)
+        return stats, sum(len(labels) for _, labels in batches)
 
     def _reduce(self, used: int) -> int:
-        """Gradients summed over processes; number of networks that they come from."""
+        """Sum gradients over processes, and return the number of networks that they come from."""
         parameters = [p for p in self.ghn.parameters() if p.requires_grad]
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        if self.ranks.size == 1:
+        if self.processes.size == 1:
             return used
         count = parameters[0].new_tensor([used])
-        flat = self.ranks.sum(torch.cat([*(p.grad.flatten() for p in parameters if p.grad is not None), count]))
+        flat = self.processes.sum(torch.cat([*(p.grad.flatten() for p in parameters if p.grad is not None), count]))
         for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters] + [1])[:-1], strict=True):
             parameter.grad = part.view_as(parameter)
         return int(flat[-1].item())
 
     def _shared_batches(self) -> Iterator[Batch]:
-        """Batches that all networks of a meta-batch see, from the next step on; every image once in an epoch."""
+        """Yield the batches that the networks of a meta-batch share, from the next step on; images do not repeat."""
         recipe, images = self.recipe, self.task.train
         epoch, start = divmod(self.step, images.steps(recipe.batch_size))
         while True:
@@ -196,7 +174,7 @@ class Trainer:
             epoch, start = epoch + 1, 0
 
     def _images(self, network: TrainingNetwork, slot: int) -> Batch:
-        """A random batch for one network."""
+        """Sample a batch for one network."""
         recipe = self.recipe
         rng = np.random.default_rng([self.seed, self.step, slot])
         share = recipe.small_images
@@ -207,7 +185,7 @@ class Trainer:
         count = recipe.batch_size // 4 if max(share) > 0 else recipe.batch_size
         return self.task.train.sample(count, rng, recipe.crop, self.task.flip)
 
-    def _log(self, recent: Outcome, images: int, spent: float, seconds_per_step: float, bar: Any) -> None:
+    def _log(self, recent: StepStats, images: int, spent: float, seconds_per_step: float, bar: Any) -> None:
         sums = torch.tensor(
             [
                 *(sum(recent.losses), sum(recent.accuracies), len(recent.losses)),
@@ -216,7 +194,7 @@ class Trainer:
             dtype=torch.float64,
         )
         device = next(self.ghn.parameters()).device
-        loss, right, used, non_finite, oom, images_all = self.ranks.sum(sums.to(device)).tolist()
+        loss, right, used, non_finite, oom, images_all = self.processes.sum(sums.to(device)).tolist()
         self.counts["non_finite"] += int(non_finite)
         self.counts["out_of_memory"] += int(oom)
         line = {
@@ -234,7 +212,7 @@ class Trainer:
         bar.set_postfix(loss=f"{line['loss']:.3f}", accuracy=f"{line['accuracy']:.3f}")
 
     def _write(self, line: dict[str, Any]) -> None:
-        if self.ranks.rank > 0:
+        if self.processes.rank > 0:
             return
         with (self.folder / LOG).open("a") as file:
             file.write(json.dumps(line) + "\n")
@@ -243,18 +221,18 @@ class Trainer:
                 self.board.add_scalar(name, value, line["step"])
 
     def _validate_and_save(self) -> None:
-        """Accuracy on the first validation networks; every process takes its share of them."""
+        """Save a checkpoint with its accuracy on validation networks, of which each process evaluates a share."""
         networks = validation_networks(self.task, _VALIDATION_NETWORKS)
-        mine = networks[self.ranks.rank :: self.ranks.size]
+        mine = networks[self.processes.rank :: self.processes.size]
         right = accuracies(self.ghn, mine, self.validation.batches(), self.recipe.objective.amp)
         device = next(self.ghn.parameters()).device
-        value = self.ranks.sum(torch.tensor(sum(right), dtype=torch.float64, device=device)).item() / len(networks)
+        value = self.processes.sum(torch.tensor(sum(right), dtype=torch.float64, device=device)).item() / len(networks)
         self._write({"step": self.step, "val_accuracy": value})
-        if self.ranks.rank == 0:
+        if self.processes.rank == 0:
             self._save(value)
 
     def _save(self, value: float) -> None:
-        """Weights and optimizer, then the pointer to them, which is what makes a checkpoint."""
+        """Save weights and optimizer, then the pointer to them, which makes the checkpoint valid."""
         folder = self.folder / f"step_{self.step:07d}"
         shutil.rmtree(folder, ignore_errors=True)
         about = {**self.about, "step": self.step, "val_accuracy": value}
@@ -302,23 +280,23 @@ class Trainer:
 
     def _resume(self) -> None:
         latest = self._latest()
-        if self.ranks.rank == 0:
+        if self.processes.rank == 0:
             _trim(self.folder / LOG, latest.get("step", 0))
         if not latest:
             if self.start is not None:
                 self._load(self.start, averaged=False)
             elif self.recipe.weight_scale is not None:
-                networks = self.pool.draw(0, _CALIBRATION_NETWORKS, self.recipe.limits, 0.0)
+                networks = self.pool.sample(0, _CALIBRATION_NETWORKS, self.recipe.limits, 0.0)
                 calibrate(self.ghn, networks, self.recipe.weight_scale)
                 self.average = WeightAverage(self.ghn, self.recipe.average)
             return
         self._load(self.folder / latest["folder"], averaged=True, optimizer_sha256=latest.get("optimizer_sha256"))
         self.step, self.counts, self.bad_steps = latest["step"], latest["counts"], latest["bad_steps"]
-        if self.ranks.rank == 0:
+        if self.processes.rank == 0:
             self._remove_others(latest)
 
     def _load(self, folder: Path, averaged: bool, optimizer_sha256: str | None = None) -> None:
-        """Weights and optimizer of a checkpoint, and the average if the run goes on.
+        """Load weights and optimizer of a checkpoint, and the average if the run is resumed.
 
         Raises:
             CheckpointError: the files are not those that were saved, or not of this GHN.
@@ -388,7 +366,7 @@ def _trim(log: Path, step: int) -> None:
 
 
 def _tensorboard(folder: Path) -> Any:
-    """A writer for TensorBoard if it is installed."""
+    """Return a writer for TensorBoard if it is installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -397,7 +375,7 @@ def _tensorboard(folder: Path) -> Any:
 
 
 def schedule(recipe: Recipe, step: int) -> float:
-    """Share of the learning rate at a step."""
+    """Return the factor of the learning rate at a step."""
     warmup = round(recipe.warmup * recipe.steps)
     if step < warmup:
         return (step + 1) / warmup
@@ -412,7 +390,7 @@ def schedule(recipe: Recipe, step: int) -> float:
 
 
 def validation_networks(task: ImageTask, count: int) -> list[TrainingNetwork]:
-    """The first networks of the val split, at 32 channels."""
+    """Return the first networks of the val split, at 32 channels."""
     table = sample_networks("val", 0, count).table
     narrow = [replace(table[i], channels=32) for i in range(count)]
     return [training_network(architecture, task.image_size, task.num_classes) for architecture in narrow]

@@ -1,4 +1,4 @@
-"""An exponential moving average of weights, which is better than each of them while the learning rate is high."""
+"""Exponential moving average of weights, which is better than the weights while the learning rate is high."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """Of the parameters of a module.
+    """An exponential moving average of the parameters of a module.
 
     Args:
         module: whose parameters are averaged.
-        decay: what stays of the average in a step; 0 for no average.
+        decay: weight of the old average in a step; 0 for no average.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -23,14 +23,14 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after a step; the first ones, which are far from later ones, are soon forgotten."""
+        """Add the weights after a step; early weights, which are far from later ones, are soon forgotten."""
         share = max(1 - self.decay, 9 / (10 + step))
         for name, value in self.values.items():
             value.lerp_(self.parameters[name], share)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within it the module has the average, and `values` has its weights."""
+        """Swap the average into the module; meanwhile `values` has the weights."""
         self._swap()
         try:
             yield

@@ -16,29 +16,29 @@ from deepnets.networks.network import Network
 from deepnets.sampling.sampler import sample_networks
 from deepnets.sampling.training_widths import sample_stride2_stems
 from ghn_models.training import architecture_pool as architectures
-from ghn_models.training.architecture_pool import ArchitecturePool, Limits, double_maps, training_network
+from ghn_models.training.architecture_pool import ArchitecturePool, SizeLimits, halve_stem_stride, training_network
 
 
 def test_limits_of_meta_batches() -> None:
     pool = ArchitecturePool(None, 500, 32, 10, seed=0)
     for number in range(20):
-        networks = pool.draw(number, 4, Limits(nodes=(150, 150), meta_batch_nodes=400))
+        networks = pool.sample(number, 4, SizeLimits(nodes=(150, 150), meta_batch_nodes=400))
         sizes = [len(network.graph) for network in networks]
         assert max(sizes) <= 150
         assert sum(sizes) <= 400
-        again = pool.draw(number, 4, Limits(nodes=(150, 150), meta_batch_nodes=400), share=slice(1, None, 2))
+        again = pool.sample(number, 4, SizeLimits(nodes=(150, 150), meta_batch_nodes=400), share=slice(1, None, 2))
         assert [network.architecture for network in again] == [network.architecture for network in networks[1::2]]
     with pytest.raises(ValueError, match="more than 20 nodes; use smaller ones"):
-        pool.draw(0, 4, Limits(meta_batch_nodes=20))
+        pool.sample(0, 4, SizeLimits(meta_batch_nodes=20))
     with pytest.raises(ValueError, match="none of 500 architectures has at most 2 cells"):
-        pool.draw(0, 4, Limits(n_cells=(2, 2)))
+        pool.sample(0, 4, SizeLimits(n_cells=(2, 2)))
 
 
 def test_architectures_of_a_file_are_those_drawn_on_the_fly(tmp_path: Path) -> None:
     generate(split_path(tmp_path, "train"), "train", num=50)
     stored, drawn = (ArchitecturePool(root, 50, 32, 10, seed=0) for root in (tmp_path, None))
     for number in range(3):
-        a, b = (pool.draw(number, 4, Limits()) for pool in (stored, drawn))
+        a, b = (pool.sample(number, 4, SizeLimits()) for pool in (stored, drawn))
         assert [network.architecture for network in a] == [network.architecture for network in b]
     assert stored.sha256() == drawn.sha256()
     with pytest.raises(ValueError, match="has 50 networks, but 51 are asked for"):
@@ -72,7 +72,7 @@ def test_networks_take_larger_maps() -> None:
     simple = (rows.stem_type == 0) & ~rows.is_vit & rows.glob_avg
     network = training_network(rows[int(np.flatnonzero(simple)[0])], 224, 10).module
     assert first_stride(network) == 4
-    double_maps(network)
+    halve_stem_stride(network)
     assert first_stride(network) == 2
     assert network(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 10)
 
@@ -110,11 +110,11 @@ def test_small_wider_networks_have_larger_maps() -> None:
 
 
 def test_meta_batches_have_small_strides() -> None:
-    pool = ArchitecturePool(None, 2000, 224, 10, seed=0, wider=True)
+    pool = ArchitecturePool(None, 2000, 224, 10, seed=0, ghn3_imagenet_widths=True)
     assert (pool.params == ArchitecturePool(None, 2000, 32, 10, seed=0).params).all()
-    limits = Limits(n_cells=(8, 8), params=(2e5, 2e5), meta_batch_nodes=20_000)
-    networks = pool.draw(0, 100, limits)
+    limits = SizeLimits(n_cells=(8, 8), params=(2e5, 2e5), meta_batch_nodes=20_000)
+    networks = pool.sample(0, 100, limits)
     strides = [first_stride(n.module) for n in networks if hasattr(n.module, "stem")]
     assert set(strides) == {2, 4}
-    share = pool.draw(0, 100, limits, share=slice(1, None, 2))
+    share = pool.sample(0, 100, limits, share=slice(1, None, 2))
     assert [str(network.module) for network in share] == [str(network.module) for network in networks[1::2]]

@@ -22,12 +22,13 @@ from ghn_models import GHN, CheckpointError, train
 from ghn_models.images.datasets import ImageTask, load_images, usual_image_size
 from ghn_models.training import run, step
 from ghn_models.training import trainer as loop
-from ghn_models.training.architecture_pool import ArchitecturePool, Limits, TrainingNetwork
+from ghn_models.training.architecture_pool import ArchitecturePool, SizeLimits, TrainingNetwork
 from ghn_models.training.calibration import calibrate
 from ghn_models.training.curves import plot_curves
+from ghn_models.training.distributed import ProcessGroup
 from ghn_models.training.options import TrainOptions
 from ghn_models.training.recipes import RECIPES, Recipe
-from ghn_models.training.trainer import Ranks, Trainer, TrainingError
+from ghn_models.training.trainer import Trainer, TrainingError
 from tests.support.paths import ROOT
 from tests.support.small_ghns import KINDS
 
@@ -37,7 +38,7 @@ TINY = replace(
     meta_batch_size=2,
     batch_size=16,
     warmup=0.25,
-    limits=Limits((5, 5), (70, 90), (3e5, 3e5), (32, 32)),
+    limits=SizeLimits((5, 5), (70, 90), (3e5, 3e5), (32, 32)),
     num_architectures=2000,
     validate_every=3,
 )
@@ -52,7 +53,7 @@ def few_validation_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "_LOG_EVERY", 1)
 
 
-def trainer(folder: Path, recipe: Recipe = TINY, kind: str = "ghn3", ranks: Ranks = Ranks()) -> Trainer:  # noqa: B008
+def trainer(folder: Path, recipe: Recipe = TINY, kind: str = "ghn3", ranks: ProcessGroup = ProcessGroup()) -> Trainer:  # noqa: B008
     torch.manual_seed(0)
     folder.mkdir(exist_ok=True)
     pool = ArchitecturePool(None, recipe.num_architectures, 32, 10, seed=0)
@@ -132,7 +133,7 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path: Path) -> None:
     recipe = replace(TINY, steps=4, warmup=0.0, schedule="linear", average=0.5)
     start = tmp_path / "first" / "step_0000006"
     second = Trainer(
-        GHN(KINDS["ghn3"]), load_images("digits"), recipe, pool, tmp_path / "second", 0, {}, Ranks(), start
+        GHN(KINDS["ghn3"]), load_images("digits"), recipe, pool, tmp_path / "second", 0, {}, ProcessGroup(), start
     )
     (tmp_path / "second").mkdir()
     second._resume()
@@ -174,13 +175,13 @@ def test_validation_takes_as_many_images_as_the_recipe_says(tmp_path: Path) -> N
 @pytest.mark.parametrize("norm", ["bn", None])
 def test_networks_in_bfloat16_have_nearly_the_same_gradients(norm: str | None, tmp_path: Path) -> None:
     made = trainer(tmp_path / "run")
-    networks = [n for i in range(40) for n in made.pool.draw(i, 2, TINY.limits) if n.architecture.norm == norm][:3]
+    networks = [n for i in range(40) for n in made.pool.sample(i, 2, TINY.limits) if n.architecture.norm == norm][:3]
     assert len(networks) == 3
     batches = [made.task.train.sample(32, np.random.default_rng(i)) for i in range(3)]
     found = []
     for amp in (False, True):
         made.ghn.zero_grad()
-        outcome = step.accumulate(made.ghn, networks, batches, [0, 1, 2], step.Objective(amp=amp), 1.0)
+        outcome = step.accumulate(made.ghn, networks, batches, [0, 1, 2], step.LossConfig(amp=amp), 1.0)
         found.append((torch.cat([p.grad.flatten() for p in made.ghn.parameters() if p.grad is not None]), outcome))
     (exact, one), (fast, other) = found
     assert torch.cosine_similarity(exact, fast, dim=0) > 0.98
@@ -348,10 +349,10 @@ import sys
 from pathlib import Path
 import torch.distributed as dist
 from ghn_models.training import trainer as loop
-from ghn_models.training.trainer import Ranks
+from ghn_models.training.distributed import ProcessGroup
 from tests.ghn_models.training.test_trainer import TINY, trainer
 loop._VALIDATION_NETWORKS, loop._LOG_EVERY = 2, 1
-made = trainer(Path(sys.argv[1]), ranks=Ranks.join("cpu"))
+made = trainer(Path(sys.argv[1]), ranks=ProcessGroup.join("cpu"))
 made.run()
 dist.destroy_process_group()
 """
@@ -401,7 +402,7 @@ def gradients(ghn: GHN) -> list[Tensor]:
 def test_a_network_without_a_finite_loss_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The step is that of the other network alone."""
     made = trainer(tmp_path / "run")
-    networks = made.pool.draw(0, 2, TINY.limits)
+    networks = made.pool.sample(0, 2, TINY.limits)
     batches = [made._images(network, slot) for slot, network in enumerate(networks)]
     step.accumulate(made.ghn, networks[:1], batches[:1], [1], TINY.objective, 0.5)
     alone = [g.clone() for g in gradients(made.ghn)]
@@ -427,7 +428,7 @@ def test_bad_networks_are_counted_and_many_stop_the_run(tmp_path: Path, monkeypa
 def test_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks are retried one by one; what does not fit alone is left out, and the others count as before."""
     made = trainer(tmp_path / "run")
-    networks = made.pool.draw(0, 3, TINY.limits)
+    networks = made.pool.sample(0, 3, TINY.limits)
     batches = [made._images(network, slot) for slot, network in enumerate(networks)]
     for kept in ([0, 2], [0, 1, 2]):
         made.ghn.zero_grad()
@@ -463,7 +464,7 @@ def test_predicted_parameters_become_better(tmp_path: Path) -> None:
     torch.manual_seed(0)
     ghn, task = GHN(KINDS["ghn2"]), load_images("digits")
     pool = ArchitecturePool(None, 500, 32, 10, seed=0)
-    networks: list[TrainingNetwork] = pool.draw(0, 1, Limits((6, 6), (110, 110), (3e5, 3e5), (32, 32)))
+    networks: list[TrainingNetwork] = pool.sample(0, 1, SizeLimits((6, 6), (110, 110), (3e5, 3e5), (32, 32)))
     optimizer = torch.optim.Adam(ghn.parameters(), 3e-3)
     rng, small = np.random.default_rng(0), task.train.resized(16)
     losses = []
@@ -602,7 +603,7 @@ def test_larger_meta_batches_may_have_more_nodes() -> None:
 def test_calibration(kind: str, tmp_path: Path) -> None:
     """Afterwards predicted weights have half the size of He's, and only the scale of weights has changed."""
     made = trainer(tmp_path / "run", replace(TINY, weight_scale=None), kind)
-    networks = made.pool.draw(0, 4, TINY.limits)
+    networks = made.pool.sample(0, 4, TINY.limits)
     graphs = [network.graph for network in networks]
     before = made.ghn.predict(graphs)
     factor = calibrate(made.ghn, networks, 0.5)
@@ -619,7 +620,7 @@ def test_calibration(kind: str, tmp_path: Path) -> None:
 
 def test_gradients_of_networks_are_clipped(tmp_path: Path) -> None:
     made = trainer(tmp_path / "run")
-    networks = made.pool.draw(0, 2, TINY.limits)
+    networks = made.pool.sample(0, 2, TINY.limits)
     batches = [made._images(network, slot) for slot, network in enumerate(networks)]
     norms = []
     for clip in (None, 0.02, 0.01):
