@@ -7,6 +7,7 @@ nodes stand in the order in which the network runs them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,3 +147,11 @@ def _without_parameters() -> tuple[Block, Block]:
 
 INPUT, PASS_ON = _without_parameters()
 """The images, which every network begins with, and a block whose output is its input."""
+
+
+@cache
+def stem_block(width: int) -> Block:
+    """Return the stem of the NAS benchmarks: a 3x3 convolution of the images to `width` channels, and its norm."""
+    builder = BlockBuilder()
+    x = builder.conv(builder.input, "stem.conv", width, 3, 3)
+    return builder.block(builder.bn(x, "stem.bn", width))

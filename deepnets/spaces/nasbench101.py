@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from deepnets.spaces.block import INPUT, Block, BlockBuilder
+from deepnets.spaces.block import INPUT, Block, BlockBuilder, stem_block
 from deepnets.spaces.chain import Chain, Placed
 from deepnets.spaces.tables import Table, Truth, read_table, truth_from_table
 
@@ -112,12 +112,6 @@ def _module(cell: Cell101, width_in: int, width_out: int) -> Block:
 
 
 @cache
-def _stem() -> Block:
-    builder = BlockBuilder()
-    return builder.block(_conv_bn(builder, builder.input, "stem", STEM_WIDTH, 3, 3))
-
-
-@cache
 def _pool() -> Block:
     builder = BlockBuilder()
     return builder.block(builder.pool(builder.input, "max_pool", 2))
@@ -131,7 +125,7 @@ def _head(num_classes: int, width: int) -> Block:
 
 def nasbench101_chain(cell: Cell101, num_classes: int = 10) -> Chain:
     """Return the network of a cell as blocks."""
-    chain = [Placed(INPUT, 0), Placed(_stem(), 0)]
+    chain = [Placed(INPUT, 0), Placed(stem_block(STEM_WIDTH), 0)]
     width = STEM_WIDTH
     for stack in range(STACKS):
         first = stack * MODULES_PER_STACK

@@ -7,7 +7,7 @@ channels, and a residual block of stride 2 between two stages.
 
 from functools import cache
 
-from deepnets.spaces.block import INPUT, Block, BlockBuilder
+from deepnets.spaces.block import INPUT, Block, BlockBuilder, stem_block
 from deepnets.spaces.chain import Chain, Placed
 from deepnets.spaces.tables import Truth, read_table, truth_from_table
 
@@ -79,13 +79,6 @@ def _reduction(width: int) -> Block:
 
 
 @cache
-def _stem() -> Block:
-    builder = BlockBuilder()
-    x = builder.conv(builder.input, "stem.conv", WIDTHS[0], 3, 3)
-    return builder.block(builder.bn(x, "stem.bn", WIDTHS[0]))
-
-
-@cache
 def _head(num_classes: int, connected: bool) -> Block:
     builder = BlockBuilder()
     reads = [builder.input] if connected else []
@@ -106,7 +99,12 @@ def nasbench201_chain(key: str, num_classes: int = 10) -> Chain:
         blocks += [cell.widened(width // WIDTHS[0])] * CELLS_PER_STAGE
         blocks += [_reduction(width)] if width != WIDTHS[-1] else []
     head = Placed(_head(num_classes, is_connected(key)), len(blocks) - 1)
-    return [Placed(INPUT, 0), Placed(_stem(), 0), *(Placed(block, i) for i, block in enumerate(blocks)), head]
+    return [
+        Placed(INPUT, 0),
+        Placed(stem_block(WIDTHS[0]), 0),
+        *(Placed(block, i) for i, block in enumerate(blocks)),
+        head,
+    ]
 
 
 @cache

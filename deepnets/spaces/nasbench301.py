@@ -9,7 +9,7 @@ import ast
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from deepnets.spaces.block import INPUT, PASS_ON, Block, BlockBuilder
+from deepnets.spaces.block import INPUT, PASS_ON, Block, BlockBuilder, stem_block
 from deepnets.spaces.chain import Chain, Placed
 from deepnets.spaces.tables import Truth, read_table, truth_from_table
 
@@ -130,13 +130,6 @@ def _cell(plan: CellPlan) -> Block:
 
 
 @cache
-def _stem() -> Block:
-    builder = BlockBuilder()
-    x = builder.conv(builder.input, "stem.conv", STEM_WIDTH, 3, 3)
-    return builder.block(builder.bn(x, "stem.bn", STEM_WIDTH))
-
-
-@cache
 def _head(num_classes: int, width: int) -> Block:
     builder = BlockBuilder()
     return builder.block(builder.classifier(builder.input, "classifier", num_classes, width))
@@ -148,7 +141,7 @@ def nasbench301_chain(genotype: Genotype301, num_classes: int = 10) -> Chain:
     cells = [Placed(_cell(plan), number) for number, plan in enumerate(plans)]
     head = Placed(_head(num_classes, STATES * plans[-1].width), N_CELLS - 1)
     # Both inputs of the first cell are the stem.
-    return [Placed(INPUT, 0), Placed(_stem(), 0), Placed(PASS_ON, 0), *cells, head]
+    return [Placed(INPUT, 0), Placed(stem_block(STEM_WIDTH), 0), Placed(PASS_ON, 0), *cells, head]
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepnets.spaces.block import INPUT, Block, BlockBuilder
+from deepnets.spaces.block import INPUT, Block, BlockBuilder, stem_block
 from deepnets.spaces.chain import Chain, Placed
 from deepnets.spaces.tables import Truth, numbers, read_table
 
@@ -69,13 +69,6 @@ def _layer(layer: Layer) -> Block:
 
 
 @cache
-def _stem() -> Block:
-    builder = BlockBuilder()
-    x = builder.conv(builder.input, "stem.conv", STEM_WIDTH, 3, 3)
-    return builder.block(builder.bn(x, "stem.bn", STEM_WIDTH))
-
-
-@cache
 def _head(num_classes: int, width: int) -> Block:
     builder = BlockBuilder()
     x = builder.bn(builder.conv(builder.input, "head.conv", HEAD_WIDTH, width, 1), "head.bn", HEAD_WIDTH)
@@ -91,7 +84,7 @@ def nasbench_macro_chain(key: str, num_classes: int = 10) -> Chain:
     layers = layers_of(key)
     body = [Placed(_layer(layer), number) for number, layer in enumerate(layers)]
     head = _head(num_classes, layers[-1].width)
-    return [Placed(INPUT, 0), Placed(_stem(), 0), *body, Placed(head, len(layers) - 1)]
+    return [Placed(INPUT, 0), Placed(stem_block(STEM_WIDTH), 0), *body, Placed(head, len(layers) - 1)]
 
 
 @cache
