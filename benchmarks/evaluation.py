@@ -21,6 +21,7 @@ from benchmarks.records.record_files import read_record, write_record
 from benchmarks.studies.report import StudyRequest, run_study
 from benchmarks.studies.study import Study
 from deepnets.utils import provenance
+from deepnets.utils.errors import InputError
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.images.datasets import load_images
 from ghn_models.utils.device import check_device
@@ -38,7 +39,7 @@ def run_config(options: RunOptions, settings: Any) -> RunConfig:
         settings: options of the protocol.
 
     Raises:
-        ValueError: an option that cannot be used.
+        InputError: an option that cannot be used.
     """
     protocol = get_protocol(options.protocol)
     groups = _groups(protocol, options.split)
@@ -47,7 +48,7 @@ def run_config(options: RunOptions, settings: Any) -> RunConfig:
     check_device(device)
     _check_numbers(options)
     if options.random_weights and not is_ghn(parse_name(options.model)[0]):
-        raise ValueError(f"--random-weights is for GHNs, and {options.model} is none; accepted: as in --model ghn3_l")
+        raise InputError(f"--random-weights is for GHNs, and {options.model} is none; accepted: as in --model ghn3_l")
     dataset = (protocol.own_dataset or _trained_on(options)) if options.dataset is None else options.dataset
     config = RunConfig(
         protocol=options.protocol,
@@ -72,7 +73,7 @@ def _groups(protocol: Protocol[Any, Any], names: Sequence[str]) -> tuple[str, ..
     """Return the groups that --split names, each once; "all" stands for those of the protocol."""
     groups = [group for name in names for group in (protocol.default_groups if name == "all" else (name,))]
     if not groups:
-        raise ValueError("--split has no names; it needs one or more")
+        raise InputError("--split has no names; it needs one or more")
     for group in groups:
         check_group(group)
     return tuple(dict.fromkeys(groups))
@@ -81,12 +82,12 @@ def _groups(protocol: Protocol[Any, Any], names: Sequence[str]) -> tuple[str, ..
 def _check_numbers(options: RunOptions) -> None:
     for name, value in (("num", options.num), ("repeats", options.repeats), ("workers", options.workers)):
         if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}; it must be 1 or more")
+            raise InputError(f"{name} is {value}; it must be 1 or more")
     if options.repeats is not None and options.repeats > _MAX_REPEATS:
-        raise ValueError(f"repeats is {options.repeats}; it must be {_MAX_REPEATS} or less")
+        raise InputError(f"repeats is {options.repeats}; it must be {_MAX_REPEATS} or less")
     for name, value in (("seed", options.seed), ("orth_layer", options.orth_layer)):
         if not 0 <= value < 2**63:
-            raise ValueError(f"{name} is {value}; it must be from 0 to 2^63 - 1")
+            raise InputError(f"{name} is {value}; it must be from 0 to 2^63 - 1")
 
 
 def _trained_on(options: RunOptions) -> str:
@@ -98,17 +99,17 @@ def _trained_on(options: RunOptions) -> str:
 
 
 def _check_enough_networks(protocol: Protocol[Any, Any], networks: Mapping[str, int]) -> None:
-    """Raise ValueError if the protocol needs more networks than any group has; evaluation splits count together."""
+    """Raise InputError if the protocol needs more networks than any group has; evaluation splits count together."""
     together = sum(number for group, number in networks.items() if group in EVALUATION_SPLITS)
     if max(together, *networks.values()) < protocol.min_networks:
         counts = ", ".join(f"{number} of {group}" for group, number in networks.items())
-        raise ValueError(
+        raise InputError(
             f"{protocol.name} needs {protocol.min_networks} or more networks of a split; there are {counts}"
         )
 
 
 def check_run(context: RunContext, out: Path | None) -> None:
-    """Raise ValueError if the images do not suit the settings, or the folder has another run."""
+    """Raise InputError if the images do not suit the settings, or the folder has another run."""
     _run_folder(context, out).check()
     context.protocol.initializer_images(context.task, context.config.settings, context.config.seed)
 
@@ -122,7 +123,7 @@ def evaluate_run(context: RunContext, options: RunOptions, command: Sequence[str
         command: what the user typed, for the record.
 
     Raises:
-        ValueError: the folder has another run, or no scheduler answers.
+        InputError: the folder has another run, or no scheduler answers.
     """
     folder = _run_folder(context, options.out)
     rows = compute(context, folder, options.scheduler, options.workers)
@@ -164,10 +165,10 @@ def make_study_report(
         command: what the user typed.
 
     Raises:
-        ValueError: an option that cannot be used, weights or images that are missing.
+        InputError: an option that cannot be used, weights or images that are missing.
     """
     if not is_ghn(options.model):
-        raise ValueError(f"{study.name} studies a GHN, not {options.model}; accepted: as in --model ghn3_t")
+        raise InputError(f"{study.name} studies a GHN, not {options.model}; accepted: as in --model ghn3_t")
     config = run_config(replace(options, protocol="no_finetune"), None)
     images = load_images(config.dataset, config.data_dir, config.image_size) if "dataset" in study.options else None
     classes = 10 if images is None else images.num_classes

@@ -22,6 +22,7 @@ import tyro
 from tyro.conf import Positional, subcommand
 
 from deepnets.utils.command_line import run_command
+from deepnets.utils.errors import InputError
 
 if TYPE_CHECKING:
     from benchmarks.records.record import Record
@@ -115,7 +116,7 @@ class Verify:
         from ghn_models.utils.device import check_device
 
         if self.seed is not None and self.seed < 0:
-            raise ValueError(f"seed is {self.seed}; it must be 0 or more")
+            raise InputError(f"seed is {self.seed}; it must be 0 or more")
         check_device(self.device)
         board = LeaderboardFolder(self.root)
         record, table = board.checked_record(self.run_id)
@@ -135,9 +136,9 @@ class Verify:
         from benchmarks.records.detection_risk import sample_size
 
         if self.num is not None and self.risk is not None:
-            raise ValueError("--num and --risk both choose the number of results; give one of them")
+            raise InputError("--num and --risk both choose the number of results; give one of them")
         if self.num is not None and self.num < 1:
-            raise ValueError(f"num is {self.num}; it must be 1 or more")
+            raise InputError(f"num is {self.num}; it must be 1 or more")
         return sample_size(total, self.share, self.risk) if self.risk is not None else min(self.num or 5, total)
 
 

@@ -41,7 +41,7 @@ from benchmarks.scoring.scorer_help import SCORER_HELP
 from benchmarks.studies.registry import STUDIES
 from benchmarks.studies.study import Study
 from deepnets.utils.command_line import run_command
-from deepnets.utils.errors import unknown_choice
+from deepnets.utils.errors import InputError, unknown_choice
 
 _ALL = tuple(name for name, protocol in PROTOCOLS.items() if protocol.own_dataset is None)
 """Protocols that --protocol all stands for."""
@@ -102,14 +102,14 @@ def _protocols_and_studies() -> Iterator[tuple[str, Protocol[Any, Any] | Study[A
 
 
 def _check_settings(options: Any) -> None:
-    """Raise ValueError if there is no such protocol, or if there are options of one that is not run."""
+    """Raise InputError if there is no such protocol, or if there are options of one that is not run."""
     names = (*PROTOCOLS, *STUDIES, "all")
     if options.protocol not in names:
-        raise ValueError(unknown_choice("protocol", options.protocol, names))
+        raise InputError(unknown_choice("protocol", options.protocol, names))
     used = _ALL if options.protocol == "all" else (options.protocol,)
     for name, one in _protocols_and_studies():
         if name not in used and getattr(options, name, None) not in (None, one.settings_class()):
-            raise ValueError(f"there are options --{name}., which are for --protocol {name}, not {options.protocol}")
+            raise InputError(f"there are options --{name}., which are for --protocol {name}, not {options.protocol}")
 
 
 def _study(options: Any, command: Sequence[str]) -> int:
@@ -120,7 +120,7 @@ def _study(options: Any, command: Sequence[str]) -> int:
     for option in fields(RunOptions):
         accepted = option.name in (*_STUDY_OPTIONS, *study.options)
         if not accepted and getattr(options, option.name) != option.default:
-            raise ValueError(f"{study.name} has no {_flags([option.name])}; its own options begin with --{study.name}.")
+            raise InputError(f"{study.name} has no {_flags([option.name])}; its own options begin with --{study.name}.")
     report, text = make_study_report(study, options, getattr(options, study.name), command)
     print(f"{text}\nreport: {report}")
     return 0
@@ -147,7 +147,7 @@ def _runs(options: Any) -> Iterator[tuple[RunOptions, Any]]:
 
     is_all = options.protocol == "all"
     if options.orth_layer and not parse_name(options.model)[1]:
-        raise ValueError(
+        raise InputError(
             f"--orth-layer is for GHNs that are made orthogonal, as ghn3_t{ORTH_SUFFIX}, not {options.model}"
         )
     for name in _ALL if is_all else (options.protocol,):

@@ -17,7 +17,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from deepnets.utils.atomic_files import atomic_write, check_writable, write_json
 from deepnets.utils.command_line import run_command, sigterm_interrupts
-from deepnets.utils.errors import printable
+from deepnets.utils.errors import InputError, printable
 from deepnets.utils.figures import check_figure_suffix
 
 _SPLITS = (
@@ -145,7 +145,7 @@ class Stats:
         from deepnets.storage.network_file import NetworkFile
 
         if not self.files:
-            raise ValueError("no file is given; name one or more files of networks")
+            raise InputError("no file is given; name one or more files of networks")
         figure, table, data = (self.out / name for name in ("figure_6.png", "table_1.txt", "table_1.json"))
         check_writable(table, data, *([figure] if self.plot else []), overwrite=self.overwrite)
         for path in self.files:
@@ -153,7 +153,7 @@ class Stats:
         files = {file.header.split: file for file in map(NetworkFile, self.files)}
         files = {split: files[split] for split in sorted(files, key=[*SPLITS, *files].index)}
         if len(files) < len(self.files):
-            raise ValueError("two files hold the same split; give one file for each split")
+            raise InputError("two files hold the same split; give one file for each split")
         self.out.mkdir(parents=True, exist_ok=True)
         statistics = [(split, split_statistics(file)) for split, file in files.items()]
         text = format_table_1(statistics)
@@ -189,7 +189,7 @@ class Plot:
         try:
             index = file.check_index(self.index)
         except IndexError as error:
-            raise ValueError(error) from None
+            raise InputError(error) from None
         graph = file.graph(index)
         # The split is a text of the file, which must not lead to another folder.
         out = Path(re.sub(r"[^A-Za-z0-9_-]", "_", f"{file.header.split}_{index}")[-100:] + ".png")
@@ -238,7 +238,7 @@ class Trace:
         results = [path for path in (self.plot, self.json, self.hdf5) if path is not None]
         check_writable(*results, overwrite=self.overwrite)
         if len({path.absolute() for path in results}) < len(results):
-            raise ValueError("plot, json and hdf5 name the same file; each needs a name of its own")
+            raise InputError("plot, json and hdf5 name the same file; each needs a name of its own")
         _check_folders(*results)
         if self.plot is not None:
             check_figure_suffix(self.plot)
@@ -279,7 +279,7 @@ class Import:
         from deepnets.published.importer import import_file
 
         if (self.file is None) == (self.hub is None):
-            raise ValueError("name either a file or, with --hub, what to fetch")
+            raise InputError("name either a file or, with --hub, what to fetch")
         # Not into the root itself: a published file has the name of one of ours.
         published = self.root.expanduser() / "published"
         source = self.file if self.file is not None else download_from_hub(str(self.hub), published)
@@ -304,7 +304,7 @@ class Export:
         from deepnets.published.exporter import export_files
 
         if not self.files:
-            raise ValueError("no file is given; name one or more files of networks")
+            raise InputError("no file is given; name one or more files of networks")
         export_files(self.files, self.out)
         print(f"{self.out} and its _meta.json: {len(self.files)} splits")
         return 0

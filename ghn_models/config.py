@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from deepnets.utils.errors import InputError
+
 _MAX_SIZE = 2**16  # of any dimension: a damaged file must not fill the memory
 
 _FILE_NAMES = {"propagation_steps": "sweeps", "bidirectional": "backward"}
@@ -37,7 +39,7 @@ class GHNConfig:
         input_distance: nodes embed their distance from the input (GHN-3 paper, section A.1).
 
     Raises:
-        ValueError: a value out of range, or sizes that do not divide.
+        InputError: a value out of range, or sizes that do not divide.
     """
 
     graph_network: Literal["mlp", "gated_gnn", "graphormer"] = "gated_gnn"
@@ -64,33 +66,33 @@ class GHNConfig:
             value = getattr(self, field)
             choices = getattr(annotation, "__args__", None)
             if choices and value not in choices:
-                raise ValueError(f"{field} is {value!r}; accepted: {', '.join(map(repr, choices))}")
+                raise InputError(f"{field} is {value!r}; accepted: {', '.join(map(repr, choices))}")
             if annotation is int and (
                 not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_SIZE
             ):
-                raise ValueError(f"{field} is {value!r}; it must be an integer from 1 to {_MAX_SIZE}")
+                raise InputError(f"{field} is {value!r}; it must be an integer from 1 to {_MAX_SIZE}")
             if annotation is bool and not isinstance(value, bool):
-                raise ValueError(f"{field} is {value!r}; it must be true or false")
+                raise InputError(f"{field} is {value!r}; it must be true or false")
         if self.hidden % 4:
-            raise ValueError(f"hidden is {self.hidden}; the four shape encodings need a multiple of 4")
+            raise InputError(f"hidden is {self.hidden}; the four shape encodings need a multiple of 4")
         if self.graph_network == "graphormer" and self.hidden % self.heads:
-            raise ValueError(f"hidden is {self.hidden}, which {self.heads} heads do not divide")
+            raise InputError(f"hidden is {self.hidden}, which {self.heads} heads do not divide")
 
     @classmethod
     def from_file(cls, settings: Mapping[str, Any]) -> "GHNConfig":
         """Return the configuration that `config.json` holds.
 
         Raises:
-            ValueError: an unknown setting, a missing one (a default would be a guess), or a value out of range.
+            InputError: an unknown setting, a missing one (a default would be a guess), or a value out of range.
             TypeError: a setting of the wrong type.
         """
         names = {_FILE_NAMES.get(field.name, field.name): field.name for field in fields(cls)}
         unknown = [key for key in settings if key not in names]
         if unknown:
-            raise ValueError(f"unknown setting {unknown[0]!r}; a newer version wrote it")
+            raise InputError(f"unknown setting {unknown[0]!r}; a newer version wrote it")
         missing = [key for key in names if key not in settings]
         if missing:
-            raise ValueError(f"it has no setting {missing[0]!r}")
+            raise InputError(f"it has no setting {missing[0]!r}")
         return cls(**{names[key]: value for key, value in settings.items()})
 
     def to_file(self) -> dict[str, Any]:

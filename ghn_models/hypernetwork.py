@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.tracing.tracer import trace
+from deepnets.utils.errors import InputError
 from ghn_models.config import GHNConfig
 from ghn_models.inputs.graph_batch import GraphBatch
 from ghn_models.inputs.prediction_targets import ParameterKind, PredictionTarget, Shape
@@ -119,7 +120,7 @@ class GHN(nn.Module):
 
         Raises:
             TraceError: a network whose graph cannot be traced.
-            ValueError: a network on the meta device, where there is no memory to write to.
+            InputError: a network on the meta device, where there is no memory to write to.
         """
         self.kept = kept = self.initialize(model, input_size, graph, keep)
         if kept:
@@ -151,10 +152,10 @@ class GHN(nn.Module):
 
         Raises:
             TraceError: a network whose graph cannot be traced.
-            ValueError: a network on the meta device, where there is no memory to write to.
+            InputError: a network on the meta device, where there is no memory to write to.
         """
         if any(parameter.is_meta for parameter in model.parameters()):
-            raise ValueError("the network is on the meta device; use GHN.predict, or model.to_empty(device=...) before")
+            raise InputError("the network is on the meta device; use GHN.predict, or model.to_empty(device=...) before")
         graph = trace(model, input_size) if graph is None else graph
         batch = self.batch([graph])
         parameters = dict(model.named_parameters())
@@ -198,11 +199,11 @@ class GHN(nn.Module):
             classifier with other than `num_classes` outputs.
 
         Raises:
-            ValueError: there are not as many networks as graphs.
+            InputError: there are not as many networks as graphs.
         """
         batch = self.batch(graphs)
         if networks is not None and len(networks) != len(batch.graphs):
-            raise ValueError(f"there are {len(networks)} networks and {len(batch.graphs)} graphs; accepted: as many")
+            raise InputError(f"there are {len(networks)} networks and {len(batch.graphs)} graphs; accepted: as many")
         parameters = [dict(network.named_parameters()) for network in networks or ()]
         result: list[dict[str, Tensor]] = [{} for _ in batch.graphs]
         for group in self._decode(batch):
@@ -326,13 +327,13 @@ def _kept_as_asked(parameters: Mapping[str, Tensor], patterns: Iterable[str]) ->
     """Return the parameters that a user wants to keep.
 
     Raises:
-        ValueError: a pattern that fits no parameter.
+        InputError: a pattern that fits no parameter.
     """
     kept = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         names = [name for name in parameters if fnmatchcase(name, pattern)]
         if not names:
-            raise ValueError(
+            raise InputError(
                 f"keep has {pattern!r}, which is not the name of a parameter; names are as in {next(iter(parameters))}"
             )
         kept.update(dict.fromkeys(names, "kept as asked for"))

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from deepnets.utils.errors import InputError
+
 
 @torch.no_grad()
 def orthogonalize(model: nn.Module, first_layer: int = 0) -> nn.Module:
@@ -20,7 +22,7 @@ def orthogonalize(model: nn.Module, first_layer: int = 0) -> nn.Module:
         The same network. Its classifier stays as it is.
 
     Raises:
-        ValueError: the network has no such layer.
+        InputError: the network has no such layer.
     """
     for weight in _weights(model, first_layer):
         matrix = weight.flatten(1)
@@ -49,10 +51,10 @@ def add_noise(
         The same network. Its classifier stays as it is.
 
     Raises:
-        ValueError: a negative beta, or the network has no such layer.
+        InputError: a negative beta, or the network has no such layer.
     """
     if beta < 0:
-        raise ValueError(f"beta is {beta}; it must be 0 or more")
+        raise InputError(f"beta is {beta}; it must be 0 or more")
     for weight in _weights(model, first_layer):
         noise = torch.randn(weight.shape, generator=generator, dtype=weight.dtype).to(weight.device)
         weight.add_(beta * correlation_spread(weight) * noise)
@@ -89,7 +91,7 @@ def _weights(model: nn.Module, first: int) -> list[Tensor]:
         elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
             weights.append(module.in_proj_weight)
     if not 0 <= first < max(1, len(weights) - 1):
-        raise ValueError(
+        raise InputError(
             f"the first layer is {first}; the network has {len(weights) - 1} before its classifier, from 0"
         )
     return weights[first:-1]

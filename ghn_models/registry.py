@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from deepnets.utils.errors import unknown_choice
+from deepnets.utils.errors import InputError, unknown_choice
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.config import GHNConfig
 from ghn_models.hypernetwork import GHN
@@ -213,12 +213,12 @@ def model_config(name: str, num_classes: int = 1000, image_size: int = 224) -> G
         image_size: 32 (kernels of up to 11 pixels) or 224 (16).
 
     Raises:
-        ValueError: an unknown name or image size.
+        InputError: an unknown name or image size.
     """
     if name not in _VARIANTS:
-        raise ValueError(unknown_choice("model", name, _VARIANTS))
+        raise InputError(unknown_choice("model", name, _VARIANTS))
     if image_size not in _KERNEL_SIZES:
-        raise ValueError(f"image_size is {image_size!r}; accepted: 32, 224")
+        raise InputError(f"image_size is {image_size!r}; accepted: 32, 224")
     return replace(_VARIANTS[name](), num_classes=num_classes, kernel_size=_KERNEL_SIZES[image_size])
 
 
@@ -231,7 +231,7 @@ def create(name: str, num_classes: int = 1000, image_size: int = 224) -> GHN:
         image_size: 32 (kernels of up to 11 pixels) or 224 (16).
 
     Raises:
-        ValueError: an unknown name, or a value out of range.
+        InputError: an unknown name, or a value out of range.
     """
     return GHN(model_config(name, num_classes, image_size))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from deepnets.design_space.named_architectures import darts, vit
 from deepnets.sampling.splits import SPACE_SPLITS, SPLITS
-from deepnets.utils.errors import unknown_choice
+from deepnets.utils.errors import InputError, unknown_choice
 
 if TYPE_CHECKING:
     from torch import nn
@@ -106,13 +106,13 @@ def group_label(group: str) -> str:
 
 
 def check_group(group: str) -> None:
-    """Raise ValueError if there is no group of networks of this name."""
+    """Raise InputError if there is no group of networks of this name."""
     from deepnets.datasets.traced_splits import TORCHVISION74
     from deepnets.networks.torchvision_variants import VARIANTS
 
     groups, single = (*SPLITS, *SPACE_SPLITS, "torchvision74", "predefined"), (*_ARCHITECTURES, *VARIANTS)
     if group not in groups and not {*single, *TORCHVISION74}.issuperset(group.split("+")):
-        raise ValueError(
+        raise InputError(
             unknown_choice(
                 "networks",
                 group,
@@ -136,11 +136,11 @@ def networks_in(group: str, num: int | None = None) -> list[EvaluationNetwork]:
     """Return the networks of a group, or the first `num` of them if it has more.
 
     Raises:
-        ValueError: an unknown group, or num below 1.
+        InputError: an unknown group, or num below 1.
     """
     check_group(group)
     if num is not None and not num >= 1:
-        raise ValueError(f"num is {num}; it must be 1 or more")
+        raise InputError(f"num is {num}; it must be 1 or more")
     return [EvaluationNetwork(group, index, name) for index, name in enumerate(_names(group)[:num])]
 
 

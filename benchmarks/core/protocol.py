@@ -134,7 +134,7 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
             image_size: that networks are built for.
 
         Raises:
-            ValueError: unknown or unusable data.
+            InputError: unknown or unusable data.
         """
 
     def initializer_images(self, task: TaskT, settings: SettingsT, seed: int) -> ImageTask | None:
@@ -149,12 +149,12 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
         """Return the settings as records have them.
 
         Raises:
-            ValueError: a setting cannot be used.
+            InputError: a setting cannot be used.
         """
         return settings
 
     def check_groups(self, settings: SettingsT, groups: tuple[str, ...]) -> None:
-        """Raise ValueError if these settings do not suit these groups of networks."""
+        """Raise InputError if these settings do not suit these groups of networks."""
 
     def known_value(self, settings: SettingsT, network: EvaluationNetwork) -> tuple[str, float] | None:
         """Return the column whose value follows from settings and network alone, and the value; None if none does."""

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
+from deepnets.utils.errors import InputError
+
 
 def check_setting(name: str, value: float | tuple[float, ...], fits: Callable[[float], bool], accepted: str) -> None:
     """Check one setting.
@@ -15,14 +17,14 @@ def check_setting(name: str, value: float | tuple[float, ...], fits: Callable[[f
         accepted: the same in words.
 
     Raises:
-        ValueError: a number is not accepted or comes twice, or there is none.
+        InputError: a number is not accepted or comes twice, or there is none.
     """
     values = value if isinstance(value, tuple) else (value,)
     described = f"{name} is {' '.join(map(str, values)) or 'empty'}"
     if not (values and all(map(fits, values))):
-        raise ValueError(f"{described}; accepted: {accepted}")
+        raise InputError(f"{described}; accepted: {accepted}")
     if len(set(values)) < len(values):
-        raise ValueError(f"{described}; each value is accepted once")
+        raise InputError(f"{described}; each value is accepted once")
 
 
 def is_positive(value: float) -> bool:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepnets.networks.network import Network
+from deepnets.utils.errors import InputError
 
 _PROBE = 128  # pixels
 _POOLING = ("avgpool", "adaptive_avg_pool2d", "mean")
@@ -24,7 +25,7 @@ class Backbone(nn.Module):
         images (B, 3, H, W), sides divisible by 32 -> (B, out_channels, H', W')
 
     Raises:
-        ValueError: the network has no maps that a detector could read.
+        InputError: the network has no maps that a detector could read.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -49,7 +50,7 @@ class _CellTrunk(nn.Module):
         super().__init__()
         if network.architecture.is_vit:
             if network.image_size == 32:
-                raise ValueError(
+                raise InputError(
                     "it has patches of 3x3 pixels, which do not fit the grid of a detector; give --image-size 224"
                 )
             network.add_module("pos_enc", _ResizedEncoding(network.pos_enc.weight))
@@ -75,13 +76,13 @@ def _torchvision_trunk(network: nn.Module) -> nn.Module:
     """Cut a network before its last pooling, or before its classifier if that comes first (SqueezeNet).
 
     Raises:
-        ValueError: the network does not pool maps.
+        InputError: the network does not pool maps.
     """
     from torchvision.models import VisionTransformer
     from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
     if isinstance(network, VisionTransformer):
-        raise ValueError("it has a sequence of patches before its classifier, and a detector reads maps")
+        raise InputError("it has a sequence of patches before its classifier, and a detector reads maps")
     _, names = get_graph_node_names(network, suppress_diff_warning=True)
     modules = dict(network.named_modules())
     pooled = [
@@ -90,7 +91,7 @@ def _torchvision_trunk(network: nn.Module) -> nn.Module:
         if isinstance(modules.get(name), nn.AdaptiveAvgPool2d) or name.split(".")[-1].startswith(_POOLING)
     ]
     if not pooled:
-        raise ValueError("it pools no maps before its classifier, so it cannot be the backbone of a detector")
+        raise InputError("it pools no maps before its classifier, so it cannot be the backbone of a detector")
     head = min(pooled[-1], *(i for i, name in enumerate(names) if name.startswith("classifier")), len(names))
     trunk: nn.Module = create_feature_extractor(network, {names[head - 1]: "0"}, suppress_diff_warning=True)
     return trunk

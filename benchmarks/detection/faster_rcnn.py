@@ -30,7 +30,7 @@ def faster_rcnn(network: nn.Module, image_side: int) -> nn.Module:
     reference code.
 
     Raises:
-        ValueError: the network cannot be a backbone.
+        InputError: the network cannot be a backbone.
     """
     from torchvision.models.detection import FasterRCNN
     from torchvision.models.detection.anchor_utils import AnchorGenerator

@@ -20,6 +20,7 @@ from tyro.conf import Positional
 
 from benchmarks.detection.penn_fudan import ENDING, IMAGES, MARK, MASKS
 from deepnets.utils.command_line import run_command
+from deepnets.utils.errors import InputError
 
 Pixels = NDArray[np.float64]
 Area = NDArray[np.bool_]
@@ -43,19 +44,19 @@ class Synthetic:
 
     def __post_init__(self) -> None:
         if not (self.num >= 2 and 32 <= self.height <= 4096 and self.seed >= 0):
-            raise ValueError("num must be 2 or more, height 32 to 4096, seed 0 or more")
+            raise InputError("num must be 2 or more, height 32 to 4096, seed 0 or more")
 
 
 def draw(options: Synthetic) -> None:
     """Draw all images and their masks.
 
     Raises:
-        ValueError: there are images already.
+        InputError: there are images already.
     """
     folders = [options.folder / IMAGES, options.folder / MASKS]
     for folder in folders:
         if folder.exists():
-            raise ValueError(f"{folder} exists; give a new folder")
+            raise InputError(f"{folder} exists; give a new folder")
     for folder in folders:
         folder.mkdir(parents=True)
     mark = PngInfo()

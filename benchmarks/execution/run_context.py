@@ -11,6 +11,7 @@ from benchmarks.initializers.ghn import Untrained
 from benchmarks.initializers.registry import UnknownModelError, load_initializer
 from benchmarks.protocols.registry import get_protocol
 from benchmarks.scoring.scorers import Scorer, by_accuracy, is_scorer, load_scorer
+from deepnets.utils.errors import InputError
 
 
 class Stage(Enum):
@@ -71,7 +72,7 @@ def load_run_context(config: RunConfig) -> RunContext:
     """Load the images and the model of a run.
 
     Raises:
-        ValueError: an unknown name, images or weights that are missing, or a classifier for other classes.
+        InputError: an unknown name, images or weights that are missing, or a classifier for other classes.
     """
     protocol = get_protocol(config.protocol)
     task = protocol.load_task(config.dataset, config.data_dir, config.image_size).to(config.device)
@@ -79,7 +80,7 @@ def load_run_context(config: RunConfig) -> RunContext:
     scoring = load_scorer(config.model) if protocol.accepts_scorers else None
     initializer, scorer = scoring or (_load_initializer(config, untrained), by_accuracy)
     if protocol.needs_classifier and initializer.num_classes not in (None, task.num_classes):
-        raise ValueError(
+        raise InputError(
             f"{initializer.name} predicts classifiers of {initializer.num_classes} classes, and {task.name} has "
             f"{task.num_classes}; {protocol.name} needs a data set with as many, protocols that train accept any"
         )
@@ -91,7 +92,7 @@ def _load_initializer(config: RunConfig, untrained: Untrained | None) -> Initial
         return load_initializer(config.model, config.device, config.orth_layer, untrained)
     except UnknownModelError:
         if is_scorer(config.model):
-            raise ValueError(
+            raise InputError(
                 f"{config.model} gives networks scores and no parameters; it is for --protocol nas"
             ) from None
         raise

@@ -35,7 +35,7 @@ def compute(context: RunContext, folder: RunFolder, scheduler: str | None, proce
         processes: number of local ones on the CPU, by default one for each core.
 
     Raises:
-        ValueError: no scheduler answers.
+        InputError: no scheduler answers.
         FileError: the folder cannot be used, or workers were killed.
     """
     jobs = context.config.jobs()

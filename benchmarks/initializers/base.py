@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from deepnets import ArchGraph
+from deepnets.utils.errors import InputError
 from ghn_models.images.datasets import ImageTask
 
 
@@ -50,10 +51,10 @@ class InitContext:
         """Return the images of classes.
 
         Raises:
-            ValueError: the data of the protocol are not images of classes.
+            InputError: the data of the protocol are not images of classes.
         """
         if self.task is None:
-            raise ValueError("the model needs images of classes, which the data of this protocol are not")
+            raise InputError("the model needs images of classes, which the data of this protocol are not")
         return self.task
 
     def seed(self) -> int:

@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from benchmarks.initializers.base import InitContext
 from deepnets import ArchGraph, trace
 from deepnets.graphs.primitives import PRIMITIVE_INDEX
+from deepnets.utils.errors import InputError
 from ghn_models.inputs.prediction_targets import classifier_nodes
 
 _WEIGHTS = frozenset(PRIMITIVE_INDEX[name] for name in ("conv", "sep_conv", "dil_conv"))
@@ -36,14 +37,14 @@ def fixup(model: nn.Module, context: InitContext) -> None:
     rate is a tenth of the others', see `benchmarks.core.sgd.optimizer`.
 
     Raises:
-        ValueError: the network has batch norm, which FixUp replaces, or attention in one function, which leaves its
+        InputError: the network has batch norm, which FixUp replaces, or attention in one function, which leaves its
             scalars no place.
     """
     norms = [name for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
     if norms:
-        raise ValueError(f"FixUp is for networks without batch norm, and this one has {len(norms)} such layers")
+        raise InputError(f"FixUp is for networks without batch norm, and this one has {len(norms)} such layers")
     if _has_single_function_attention(model):
-        raise ValueError("FixUp's scalars belong to layers, and attention of this network is a single function")
+        raise InputError("FixUp's scalars belong to layers, and attention of this network is a single function")
     graph = trace(model, context.image_size) if context.graph is None else context.graph
     branches = residual_branches(graph)
     _he(model, context.generator)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks.initializers.base import Apply, InitContext, Initializer, recordable
+from deepnets.utils.errors import InputError
 from ghn_models import GHN, CheckpointError, add_noise, create, list_models, load, orthogonalize
 from ghn_models.checkpoints import folder as checkpoints
 
@@ -26,7 +27,7 @@ def ghn_initializer(name: str, device: str, orth_layer: int, untrained: "Untrain
         untrained: make a GHN with random weights instead of loading one.
 
     Raises:
-        ValueError: the weights are missing.
+        InputError: the weights are missing.
     """
     base, orthogonal = parse_name(name)
     predictor = load_predictor(base, device, untrained)
@@ -53,7 +54,7 @@ def load_predictor(name: str, device: str = "cpu", untrained: "Untrained | None"
         untrained: make it with random weights instead of loading them.
 
     Raises:
-        ValueError: the weights are missing.
+        InputError: the weights are missing.
     """
     if untrained is not None:
         return Predictor(untrained.create(name).to(device).eval(), f"{name}.random", None)
@@ -98,7 +99,7 @@ def find_weights(name: str) -> Path:
     """Return the folder of a GHN's weights.
 
     Raises:
-        ValueError: weights that are not at hand; says how to get them.
+        InputError: weights that are not at hand; says how to get them.
     """
     if (Path(name) / checkpoints.CONFIG).is_file():
         return Path(name)
@@ -110,7 +111,7 @@ def find_weights(name: str) -> Path:
         model = name.split(".")[0]
         reason = str(error).split("; ghn_models.create")[0]
         train = f"train it (python -m ghn_models.train --model {model})"
-        raise ValueError(
+        raise InputError(
             f"{reason}; {'or ' if 'convert' in reason else ''}{train}, or try it with --random-weights"
         ) from None
 

@@ -31,7 +31,7 @@ def gradinit(model: nn.Module, context: InitContext, steps: int = STEPS) -> None
         steps: number of steps.
 
     Raises:
-        ValueError: gradients or factors are not finite.
+        InputError: gradients or factors are not finite.
     """
     task = context.images()
     model.to(task.train.labels.device)

@@ -8,6 +8,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from benchmarks.initializers.base import InitContext
 from benchmarks.initializers.objectives import check_finite, differentiable, gradients, loss, norm
+from deepnets.utils.errors import InputError
 
 STEPS = 500
 _LR = 0.1  # change of a norm in one step of sign descent
@@ -31,12 +32,12 @@ def metainit(model: nn.Module, context: InitContext, steps: int = STEPS) -> None
         steps: number of steps.
 
     Raises:
-        ValueError: a layer has weights of norm 0, as the classifiers of torchvision's Vision Transformers; gradients or
+        InputError: a layer has weights of norm 0, as the classifiers of torchvision's Vision Transformers; gradients or
             norms are not finite.
     """
     for name, module in model.named_modules():
         if isinstance(module, _ConvNd | nn.Linear) and not module.weight.any():
-            raise ValueError(f"MetaInit learns norms of weights, and all weights of {name} are 0, which have none")
+            raise InputError(f"MetaInit learns norms of weights, and all weights of {name} are 0, which have none")
     device = context.images().train.labels.device
     weights = {name: p for name, p in model.to(device).named_parameters() if p.dim() >= 2}
     speeds = dict.fromkeys(weights, 0.0)

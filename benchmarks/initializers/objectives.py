@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from deepnets.networks.kernels.convolution import convolve, is_plain
+from deepnets.utils.errors import InputError
 from ghn_models import batch_statistics
 
 
@@ -67,15 +68,15 @@ def norm(tensors: Mapping[str, Tensor]) -> Tensor:
     """Return the L2 norm of all tensors together.
 
     Raises:
-        ValueError: the norm is not finite, so nothing can be learned.
+        InputError: the norm is not finite, so nothing can be learned.
     """
     value = torch.stack([tensor.square().sum() for tensor in tensors.values()]).sum().sqrt()
     if not torch.isfinite(value):
-        raise ValueError("the gradient of the loss is not finite, so nothing can be learnt")
+        raise InputError("the gradient of the loss is not finite, so nothing can be learnt")
     return value
 
 
 def check_finite(model: nn.Module) -> None:
-    """Raise ValueError if a parameter became infinite or NaN."""
+    """Raise InputError if a parameter became infinite or NaN."""
     if not all(p.isfinite().all() for p in model.parameters()):
-        raise ValueError("learning ended with parameters that are not finite")
+        raise InputError("learning ended with parameters that are not finite")

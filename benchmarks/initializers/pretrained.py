@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmarks.initializers.base import InitContext, Initializer
-from deepnets.utils.errors import one_line
+from deepnets.utils.errors import InputError, one_line
 from ghn_models.checkpoints import folder as checkpoints
 
 PRETRAINED_PREFIX = "pretrained:"
@@ -37,11 +37,11 @@ def pretrained_initializer(source: Path) -> Initializer:
             as torchvision downloads them, say NAME-0a1b2c3d.pth.
 
     Raises:
-        ValueError: there are no such files, or one is damaged or has more than tensors.
+        InputError: there are no such files, or one is damaged or has more than tensors.
     """
     files = [source] if source.is_file() else sorted(p for p in source.glob("*") if p.suffix in _KINDS)
     if not files or files[0].suffix not in _KINDS:
-        raise ValueError(f"{source} is neither a file of weights ({', '.join(_KINDS)}) nor a folder with some")
+        raise InputError(f"{source} is neither a file of weights ({', '.join(_KINDS)}) nor a folder with some")
     digests = [checkpoints.sha256(file) for file in files]
     for file in files:
         _read(file)  # so that what is damaged is said at once
@@ -58,7 +58,7 @@ def _file_of(files: list[Path], name: str) -> Path:
     stems = {name, *_downloads(name)}
     matches = [file for file in files if file.stem in stems or file.stem.rpartition("-")[0] == name]
     if len(matches) != 1:
-        raise ValueError(f"there are {len(matches)} files with weights of {name}; there must be one, {name}.pth")
+        raise InputError(f"there are {len(matches)} files with weights of {name}; there must be one, {name}.pth")
     return matches[0]
 
 
@@ -73,16 +73,16 @@ def _read(file: Path) -> dict[str, Tensor]:
     """Read the tensors of a file; nothing else is unpickled.
 
     Raises:
-        ValueError: the file is damaged, or has more than tensors.
+        InputError: the file is damaged, or has more than tensors.
     """
     try:
         safe = file.suffix == ".safetensors"
         state = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # many kinds, depending on what is damaged
         reason = one_line(error).split(". ")[0]
-        raise ValueError(f"{file.name} has no weights that can be read ({reason})") from None
+        raise InputError(f"{file.name} has no weights that can be read ({reason})") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{file.name} is no state dictionary: it has more than named tensors")
+        raise InputError(f"{file.name} is no state dictionary: it has more than named tensors")
     return {_current(name): value for name, value in state.items()}
 
 
@@ -98,19 +98,19 @@ def _fill(model: Any, state: dict[str, Tensor], needs_classifier: bool, wrong: s
     num_classes = [len(p) for p in model.parameters() if p.dim() >= 2][-1]
     for name, value in own.items():
         if name not in state:
-            raise ValueError(f"{wrong}: it has no {name}")
+            raise InputError(f"{wrong}: it has no {name}")
         stored, needed = tuple(state[name].shape), tuple(value.shape)
         if stored == needed:
             continue
         if needed[:1] != (num_classes,) or stored[1:] != needed[1:]:
-            raise ValueError(
+            raise InputError(
                 f"{wrong}: {name} is {stored} there and {needed} here (weights for ImageNet need --image-size 224)"
             )
         if needs_classifier:
-            raise ValueError(f"{wrong}: it is for {stored[0]} classes, and there are {num_classes}")
+            raise InputError(f"{wrong}: it is for {stored[0]} classes, and there are {num_classes}")
     more = [name for name in state if name not in own and not name.endswith(_COUNT)]
     if more:
-        raise ValueError(f"{wrong}: it has {more[0]}, and the network does not")
+        raise InputError(f"{wrong}: it has {more[0]}, and the network does not")
     for name, value in own.items():
         if state[name].shape == value.shape:
             value.copy_(state[name])

@@ -10,7 +10,7 @@ from benchmarks.initializers.gradinit import gradinit
 from benchmarks.initializers.metainit import metainit
 from benchmarks.initializers.pretrained import PRETRAINED_PREFIX, pretrained_initializer
 from benchmarks.initializers.random_init import he, orth, randinit
-from deepnets.utils.errors import unknown_choice
+from deepnets.utils.errors import InputError, unknown_choice
 from ghn_models import list_models
 
 METHODS: dict[str, Apply] = {f.__name__: f for f in (randinit, he, orth, fixup, gradinit, metainit)}
@@ -21,7 +21,7 @@ _MAKE_CLASSIFIERS = {f.__name__ for f in (he, fixup)} | _LEARNED.keys()
 _MAX_STEPS = 10**6
 
 
-class UnknownModelError(ValueError):
+class UnknownModelError(InputError):
     """No initializer has this name; the message lists those that exist."""
 
 
@@ -46,14 +46,14 @@ def load_initializer(
 
     Raises:
         UnknownModelError: no initializer has this name.
-        ValueError: weights are missing or damaged.
+        InputError: weights are missing or damaged.
     """
     method, base = get_method(name), name.partition(".")[0]
     if method is not None:
         share = _SMALLEST_SHARES.get(base, 1.0)
         return Initializer(name, method, smallest_share=share, makes_classifiers=base in _MAKE_CLASSIFIERS)
     if name == PRETRAINED_PREFIX:
-        raise ValueError(f"{PRETRAINED_PREFIX} names no file; accepted: as in {PRETRAINED_PREFIX}resnet50.pth")
+        raise InputError(f"{PRETRAINED_PREFIX} names no file; accepted: as in {PRETRAINED_PREFIX}resnet50.pth")
     if name.startswith(PRETRAINED_PREFIX):
         return pretrained_initializer(Path(name.removeprefix(PRETRAINED_PREFIX)))
     weights, _ = parse_name(name)

@@ -23,6 +23,8 @@ from typing import Any
 
 import torch
 
+from deepnets.utils.errors import InputError
+
 NETWORKS, IMAGES = 4, 64
 STEPS, WARM_UP = 6, 6  # of a round, and before the first one
 _HERE = Path(__file__).parents[2]
@@ -124,7 +126,7 @@ class Side:
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise ValueError("a process of a checkout ended, see above")
+            raise InputError("a process of a checkout ended, see above")
         self.rounds.append(json.loads(line))
 
     def seconds(self, per: str = "steps") -> float:

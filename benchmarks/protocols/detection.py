@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.core.protocol import Case, Protocol, Result
 from benchmarks.core.protocol_settings import check_setting, describe_nondefault, format_count, is_positive
+from deepnets.utils.errors import InputError
 
 if TYPE_CHECKING:
     from benchmarks.detection.penn_fudan import PedestrianTask
@@ -75,9 +76,9 @@ class Detection(Protocol[DetectionConfig, "PedestrianTask"]):
         return load_pedestrians(dataset, data_dir, image_size)
 
     def check_groups(self, settings: DetectionConfig, groups: tuple[str, ...]) -> None:
-        """Raise ValueError if there is an ensemble, which has no feature maps of its own."""
+        """Raise InputError if there is an ensemble, which has no feature maps of its own."""
         for group in groups:
             if "+" in group:
-                raise ValueError(
+                raise InputError(
                     f"{group} is an ensemble, which cannot be a backbone; accepted: single networks, splits"
                 )

@@ -18,6 +18,7 @@ from benchmarks.core.protocol import Case, ImageProtocol, Result
 from benchmarks.core.protocol_settings import check_setting, describe_nondefault, format_count, is_positive
 from benchmarks.core.summaries import CORRELATION
 from deepnets.sampling.splits import SPACE_SPLITS
+from deepnets.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,7 @@ class NasConfig:
 
     def __post_init__(self) -> None:
         if self.truth != _TRAINING and (self.epochs, self.lr) != (NasConfig.epochs, NasConfig.lr):
-            raise ValueError(f"nas.epochs and nas.lr are for --nas.truth {_TRAINING}, not {self.truth}")
+            raise InputError(f"nas.epochs and nas.lr are for --nas.truth {_TRAINING}, not {self.truth}")
         check_setting("nas.epochs", self.epochs, is_positive, "above 0")
         check_setting("nas.lr", self.lr, is_positive, "above 0")
 
@@ -83,7 +84,7 @@ class Nas(ImageProtocol[NasConfig]):
         truths = _read_truth_file(settings.truth)
         key = (case.network.group, case.network.index)
         if key not in truths.index:
-            raise ValueError(f"{Path(settings.truth).name} has no truth for it")
+            raise InputError(f"{Path(settings.truth).name} has no truth for it")
         return {"score": score, "truth": float(truths[key])}
 
     def describe_settings(self, settings: NasConfig) -> str:
@@ -105,7 +106,7 @@ class Nas(ImageProtocol[NasConfig]):
             return settings
         path = Path(settings.truth)
         if not path.is_file():
-            raise ValueError(
+            raise InputError(
                 f"nas.truth is {settings.truth!r}; accepted: {_PUBLISHED}, {_TRAINING}, a column of the published "
                 "values or a CSV file"
             )
@@ -113,19 +114,19 @@ class Nas(ImageProtocol[NasConfig]):
         return replace(settings, truth=f"{recordable(path.name)[-80:]} {checkpoints.sha256(path)[:16]}")
 
     def check_groups(self, settings: NasConfig, groups: tuple[str, ...]) -> None:
-        """Raise ValueError if the truth is the published one and a group has none."""
+        """Raise InputError if the truth is the published one and a group has none."""
         if settings.truth == _TRAINING or is_truth_file(settings.truth):
             return
         others = [group for group in groups if group != _GROUP and group not in SPACE_SPLITS]
         if others:
-            raise ValueError(
+            raise InputError(
                 f"there are no published accuracies of {', '.join(others)}, but of "
                 f"{', '.join((_GROUP, *SPACE_SPLITS))}; --nas.truth training trains each network here, and "
                 "--nas.truth FILE.csv reads the truth"
             )
         for group in groups:
             if settings.truth not in _truth_columns(group):
-                raise ValueError(
+                raise InputError(
                     f"nas.truth is {settings.truth!r}; accepted for {group}: {', '.join(_truth_columns(group))}"
                 )
 
@@ -157,7 +158,7 @@ def _published_truth(truth: str, network: EvaluationNetwork) -> float:
     space = get_space(network.group)
     value = float(space.truth().column(space.target if truth == _PUBLISHED else truth)[network.place_in_split])
     if math.isnan(value):
-        raise ValueError(f"there is no published {truth} of it")
+        raise InputError(f"there is no published {truth} of it")
     return value
 
 

@@ -8,7 +8,7 @@ from benchmarks.protocols.finetune import Finetune
 from benchmarks.protocols.nas import Nas
 from benchmarks.protocols.no_finetune import NoFinetune
 from benchmarks.protocols.transfer import Transfer
-from deepnets.utils.errors import unknown_choice
+from deepnets.utils.errors import InputError, unknown_choice
 
 PROTOCOLS: dict[str, Protocol[Any, Any]] = {
     protocol.name: protocol for protocol in (Detection(), Finetune(), Nas(), NoFinetune(), Transfer())
@@ -19,8 +19,8 @@ def get_protocol(name: str) -> Protocol[Any, Any]:
     """Return the protocol of this name.
 
     Raises:
-        ValueError: there is none.
+        InputError: there is none.
     """
     if name not in PROTOCOLS:
-        raise ValueError(unknown_choice("protocol", name, PROTOCOLS))
+        raise InputError(unknown_choice("protocol", name, PROTOCOLS))
     return PROTOCOLS[name]

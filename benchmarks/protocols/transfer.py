@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.core.protocol import Case, ImageProtocol, Result
 from benchmarks.core.protocol_settings import check_setting, describe_nondefault, is_nonnegative, is_positive
+from deepnets.utils.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -116,11 +117,11 @@ def reset_classifier(model: nn.Module, num_classes: int) -> None:
     """Give the last layer with an output for each class PyTorch's random initialization.
 
     Raises:
-        ValueError: the network has no such layer.
+        InputError: the network has no such layer.
     """
     from torch import nn
 
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d) and len(m.weight) == num_classes]
     if not layers:
-        raise ValueError(f"the network has no layer with {num_classes} outputs")
+        raise InputError(f"the network has no layer with {num_classes} outputs")
     layers[-1].reset_parameters()

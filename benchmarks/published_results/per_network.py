@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.core.evaluation_networks import EVALUATION_SPLITS
-from deepnets.utils.errors import unknown_choice
+from deepnets.utils.errors import InputError, unknown_choice
 
 DATA_DIR = Path(__file__).parent / "data"
 _FILES = {
@@ -37,10 +37,10 @@ def load(name: str) -> pd.DataFrame:
     """Return a table of published results, a line for each network and method.
 
     Raises:
-        ValueError: an unknown name.
+        InputError: an unknown name.
     """
     if name not in _FILES:
-        raise ValueError(unknown_choice("published results", name, _FILES))
+        raise InputError(unknown_choice("published results", name, _FILES))
     return _read(name).copy()
 
 
@@ -58,14 +58,14 @@ def query(split: str, index: int, dataset: str = "cifar10") -> pd.DataFrame:
         dataset: name of the table.
 
     Raises:
-        ValueError: an unknown table, split or index.
+        InputError: an unknown table, split or index.
     """
     table = load(dataset)
     lines = table[(table["split"] == split) & (table["arch_index"] == index)]
     if lines.empty:
         known = table.groupby("split", sort=False)["arch_index"].max() + 1
         accepted = ", ".join(f"{name} 0 to {count - 1}" for name, count in known.items())
-        raise ValueError(f"there are no results of {split} {index} in {dataset}; accepted: {accepted}")
+        raise InputError(f"there are no results of {split} {index} in {dataset}; accepted: {accepted}")
     return lines.reset_index(drop=True)
 
 
@@ -82,18 +82,18 @@ def values(dataset: str, column: str, method: str | None = None, **conditions: o
         Values by split and index.
 
     Raises:
-        ValueError: an unknown table or column, or conditions that no line meets.
+        InputError: an unknown table or column, or conditions that no line meets.
     """
     table = load(dataset)
     expected = {**({} if method is None else {"method": method}), **conditions}
     for name in (column, *expected):
         if name not in table:
-            raise ValueError(f"{dataset} has no column {name!r}; accepted: {', '.join(table)}")
+            raise InputError(f"{dataset} has no column {name!r}; accepted: {', '.join(table)}")
     for name, value in expected.items():
         known = table[name].unique()
         table = table[table[name] == value]
         if table.empty:
-            raise ValueError(f"{dataset} has no {name} {value!r} here; accepted: {', '.join(map(str, known))}")
+            raise InputError(f"{dataset} has no {name} {value!r} here; accepted: {', '.join(map(str, known))}")
     return table.drop_duplicates(INDEX_COLUMNS).set_index(INDEX_COLUMNS)[column].dropna()
 
 

@@ -2,6 +2,8 @@
 
 from math import ceil
 
+from deepnets.utils.errors import InputError
+
 SHARES = (0.01, 0.05, 0.2)
 """Shares of edited networks that the command states the chances of."""
 
@@ -39,12 +41,12 @@ def sample_size(total: int, share: float, risk: float) -> int:
         risk: accepted probability of finding nothing, from 0 to below 1; 0 needs all but the others.
 
     Raises:
-        ValueError: a number out of range.
+        InputError: a number out of range.
     """
     if not 0 < share <= 1:
-        raise ValueError(f"share is {share}; it must be above 0 and up to 1")
+        raise InputError(f"share is {share}; it must be above 0 and up to 1")
     if not 0 <= risk < 1:
-        raise ValueError(f"risk is {risk}; it must be from 0 to below 1")
+        raise InputError(f"risk is {risk}; it must be from 0 to below 1")
     edited = edited_networks(total, share)
     return next(k for k in range(1, total + 1) if _chance_missed(total, edited, k) <= risk)
 

@@ -22,7 +22,7 @@ from benchmarks.execution.jobs import Row
 from benchmarks.execution.run_config import Job, RunConfig, list_jobs
 from benchmarks.execution.run_context import RunContext
 from deepnets.utils import provenance
-from deepnets.utils.errors import one_line
+from deepnets.utils.errors import InputError, one_line
 
 FORMAT = 1
 
@@ -85,7 +85,7 @@ class Record(Identity):
     seconds: float
 
 
-class RecordError(ValueError):
+class RecordError(InputError):
     """A record that cannot be used; the message is one sentence for the user."""
 
 

@@ -7,6 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmarks.scoring.loss_gradients import loss_gradients, weight_names
 from benchmarks.scoring.rectifiers import Rectifiers
+from deepnets.utils.errors import InputError
 
 _ZEN_STEP = 0.01
 _EPE_EPSILON = 1e-5
@@ -27,7 +28,7 @@ def zico(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     not count, and neither do layers without others.
     """
     if len(images) < 2:
-        raise ValueError("it needs two images")
+        raise InputError("it needs two images")
     batches = zip(images.tensor_split(2), labels.tensor_split(2), strict=True)
     gradients = [loss_gradients(model, *batch)[1] for batch in batches]
     total = torch.zeros((), dtype=torch.double)
@@ -52,7 +53,7 @@ def epe_nas(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     for label in labels.unique():
         correlations = torch.atleast_2d(torch.corrcoef(jacobians[labels == label]))
         if not correlations.isfinite().all():
-            raise ValueError("the Jacobian of an image is constant")
+            raise InputError("the Jacobian of an image is constant")
         sums.append((correlations.abs() + _EPE_EPSILON).log().sum())
     of_classes = torch.stack(sums)
     total: Tensor = of_classes.abs().sum()
@@ -77,7 +78,7 @@ def swap(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     with torch.no_grad(), Rectifiers(keep):
         model(images)
     if not hashes:
-        raise ValueError("the network has no ReLU")
+        raise InputError("the network has no ReLU")
     return float(len(torch.cat(hashes).unique()))
 
 

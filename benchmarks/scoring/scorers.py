@@ -17,7 +17,7 @@ from benchmarks.core.protocol import Case
 from benchmarks.initializers.base import Initializer, recordable
 from benchmarks.initializers.registry import load_initializer
 from benchmarks.scoring.zero_cost_proxies import PROXIES, score
-from deepnets.utils.errors import one_line
+from deepnets.utils.errors import InputError, one_line
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.images.datasets import ImageTask
 
@@ -44,7 +44,7 @@ def load_scorer(name: str) -> tuple[Initializer, Scorer] | None:
         The initializer and the scorer; None for other models.
 
     Raises:
-        ValueError: a file that cannot be used.
+        InputError: a file that cannot be used.
     """
     if name in PROXIES:
         return replace(load_initializer("randinit"), name=name), _proxy_scorer(name)
@@ -69,7 +69,7 @@ def _look_up(values: pd.Series) -> Scorer:
     def look_up(case: Case[ImageTask]) -> float:
         key = (case.network.group, case.network.index)
         if key not in values.index:
-            raise ValueError("the file has no value for it")
+            raise InputError("the file has no value for it")
         return float(values[key])
 
     return look_up
@@ -79,30 +79,30 @@ def read_csv(path: Path) -> pd.DataFrame:
     """Read a table of the user.
 
     Raises:
-        ValueError: the file cannot be read.
+        InputError: the file cannot be read.
     """
     try:
         return pd.read_csv(path, dtype={"group": str})
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read as CSV ({one_line(error)})") from None
+        raise InputError(f"{path} cannot be read as CSV ({one_line(error)})") from None
 
 
 def read_column(path: Path, names: tuple[str, ...]) -> pd.Series:
     """Read the first of these columns that a CSV file has, by group and index; repetitions are averaged.
 
     Raises:
-        ValueError: the file cannot be read, or lacks a column.
+        InputError: the file cannot be read, or lacks a column.
     """
     table = read_csv(path)
     column = next((name for name in names if name in table), None)
     missing = [name for name in ("group", "index") if name not in table]
     if missing or column is None:
         needed = ", ".join(["group", "index", " or ".join(names)])
-        raise ValueError(f"{path} has the columns {', '.join(map(str, table))}; needed: {needed}")
+        raise InputError(f"{path} has the columns {', '.join(map(str, table))}; needed: {needed}")
     for name in ("index", column):
         finite = np.isfinite(pd.to_numeric(table[name], errors="coerce"))
         wrong = table[name][~finite & table[name].notna()]
         if len(wrong):
-            raise ValueError(f"the column {name!r} of {path} has {str(wrong.iloc[0])!r}; accepted: finite numbers")
+            raise InputError(f"the column {name!r} of {path} has {str(wrong.iloc[0])!r}; accepted: finite numbers")
     numbers = pd.to_numeric(table[column])
     return numbers.groupby([table["group"], table["index"]]).mean().dropna()

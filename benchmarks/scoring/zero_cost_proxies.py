@@ -20,7 +20,7 @@ from torch.nn.modules.conv import _ConvNd
 from benchmarks.scoring.batch_proxies import BATCH_PROXIES
 from benchmarks.scoring.loss_gradients import cross_entropy, loss_gradients, weight_names
 from benchmarks.scoring.rectifiers import Rectifiers
-from deepnets.utils.errors import unknown_choice
+from deepnets.utils.errors import InputError, unknown_choice
 from ghn_models import batch_statistics
 
 _JACOBIAN_EPSILON = 1e-5
@@ -46,16 +46,16 @@ def score(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> float:
         labels: (B,) classes.
 
     Raises:
-        ValueError: an unknown name, or the proxy has no finite value for this network.
+        InputError: an unknown name, or the proxy has no finite value for this network.
         Exception: whatever the network raises.
     """
     if name not in PROXIES:
-        raise ValueError(unknown_choice("proxy", name, PROXIES))
+        raise InputError(unknown_choice("proxy", name, PROXIES))
     with batch_statistics(model):
         result = PROXIES[name](model, images, labels)
     value = float(result.detach() if isinstance(result, Tensor) else result)
     if not math.isfinite(value):
-        raise ValueError(f"its value is {value}")
+        raise InputError(f"its value is {value}")
     return value
 
 
@@ -125,7 +125,7 @@ def jacob_cov(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     jacobians = torch.autograd.grad(model(images).sum(), images)[0].flatten(1)  # (B, 3 H W)
     correlations = torch.corrcoef(jacobians.double())
     if not correlations.isfinite().all():
-        raise ValueError("the Jacobian of an image is constant")
+        raise InputError("the Jacobian of an image is constant")
     v = torch.linalg.eigvalsh(correlations) + _JACOBIAN_EPSILON
     total: Tensor = (v.log() + 1 / v).sum()
     return -total
@@ -168,7 +168,7 @@ def nwot(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     with torch.no_grad(), Rectifiers(keep):
         model(images)
     if not kernels:
-        raise ValueError("the network has no ReLU")
+        raise InputError("the network has no ReLU")
     logabsdet: Tensor = torch.linalg.slogdet(torch.stack(kernels).sum(0)).logabsdet
     return logabsdet
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from benchmarks.core.cli_options import unset
 from benchmarks.core.evaluation_networks import PREDEFINED, check_group, networks_in
 from deepnets.sampling.splits import SPLITS
+from deepnets.utils.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,17 @@ class AnalysisConfig:
     def __post_init__(self) -> None:
         most = SPLITS["train"].size - SPLITS["test"].size
         if not 2 <= self.train <= most:
-            raise ValueError(f"analysis.train is {self.train}; accepted: 2 to {most}")
+            raise InputError(f"analysis.train is {self.train}; accepted: 2 to {most}")
         if self.num is not None and not 2 <= self.num <= SPLITS["test"].size:
-            raise ValueError(f"analysis.num is {self.num}; accepted: 2 to {SPLITS['test'].size}")
+            raise InputError(f"analysis.num is {self.num}; accepted: 2 to {SPLITS['test'].size}")
         if len(self.shape) != 4 or min(self.shape) < 1:
-            raise ValueError(f"analysis.shape is {self.shape}; accepted: four numbers (out, in, height, width)")
+            raise InputError(f"analysis.shape is {self.shape}; accepted: four numbers (out, in, height, width)")
         if not 0 < self.beta < float("inf"):
-            raise ValueError(f"analysis.beta is {self.beta}; it must be a finite number above 0")
+            raise InputError(f"analysis.beta is {self.beta}; it must be a finite number above 0")
         for name in set(self.networks).difference(PREDEFINED):
             check_group(name)
             if len(networks_in(name)) > 1:
-                raise ValueError(f"analysis.networks has {name}, which is several networks; name single ones")
+                raise InputError(f"analysis.networks has {name}, which is several networks; name single ones")
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class PropertiesConfig:
         limits = {"networks": (10, 500), "shuffles": (1, 1000), "epochs": (0, 10_000), "search": (1, 100_000)}
         for name, (low, high) in {**limits, "top": (1, self.search)}.items():
             if not low <= getattr(self, name) <= high:
-                raise ValueError(f"properties.{name} is {getattr(self, name)}; accepted: {low} to {high}")
+                raise InputError(f"properties.{name} is {getattr(self, name)}; accepted: {low} to {high}")
         if self.folder is not None and self.values is not None:
-            raise ValueError("properties.folder brings the published values; give it or properties.values, not both")
+            raise InputError("properties.folder brings the published values; give it or properties.values, not both")
         if self.columns and self.values is None:
-            raise ValueError("properties.columns are those of the file properties.values; give both")
+            raise InputError("properties.columns are those of the file properties.values; give both")

@@ -39,6 +39,7 @@ from deepnets.datasets.generation import split_path
 from deepnets.sampling.sampler import sample_networks
 from deepnets.sampling.splits import SPLITS
 from deepnets.symbolic.builder import count_parameters
+from deepnets.utils.errors import InputError
 
 Floats = NDArray[np.float64]
 
@@ -109,7 +110,7 @@ def _load_datasets(case: StudyCase, settings: PropertiesConfig) -> Iterator[_Dat
     for split in (FITTED, TESTED):
         index = values.loc[split].index
         if index.min() < 0 or index.max() >= SPLITS[split].size:
-            raise ValueError(f"{settings.values} has networks of {split} outside 0 to {SPLITS[split].size - 1}")
+            raise InputError(f"{settings.values} has networks of {split} outside 0 to {SPLITS[split].size - 1}")
         graphs[split] = split_graphs(split, 0, int(index.max()) + 1, case.image_size, classes)
     yield _Dataset(name, case.image_size, classes, graphs, values)
 
@@ -233,5 +234,5 @@ def input_files(settings: PropertiesConfig) -> list[Path]:
     files = [] if settings.folder is None else [split_path(settings.folder, split) for split in (FITTED, TESTED)]
     for path in files:
         if not path.is_file():
-            raise ValueError(f"there is no {path}; deepnets import deepnets1m_eval.hdf5 --root {path.parent} makes it")
+            raise InputError(f"there is no {path}; deepnets import deepnets1m_eval.hdf5 --root {path.parent} makes it")
     return files if settings.values is None else [settings.values]

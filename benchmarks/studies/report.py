@@ -20,6 +20,7 @@ from benchmarks.initializers.ghn import Predictor
 from benchmarks.studies.study import Findings, Study, StudyCase, Tables
 from deepnets.utils import provenance
 from deepnets.utils.atomic_files import atomic_write, write_json
+from deepnets.utils.errors import InputError
 from deepnets.utils.figures import save_figure
 from deepnets.utils.run_directory import RunDirectory, read_identity
 from ghn_models.checkpoints import folder as checkpoints
@@ -66,7 +67,7 @@ class StudyRequest:
 
 def _sha256(path: Path) -> str:
     if not path.is_file():
-        raise ValueError(f"there is no file {path}")
+        raise InputError(f"there is no file {path}")
     return checkpoints.sha256(path)
 
 
@@ -87,7 +88,7 @@ def run_study(request: StudyRequest, out: Path | None = None) -> tuple[Path, str
         The path of the report, and the summary for people.
 
     Raises:
-        ValueError: settings or inputs cannot be used.
+        InputError: settings or inputs cannot be used.
         FileError: the folder has another study, or another process works on this one.
     """
     identity = json.loads(json.dumps(request.identity()))

@@ -69,7 +69,7 @@ class Study(ABC, Generic[SettingsT]):
         """Compute tables and pictures.
 
         Raises:
-            ValueError: settings that cannot be used.
+            InputError: settings that cannot be used.
         """
 
     @abstractmethod

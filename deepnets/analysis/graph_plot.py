@@ -71,7 +71,7 @@ def plot_graph(graph: ArchGraph, path: str | os.PathLike[str], title: str | None
         title: text above the graph.
 
     Raises:
-        ValueError: an unknown suffix.
+        InputError: an unknown suffix.
     """
     check_figure_suffix(path)
     layout = GraphLayout.from_graph(graph)

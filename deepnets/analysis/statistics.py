@@ -18,6 +18,7 @@ from deepnets.sampling.splits import SPLITS
 from deepnets.sampling.training_widths import with_training_widths
 from deepnets.storage.network_file import NetworkFile
 from deepnets.symbolic.builder import count_parameters
+from deepnets.utils.errors import InputError
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -84,7 +85,7 @@ def split_statistics(file: NetworkFile, sample: int = 2000) -> SplitStatistics:
         sample: networks whose paths and parameters are computed.
 
     Raises:
-        ValueError: a sample of fewer than 1 network.
+        InputError: a sample of fewer than 1 network.
     """
     index = sample_indices(file, sample)
     table = architectures_in_use(file)
@@ -110,10 +111,10 @@ def sample_indices(file: NetworkFile, sample: int) -> Ints:
     """Return the ascending indices of a seeded random sample of the networks; all if there are no more.
 
     Raises:
-        ValueError: a sample of fewer than 1 network.
+        InputError: a sample of fewer than 1 network.
     """
     if sample < 1:
-        raise ValueError(f"the sample is {sample} networks; it must be 1 or more")
+        raise InputError(f"the sample is {sample} networks; it must be 1 or more")
     if sample >= len(file):
         return np.arange(len(file))
     return np.sort(np.random.default_rng(_SEED).choice(len(file), sample, replace=False))

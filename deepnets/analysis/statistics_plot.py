@@ -21,6 +21,7 @@ from deepnets.analysis.statistics import (
 from deepnets.graphs.primitives import PRIMITIVES
 from deepnets.storage.network_file import NetworkFile
 from deepnets.symbolic.builder import count_parameters
+from deepnets.utils.errors import InputError
 from deepnets.utils.figures import check_figure_suffix, new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ def plot_statistics(
         path: the figure; its suffix decides the format: .png, .pdf or .svg.
 
     Raises:
-        ValueError: no files, or an unknown suffix.
+        InputError: no files, or an unknown suffix.
     """
     check_figure_suffix(path)
     if not files:
-        raise ValueError("there is nothing to plot: give at least one file")
+        raise InputError("there is nothing to plot: give at least one file")
     if reference is None:
         reference = next((file for file in files.values() if file.header.split == "train"), None)
     samples = {label: _Sample.from_file(file) for label, file in files.items()}

@@ -21,6 +21,7 @@ from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.sampling.splits import SPACE_SPLITS, SPLITS, TRACED_SPLITS, check_split
 from deepnets.storage.column_reader import Header
 from deepnets.storage.network_file import NetworkFile, open_graphs
+from deepnets.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +74,7 @@ class DeepNets1M(Dataset):  # type: ignore[misc]
             trained architectures.
 
     Raises:
-        ValueError: an unknown split, a number below 1 or above that of the file, or a damaged file.
+        InputError: an unknown split, a number below 1 or above that of the file, or a damaged file.
 
     >>> dataset = DeepNets1M("data", "val", transform=VirtualEdges(), num=100)  # doctest: +SKIP
     >>> dataset[0]  # doctest: +SKIP
@@ -94,7 +95,7 @@ class DeepNets1M(Dataset):  # type: ignore[misc]
         check_split(split)
         image_size, num_classes = _image_size_and_classes(split, image_size, num_classes)
         if num is not None and (not isinstance(num, int) or num < 1):
-            raise ValueError(f"num is {num!r}; it must be an integer, 1 or more")
+            raise InputError(f"num is {num!r}; it must be an integer, 1 or more")
         path = split_path(root, split, image_size)
         if force_reload or not path.exists():
             print(f"generating {path} ...")
@@ -102,9 +103,9 @@ class DeepNets1M(Dataset):  # type: ignore[misc]
             generate(path, split, num=count, overwrite=force_reload, image_size=image_size)
         self.file = open_graphs(path, image_size, num_classes)
         if self.file.header.split != split:
-            raise ValueError(f"{path} holds the split {self.file.header.split!r}, not {split!r}")
+            raise InputError(f"{path} holds the split {self.file.header.split!r}, not {split!r}")
         if num is not None and num > len(self.file):
-            raise ValueError(
+            raise InputError(
                 f"{path} has {len(self.file)} networks, but num is {num}; generate more with force_reload=True"
             )
         if split not in TRACED_SPLITS:
@@ -148,10 +149,10 @@ class DeepNets1M(Dataset):  # type: ignore[misc]
         """Return the architecture of network `index`.
 
         Raises:
-            ValueError: the networks of this split are traced and have no architecture.
+            InputError: the networks of this split are traced and have no architecture.
         """
         if not isinstance(self.file, NetworkFile):
-            raise ValueError(f"the networks of {self.split} are not architectures of the design space")
+            raise InputError(f"the networks of {self.split} are not architectures of the design space")
         return self.file.architecture(self.indices()[self._checked(index)])
 
     def model_name(self, index: int) -> str:
@@ -253,5 +254,5 @@ def _image_size_and_classes(split: str, image_size: int | None, num_classes: int
     fixed = _FIXED.get(split, (size, 10 if size == 32 else 1000))
     if (size, fixed[1] if num_classes is None else num_classes) != fixed:
         asked = f"image_size={size}, num_classes={num_classes}"
-        raise ValueError(f"graphs of {split} have image_size={fixed[0]}, num_classes={fixed[1]}; asked for {asked}")
+        raise InputError(f"graphs of {split} have image_size={fixed[0]}, num_classes={fixed[1]}; asked for {asked}")
     return fixed

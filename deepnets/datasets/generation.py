@@ -17,7 +17,7 @@ from deepnets.storage.network_file import network_columns
 from deepnets.storage.sharded_file import Shard, ShardedFile, ShardPlan
 from deepnets.utils import executors
 from deepnets.utils.atomic_files import check_writable
-from deepnets.utils.errors import FileError, describe_write_error
+from deepnets.utils.errors import FileError, InputError, describe_write_error
 from deepnets.utils.executors import Workers
 
 Compute = Callable[[Shard], Columns]
@@ -79,7 +79,7 @@ def generate(
 
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
-        ValueError: an unknown split or a count below 1.
+        InputError: an unknown split or a count below 1.
         FileError: the disk is full or the folder cannot be written.
     """
     try:
@@ -118,7 +118,7 @@ def _plan_space(path: Path, split: str, num: int | None, seed: int, compress: bo
     from deepnets.datasets.space_splits import shard_size
 
     if seed:
-        raise ValueError(f"seed is {seed}, but the networks of {split} are published ones, which take no seed")
+        raise InputError(f"seed is {seed}, but the networks of {split} are published ones, which take no seed")
     size = published_size(split)
     num = size if num is None else num
     _check_range("num", num, 1, size)
@@ -126,10 +126,10 @@ def _plan_space(path: Path, split: str, num: int | None, seed: int, compress: bo
 
 
 def _refuse_options(split: str, options: Mapping[str, object]) -> None:
-    """Raise ValueError for an option that traced splits do not take."""
+    """Raise InputError for an option that traced splits do not take."""
     for name, value in options.items():
         if value is not None:
-            raise ValueError(f"{name} is {value}, but the split {split} is traced in one go and takes no {name}")
+            raise InputError(f"{name} is {value}, but the split {split} is traced in one go and takes no {name}")
 
 
 def _trace_split(path: Path, split: str, image_size: int, overwrite: bool) -> Path:
@@ -146,9 +146,9 @@ def _trace_split(path: Path, split: str, image_size: int, overwrite: bool) -> Pa
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if value < low:
-        raise ValueError(f"{name} is {value}; it must be {low} or more")
+        raise InputError(f"{name} is {value}; it must be {low} or more")
     if value > high:
-        raise ValueError(f"{name} is {value}; it must be at most {high}")
+        raise InputError(f"{name} is {value}; it must be at most {high}")
 
 
 def shard_columns(split: str, seed: int, start: int, stop: int) -> Columns:

@@ -7,6 +7,7 @@ from deepnets.sampling.splits import SPACE_SPLITS
 from deepnets.spaces.registry import get_space
 from deepnets.storage.graph_file import GraphFile
 from deepnets.storage.network_file import NetworkFile
+from deepnets.utils.errors import InputError
 
 
 def build_network(file: GraphFile, index: int, image_size: int) -> nn.Module:
@@ -18,7 +19,7 @@ def build_network(file: GraphFile, index: int, image_size: int) -> nn.Module:
         image_size: of predefined networks, 32 or 224; others have one, or follow the file.
 
     Raises:
-        ValueError: the file holds graphs that were traced from somebody's own models.
+        InputError: the file holds graphs that were traced from somebody's own models.
     """
     split = file.header.split
     if isinstance(file, NetworkFile):
@@ -31,4 +32,4 @@ def build_network(file: GraphFile, index: int, image_size: int) -> nn.Module:
         return initialized_torchvision_model(name)
     if split == "predefined":
         return predefined_model(name, image_size)
-    raise ValueError(f"{name} of the split {split!r} cannot be built: its file holds the graph only")
+    raise InputError(f"{name} of the split {split!r} cannot be built: its file holds the graph only")

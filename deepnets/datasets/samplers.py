@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
+from deepnets.utils.errors import InputError
+
 if TYPE_CHECKING:
     from deepnets.datasets.deepnets1m import DeepNets1M
 
@@ -38,7 +40,7 @@ def first_that_fits(meta_batches: Iterable[Ints], num_nodes: NDArray[np.integer]
         max_nodes: the largest number of nodes of a meta-batch.
 
     Raises:
-        ValueError: all proposals have more nodes.
+        InputError: all proposals have more nodes.
 
     >>> first_that_fits([np.array([0, 1]), np.array([0, 2])], num_nodes=np.array([50, 90, 40]), max_nodes=100)
     array([0, 2])
@@ -47,7 +49,7 @@ def first_that_fits(meta_batches: Iterable[Ints], num_nodes: NDArray[np.integer]
     for meta_batch in islice(meta_batches, _MAX_TRIES):
         if num_nodes[meta_batch].sum() <= max_nodes:
             return meta_batch
-    raise ValueError(
+    raise InputError(
         f"{_MAX_TRIES} random meta-batches of {len(meta_batch)} architectures all had more than {max_nodes} "
         "nodes; use smaller ones (meta_batch_size) or allow more nodes (max_nodes)"
     )
@@ -66,16 +68,16 @@ class MetaBatchSampler(Sampler[list[int]]):
         seed: decides the order; epoch k of a seed is always the same.
 
     Raises:
-        ValueError: no meta-batch, or hardly any, has so few nodes.
+        InputError: no meta-batch, or hardly any, has so few nodes.
     """
 
     def __init__(self, dataset: "DeepNets1M", meta_batch_size: int = 8, max_nodes: int = 2200, seed: int = 0) -> None:
         self.sizes = dataset.graph_sizes
         if not 1 <= meta_batch_size <= len(self.sizes):
-            raise ValueError(f"meta_batch_size is {meta_batch_size}; accepted: 1 to {len(self.sizes)}, the data set")
+            raise InputError(f"meta_batch_size is {meta_batch_size}; accepted: 1 to {len(self.sizes)}, the data set")
         smallest = int(np.sort(self.sizes)[:meta_batch_size].sum())
         if smallest > max_nodes:
-            raise ValueError(
+            raise InputError(
                 f"any {meta_batch_size} architectures have {smallest} nodes or more, above max_nodes = {max_nodes}"
             )
         self.meta_batch_size, self.max_nodes, self.seed = meta_batch_size, max_nodes, seed

@@ -94,7 +94,7 @@ def traced_graphs(split: str, image_size: int = 32) -> dict[str, ArchGraph]:
     """Trace a split and return its graphs by the name of the model, with a progress bar.
 
     Raises:
-        ValueError: an image size other than 32 and 224.
+        InputError: an image size other than 32 and 224.
     """
     check_image_size(image_size)
     models = _MODELS[split](image_size)

@@ -7,6 +7,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from deepnets.graphs.shortest_paths import shortest_paths
+from deepnets.utils.errors import InputError
 
 
 @functional_transform("virtual_edges")
@@ -21,7 +22,7 @@ class VirtualEdges(BaseTransform):  # type: ignore[misc]
         cutoff: the longest path that becomes an edge, 50 in the papers.
 
     Raises:
-        ValueError: a cutoff below 1, or a graph whose nodes are not in a topological order.
+        InputError: a cutoff below 1, or a graph whose nodes are not in a topological order.
 
     >>> chain = Data(edge_index=torch.tensor([[0, 1], [1, 2]]), num_nodes=3)
     >>> virtual = VirtualEdges()(chain)
@@ -31,7 +32,7 @@ class VirtualEdges(BaseTransform):  # type: ignore[misc]
 
     def __init__(self, cutoff: int = 50) -> None:
         if not isinstance(cutoff, int) or cutoff < 1:
-            raise ValueError(f"cutoff is {cutoff}; it must be an integer, 1 or more")
+            raise InputError(f"cutoff is {cutoff}; it must be an integer, 1 or more")
         self.cutoff = cutoff
 
     def forward(self, data: Data) -> Data:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deepnets.design_space.genotype import Genotype
+from deepnets.utils.errors import InputError
 
 if TYPE_CHECKING:
     from deepnets.networks.network import Network
@@ -36,7 +37,7 @@ class Architecture:
         fc_dim: width of the head's hidden layer.
 
     Raises:
-        ValueError: a value outside of the design space.
+        InputError: a value outside of the design space.
     """
 
     genotype: Genotype
@@ -62,9 +63,9 @@ class Architecture:
         _check("fc_layers", self.fc_layers, self.fc_layers in FC_LAYERS, f"one of {FC_LAYERS}")
         _check("fc_dim", self.fc_dim, 1 <= self.fc_dim <= 65535, "1 to 65535")
         if self.is_vit and not self.glob_avg:
-            raise ValueError("glob_avg is False in a network with attention; such networks need glob_avg=True")
+            raise InputError("glob_avg is False in a network with attention; such networks need glob_avg=True")
         if not self.preproc and len(self.genotype.normal_concat) + len(self.genotype.reduce_concat) > 2:
-            raise ValueError("preproc is False, but cells concatenate several states; such networks need preproc=True")
+            raise InputError("preproc is False, but cells concatenate several states; such networks need preproc=True")
 
     @property
     def is_vit(self) -> bool:
@@ -83,7 +84,7 @@ class Architecture:
             drop_path: probability of dropping a path in training.
 
         Raises:
-            ValueError: another image size, or an architecture that cannot be built.
+            InputError: another image size, or an architecture that cannot be built.
         """
         from deepnets.networks.network import Network
 
@@ -93,7 +94,7 @@ class Architecture:
         """Return the exact number of trainable parameters of the network, unused modules included.
 
         Raises:
-            ValueError: an image size other than 32 and 224.
+            InputError: an image size other than 32 and 224.
         """
         from deepnets.design_space.architecture_table import ArchitectureTable
         from deepnets.symbolic.builder import count_parameters
@@ -105,11 +106,11 @@ class Architecture:
         """Read the published metadata of a network (`nets[i]`); `C` is 32 if it is missing.
 
         Raises:
-            ValueError: a field is missing or out of range.
+            InputError: a field is missing or out of range.
         """
         missing = {"genotype", "n_cells"} - set(fields)
         if missing:
-            raise ValueError(f"the architecture lacks {', '.join(sorted(missing))}")
+            raise InputError(f"the architecture lacks {', '.join(sorted(missing))}")
         norm = fields.get("norm", "bn")
         _check("norm", norm, norm in _NORMS, ", ".join(map(repr, _NORMS)))
         scalars = {name: fields[name] for name in (*_INTEGERS, *_FLAGS) if name in fields}
@@ -142,4 +143,4 @@ class Architecture:
 
 def _check(field: str, value: object, accepted: bool, choices: str) -> None:
     if not accepted:
-        raise ValueError(f"{field} is {value!r}; accepted: {choices}")
+        raise InputError(f"{field} is {value!r}; accepted: {choices}")

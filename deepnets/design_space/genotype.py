@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deepnets.utils.errors import InputError
+
 OPERATIONS = (
     "none",
     "max_pool_3x3",
@@ -42,7 +44,7 @@ class Genotype:
         normal_concat, reduce_concat: states that the cell concatenates.
 
     Raises:
-        ValueError: an operation, an input state or a concatenated state that does not exist.
+        InputError: an operation, an input state or a concatenated state that does not exist.
     """
 
     normal: tuple[Edge, ...]
@@ -55,7 +57,7 @@ class Genotype:
             _check_edges(cell, edges)
             last = len(edges) // 2 + 1
             if not concat or len(set(concat)) != len(concat) or not all(2 <= s <= last for s in concat):
-                raise ValueError(f"{cell}_concat is {concat}; it lists distinct states from 2 to {last}, at least one")
+                raise InputError(f"{cell}_concat is {concat}; it lists distinct states from 2 to {last}, at least one")
 
     def cells(self) -> tuple[tuple[str, tuple[Edge, ...], tuple[int, ...]], ...]:
         """Return name, edges and concatenated states of the normal and of the reduction cell."""
@@ -71,13 +73,13 @@ class Genotype:
         """Read the published form: lists of [operation, input state] and lists of states.
 
         Raises:
-            ValueError: a field is missing or has another form.
+            InputError: a field is missing or has another form.
         """
         if not isinstance(fields, Mapping):
-            raise ValueError(f"the genotype is {fields!r}; it is a mapping with normal, normal_concat, reduce, ...")
+            raise InputError(f"the genotype is {fields!r}; it is a mapping with normal, normal_concat, reduce, ...")
         missing = {"normal", "normal_concat", "reduce", "reduce_concat"} - set(fields)
         if missing:
-            raise ValueError(f"the genotype lacks {', '.join(sorted(missing))}")
+            raise InputError(f"the genotype lacks {', '.join(sorted(missing))}")
         try:
             return cls(
                 tuple((str(op), int(state)) for op, state in fields["normal"]),
@@ -86,7 +88,7 @@ class Genotype:
                 tuple(int(s) for s in fields["reduce_concat"]),
             )
         except TypeError:
-            raise ValueError("a cell is a list of [operation, input state] and a list of concatenated states") from None
+            raise InputError("a cell is a list of [operation, input state] and a list of concatenated states") from None
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Return the published form, ready for JSON."""
@@ -100,9 +102,9 @@ class Genotype:
 
 def _check_edges(cell: str, edges: tuple[Edge, ...]) -> None:
     if len(edges) % 2 or not 2 <= len(edges) <= 2 * MAX_STEPS:
-        raise ValueError(f"the {cell} cell has {len(edges)} edges; it has two per step and 1 to {MAX_STEPS} steps")
+        raise InputError(f"the {cell} cell has {len(edges)} edges; it has two per step and 1 to {MAX_STEPS} steps")
     for k, (op, state) in enumerate(edges):
         if op not in OPERATION_INDEX:
-            raise ValueError(f"unknown operation {op!r} in the {cell} cell; known: {', '.join(OPERATIONS)}")
+            raise InputError(f"unknown operation {op!r} in the {cell} cell; known: {', '.join(OPERATIONS)}")
         if not 0 <= state < k // 2 + 2:
-            raise ValueError(f"edge {k} of the {cell} cell reads state {state}; it may read 0 to {k // 2 + 1}")
+            raise InputError(f"edge {k} of the {cell} cell reads state {state}; it may read 0 to {k // 2 + 1}")

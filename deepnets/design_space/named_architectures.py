@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from deepnets.design_space.architecture import Architecture
 from deepnets.design_space.genotype import Edge, Genotype
-from deepnets.utils.errors import unknown_choice
+from deepnets.utils.errors import InputError, unknown_choice
 
 DARTS = Genotype(
     normal=(
@@ -117,8 +117,8 @@ def named_architecture(name: str) -> Architecture:
     """Return the architecture of this name.
 
     Raises:
-        ValueError: no architecture has this name.
+        InputError: no architecture has this name.
     """
     if name not in ARCHITECTURES:
-        raise ValueError(unknown_choice("architecture", name, ARCHITECTURES))
+        raise InputError(unknown_choice("architecture", name, ARCHITECTURES))
     return ARCHITECTURES[name]()

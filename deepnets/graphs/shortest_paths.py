@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from deepnets.utils.errors import InputError
+
 _MAX_NODES = 10_000
 _FAR = 2 * _MAX_NODES  # more than any path; a path added to it still fits int16
 
@@ -22,16 +24,16 @@ def shortest_paths(n_nodes: int, sources: NDArray[np.integer], targets: NDArray[
         (N, N) entry [v, u] is the number of edges from u to v, more than N where there is no path, 0 on the diagonal.
 
     Raises:
-        ValueError: an edge that does not lead from a lower to a higher number, or more than 10,000 nodes.
+        InputError: an edge that does not lead from a lower to a higher number, or more than 10,000 nodes.
 
     >>> shortest_paths(3, np.array([0, 1]), np.array([1, 2])).tolist()[2]
     [2, 1, 0]
     """
     sources, targets = sources.astype(np.int64), targets.astype(np.int64)
     if n_nodes > _MAX_NODES:
-        raise ValueError(f"the graph has {n_nodes} nodes; shortest paths are computed for at most {_MAX_NODES}")
+        raise InputError(f"the graph has {n_nodes} nodes; shortest paths are computed for at most {_MAX_NODES}")
     if (sources >= targets).any():
-        raise ValueError("edges must lead from lower to higher node numbers (a topological order)")
+        raise InputError("edges must lead from lower to higher node numbers (a topological order)")
     in_degree = np.bincount(targets, minlength=n_nodes)
     first_edge = np.cumsum(in_degree) - in_degree
     is_root = in_degree != 1

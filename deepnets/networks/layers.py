@@ -15,6 +15,7 @@ from deepnets.networks.kernels.attention import attend
 from deepnets.networks.kernels.autograd_state import is_recording
 from deepnets.networks.kernels.concatenation import concatenate
 from deepnets.networks.kernels.convolution import DepthwiseConv2d
+from deepnets.utils.errors import InputError
 
 ATTENTION_HEADS = 8
 
@@ -203,13 +204,13 @@ class DropPath(nn.Module):
         p: probability of dropping; may be changed at any time, as DARTS raises it over the epochs.
 
     Raises:
-        ValueError: a probability outside [0, 1).
+        InputError: a probability outside [0, 1).
     """
 
     def __init__(self, p: float = 0.0) -> None:
         super().__init__()
         if not 0 <= p < 1:
-            raise ValueError(f"drop_path is {p}; accepted: a probability of at least 0 and less than 1")
+            raise InputError(f"drop_path is {p}; accepted: a probability of at least 0 and less than 1")
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from deepnets.networks.layers import (
     norm_layer,
     operation,
 )
+from deepnets.utils.errors import InputError
 
 _KEEP_WIDTH = ("max_pool_3x3", "avg_pool_3x3", "msa", "cse")
 
@@ -95,11 +96,11 @@ class CellPlan:
         return self.stride if state < 2 else 1
 
     def check_widths(self) -> None:
-        """Raise ValueError where a sum would add states of different widths (possible without preprocessing only)."""
+        """Raise InputError where a sum would add states of different widths (possible without preprocessing only)."""
         for op, state in (self.edges[k] for running in self.sums.values() for k in running):
             keeps = op in _KEEP_WIDTH or (op == "skip_connect" and self.stride_of(state) == 1)
             if keeps and self.width_of(state) != self.width:
-                raise ValueError(
+                raise InputError(
                     f"{op} reads {self.width_of(state)} channels in a cell of width {self.width} and cannot change "
                     f"them; C_mult > 1 needs preproc=True with this genotype"
                 )
@@ -109,7 +110,7 @@ def plan_cells(architecture: Architecture, stem_width: int) -> list[CellPlan]:
     """Plan all cells of an architecture, behind a stem of the given width.
 
     Raises:
-        ValueError: the image does not reach the output, or widths do not match.
+        InputError: the image does not reach the output, or widths do not match.
     """
     reductions = _reduction_cells(architecture)
     width = architecture.channels
@@ -136,7 +137,7 @@ def plan_cells(architecture: Architecture, stem_width: int) -> list[CellPlan]:
         plans.append(plan)
         widths, present = (widths[1], plan.output_width), (present[1], plan.output_present)
     if not present[1]:
-        raise ValueError("the input of this architecture does not reach its output (too many 'none' operations)")
+        raise InputError("the input of this architecture does not reach its output (too many 'none' operations)")
     return plans
 
 
@@ -238,7 +239,7 @@ class Network(nn.Module):
         attention other sizes work as well, if every map that is halved has even sides.
 
     Raises:
-        ValueError: an unknown image size, a probability outside [0, 1), an architecture whose input does not reach
+        InputError: an unknown image size, a probability outside [0, 1), an architecture whose input does not reach
             its output or whose widths do not match.
     """
 
@@ -263,7 +264,7 @@ class Network(nn.Module):
         if self.auxiliary_cell is not None:
             plan = plans[self.auxiliary_cell]
             if not plan.output_present:
-                raise ValueError(f"cell {self.auxiliary_cell} has no output that an auxiliary head could read")
+                raise InputError(f"cell {self.auxiliary_cell} has no output that an auxiliary head could read")
             self.auxiliary_head = AuxiliaryHead(plan.output_width, num_classes, image_size, architecture.norm)
         self.global_pooling = nn.AdaptiveAvgPool2d(1) if architecture.glob_avg else nn.Identity()
         area = 1 if architecture.glob_avg else _map_side(architecture, image_size) ** 2

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.graphs.primitives import PRIMITIVE_INDEX, PRIMITIVES
-from deepnets.utils.errors import FileError, unknown_choice
+from deepnets.utils.errors import FileError, InputError, unknown_choice
 
 Ints = NDArray[np.int64]
 
@@ -136,7 +136,7 @@ class Vocabulary:
         """Read the entry `meta` of a split.
 
         Raises:
-            ValueError: it is not a vocabulary, or names an unknown primitive.
+            InputError: it is not a vocabulary, or names an unknown primitive.
         """
         primitives, names = (_texts_by_number(meta, member) for member in ("primitives_ext", "unique_op_names"))
         return cls(
@@ -153,17 +153,17 @@ class Vocabulary:
             most_nodes: larger graphs are refused before they are read.
 
         Raises:
-            ValueError: its matrices do not fit together, or are too large; KeyError, OSError: it is damaged.
+            InputError: its matrices do not fit together, or are too large; KeyError, OSError: it is damaged.
         """
         graph = read_member(group, str(index), h5py.Group)
         adjacency, nodes = (read_member(graph, name, h5py.Dataset) for name in ("adj", "nodes"))
         count = nodes.shape[0] if nodes.shape else 0
         if nodes.shape != (count, 3) or adjacency.shape != (count, count) or count < 1:
-            raise ValueError(f"adj is {adjacency.shape}, nodes {nodes.shape}")
+            raise InputError(f"adj is {adjacency.shape}, nodes {nodes.shape}")
         if count > most_nodes:
-            raise ValueError(f"it has {count} nodes, which cannot be")
+            raise InputError(f"it has {count} nodes, which cannot be")
         if nodes.dtype.kind not in "iu" or adjacency.dtype.kind not in "iuf":
-            raise ValueError(f"adj has values of type {adjacency.dtype}, nodes of type {nodes.dtype}")
+            raise InputError(f"adj has values of type {adjacency.dtype}, nodes of type {nodes.dtype}")
         return self._labelled(adjacency[()], nodes[()].astype(np.int64))
 
     def _labelled(self, adjacency: NDArray[Any], nodes: Ints) -> LabelledGraph:
@@ -180,18 +180,18 @@ def read_member(group: h5py.Group, name: str, kind: type) -> Any:
 
     Raises:
         KeyError: there is none.
-        ValueError: it is of another kind, or lies in another file.
+        InputError: it is of another kind, or lies in another file.
     """
     link = group.get(name, getlink=True)
     if link is None:
         raise KeyError(f"{group.name} lacks {name}")
     if not isinstance(link, h5py.HardLink):
-        raise ValueError(f"{name} is a link")
+        raise InputError(f"{name} is a link")
     member = group[name]
     if not isinstance(member, kind):
-        raise ValueError(f"{name} is not a {kind.__name__.lower()}")
+        raise InputError(f"{name} is not a {kind.__name__.lower()}")
     if isinstance(member, h5py.Dataset) and (member.is_virtual or member.external):
-        raise ValueError(f"{name} is a part of another file")
+        raise InputError(f"{name} is a part of another file")
     return member
 
 
@@ -199,13 +199,13 @@ def _texts_by_number(meta: Any, member: str) -> dict[int, str]:
     """Return the texts of a vocabulary by number.
 
     Raises:
-        ValueError: it is not an object of short texts.
+        InputError: it is not an object of short texts.
     """
     texts = meta.get(member) if isinstance(meta, dict) else None
     if not isinstance(texts, dict):
-        raise ValueError(f"{member} is not an object of texts by number")
+        raise InputError(f"{member} is not an object of texts by number")
     if not all(isinstance(text, str) and len(text) <= _LONGEST_NAME for text in texts.values()):
-        raise ValueError(f"{member} has a value that is not a text of at most {_LONGEST_NAME} characters")
+        raise InputError(f"{member} has a value that is not a text of at most {_LONGEST_NAME} characters")
     return {int(number): text for number, text in texts.items()}
 
 

@@ -5,7 +5,7 @@ import tarfile
 from pathlib import Path
 
 from deepnets.utils.atomic_files import atomic_write
-from deepnets.utils.errors import FileError, unknown_choice
+from deepnets.utils.errors import FileError, InputError, unknown_choice
 
 MD5 = {
     "deepnets1m_eval.hdf5": "1f5641329271583ad068f43e1521517e",
@@ -43,11 +43,11 @@ def download_from_hub(part: str, folder: Path) -> Path:
         The HDF5 file.
 
     Raises:
-        ValueError: an unknown part, or the extra `hub` is not installed.
+        InputError: an unknown part, or the extra `hub` is not installed.
         FileError: the hub cannot be reached, or a file is not the published one.
     """
     if part not in _PARTS:
-        raise ValueError(unknown_choice("published file", part, _PARTS))
+        raise InputError(unknown_choice("published file", part, _PARTS))
     file, archive = folder / f"deepnets1m_{part}.hdf5", folder / "deepnets1m_meta.tar.gz"
     for path in (file, archive):
         _download(path)
@@ -60,7 +60,7 @@ def _download(path: Path) -> None:
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:
-        raise ValueError("--hub needs the extra 'hub': pip install 'deepnets1m[hub]'") from None
+        raise InputError("--hub needs the extra 'hub': pip install 'deepnets1m[hub]'") from None
     try:
         if not path.exists():
             hf_hub_download(HUB_DATASET, path.name, repo_type="dataset", local_dir=path.parent)

@@ -44,7 +44,7 @@ from deepnets.storage.network_file import network_columns
 from deepnets.storage.sharded_file import Shard, ShardedFile, ShardPlan, file_state
 from deepnets.symbolic.block_tables import NAMES
 from deepnets.symbolic.builder import build_graphs
-from deepnets.utils.errors import FileError, one_line, unknown_choice
+from deepnets.utils.errors import FileError, InputError, one_line, unknown_choice
 
 Ints = NDArray[np.int64]
 
@@ -200,12 +200,12 @@ def _build_networks(split: str, nets: Sequence[dict[str, Any]], source: Path) ->
     """Read architectures from the metadata, and build their graphs."""
     try:
         if not all(isinstance(net, dict) for net in nets):
-            raise ValueError("it is not an object")
+            raise InputError("it is not an object")
         architectures = [Architecture.from_dict(net) for net in nets]
         recorded = _recorded_channels(split, nets, architectures)
         for net in nets:
             if not isinstance(net.get("num_params", {}), dict):
-                raise ValueError(f"num_params is {net['num_params']!r}; accepted: numbers by data set")
+                raise InputError(f"num_params is {net['num_params']!r}; accepted: numbers by data set")
     except (ValueError, TypeError, OverflowError) as error:
         raise FileError(f"the metadata of {source} has an architecture that cannot be read: {error}") from None
     table = ArchitectureTable.from_architectures([replace(a, channels=GENERATION_CHANNELS) for a in architectures])
@@ -222,7 +222,7 @@ def _recorded_channels(
     if not any("C" in net for net in nets):
         return None
     if not all("C" in net for net in nets):
-        raise ValueError("some have the width C, others have none")
+        raise InputError("some have the width C, others have none")
     factors = WIDE_FACTORS if split == "wide" else dict.fromkeys(IMAGE_SIZES, 1)
     return {
         size: np.array([replace(a, channels=factor * a.channels).channels for a in architectures], np.int64)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepnets.published.graph_compare import Vocabulary
-from deepnets.utils.errors import FileError
+from deepnets.utils.errors import FileError, InputError
 
 _MOST_BYTES = 1 << 32
 _BETWEEN = re.compile(r"[ \t\r\n,:]*")
@@ -53,12 +53,12 @@ class Metadata:
         self.splits: dict[str, SplitMetadata] = {}
         try:
             if path.stat().st_size > _MOST_BYTES:
-                raise ValueError(f"it has more than {_MOST_BYTES >> 30} GB")
+                raise InputError(f"it has more than {_MOST_BYTES >> 30} GB")
             self._text = path.read_text(encoding="utf-8")
             if self._text[self._read_object(0, self._read_split) :].strip():
-                raise ValueError("text follows the JSON object")
+                raise InputError("text follows the JSON object")
             if not self.splits:
-                raise ValueError("it names no split")
+                raise InputError("it names no split")
         except RecursionError:
             raise FileError(f"{path} is not a metadata file of DeepNets-1M (it is nested too deeply)") from None
         except IndexError:
@@ -95,12 +95,12 @@ class Metadata:
         """
         position = self._skip(position)
         if self._text[position] != "{":
-            raise ValueError("an object is expected")
+            raise InputError("an object is expected")
         position = self._skip(position + 1)
         while self._text[position] != "}":
             name, position = self._decode(position)
             if not isinstance(name, str):
-                raise ValueError(f"the name of a member is {name!r}")
+                raise InputError(f"the name of a member is {name!r}")
             position = self._skip(read_value(name, position))
         return position + 1
 
@@ -110,12 +110,12 @@ class Metadata:
         members: set[str] = set()
         count, vocabulary = 0, None
         if name in self.splits:
-            raise ValueError(f"the split {name!r} is there twice")
+            raise InputError(f"the split {name!r} is there twice")
 
         def read_member(member: str, position: int) -> int:
             nonlocal offsets, count, vocabulary
             if member in members:
-                raise ValueError(f"the split {name!r} has {member} twice")
+                raise InputError(f"the split {name!r} has {member} twice")
             members.add(member)
             if member == "nets":
                 offsets, count, end = self._scan_nets(self._skip(position))
@@ -127,7 +127,7 @@ class Metadata:
 
         end = self._read_object(position, read_member)
         if vocabulary is None or not count:
-            raise ValueError(f"the split {name!r} lacks nets or meta")
+            raise InputError(f"the split {name!r} lacks nets or meta")
         self.splits[name] = SplitMetadata(offsets, count, vocabulary)
         return end
 
@@ -135,7 +135,7 @@ class Metadata:
         """Return the positions of every `BLOCK`-th architecture, their number, and the position behind the list."""
         offsets, count = [], 0
         if self._text[position] != "[":
-            raise ValueError("nets is not a list")
+            raise InputError("nets is not a list")
         position = self._skip(position + 1)
         while self._text[position] != "]":
             if count % BLOCK == 0:

@@ -18,6 +18,7 @@ from deepnets.sampling.evaluation_widths import split_channels
 from deepnets.sampling.proposals import is_plausible, propose, uniform_numbers
 from deepnets.sampling.splits import SplitRules, split_rules
 from deepnets.symbolic.builder import build_graphs
+from deepnets.utils.errors import InputError
 
 Ints = NDArray[np.int64]
 
@@ -45,7 +46,7 @@ class Networks:
         """Return the (B,) widths at which the networks are evaluated.
 
         Raises:
-            ValueError: an image size other than 32 and 224.
+            InputError: an image size other than 32 and 224.
         """
         check_image_size(image_size)
         return self.channels_by_size[image_size]
@@ -54,7 +55,7 @@ class Networks:
         """Return the (B,) numbers of parameters at 32 channels with 10 classes.
 
         Raises:
-            ValueError: an image size other than 32 and 224.
+            InputError: an image size other than 32 and 224.
         """
         check_image_size(image_size)
         return self.num_params_by_size[image_size]
@@ -76,11 +77,11 @@ def sample_networks(split: str, start: int, stop: int, seed: int = 0) -> Network
         seed: root seed of the data set.
 
     Raises:
-        ValueError: an unknown split, or an empty or negative range.
+        InputError: an unknown split, or an empty or negative range.
     """
     rules = split_rules(split)
     if not 0 <= start < stop:
-        raise ValueError(f"the range of networks is {start} to {stop}; it starts at 0 or later and is not empty")
+        raise InputError(f"the range of networks is {start} to {stop}; it starts at 0 or later and is not empty")
     proposals = _Proposals(rules, split, seed, start, stop)
     tables, params, graphs, order = [], [], [], []
     pending = np.arange(stop - start)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from deepnets.utils.errors import unknown_choice
+from deepnets.utils.errors import InputError, unknown_choice
 
 Range = tuple[int, int]
 
@@ -66,18 +66,18 @@ def split_rules(split: str) -> SplitRules:
     """Return the rules of a split of sampled networks.
 
     Raises:
-        ValueError: an unknown split, or a split of traced or of published networks.
+        InputError: an unknown split, or a split of traced or of published networks.
     """
     check_split(split)
     if split in TRACED_SPLITS:
-        raise ValueError(f"the networks of {split} are not sampled, but traced")
+        raise InputError(f"the networks of {split} are not sampled, but traced")
     if split in SPACE_SPLITS:
-        raise ValueError(f"the networks of {split} are not sampled, but published ones")
+        raise InputError(f"the networks of {split} are not sampled, but published ones")
     return SPLITS[split]
 
 
 def check_split(split: str) -> None:
-    """Raise ValueError if there is no split of this name."""
+    """Raise InputError if there is no split of this name."""
     known = (*SPLITS, *TRACED_SPLITS, *SPACE_SPLITS)
     if split not in known:
-        raise ValueError(unknown_choice("split", split, known))
+        raise InputError(unknown_choice("split", split, known))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from deepnets.spaces.block import INPUT, Block, BlockBuilder, stem_block
 from deepnets.spaces.chain import Chain, Placed
 from deepnets.spaces.tables import Table, Truth, read_table, truth_from_table
+from deepnets.utils.errors import InputError
 
 OPERATIONS = ("input", "output", "maxpool3x3", "conv1x1", "conv3x3")
 """The digits of the operations of a cell."""
@@ -42,17 +43,17 @@ class Cell101:
             operations: n digits, see `OPERATIONS`.
 
         Raises:
-            ValueError: the digits are not those of a cell whose input reaches its output.
+            InputError: the digits are not those of a cell whose input reaches its output.
         """
         n = len(operations)
         if len(adjacency) != n * n or set(adjacency) - set("01") or set(operations) - set("01234"):
-            raise ValueError(f"{adjacency!r}, {operations!r} is not a cell of NAS-Bench-101")
+            raise InputError(f"{adjacency!r}, {operations!r} is not a cell of NAS-Bench-101")
         matrix = np.array([digit == "1" for digit in adjacency]).reshape(n, n)
         if n < 2 or np.tril(matrix).any() or operations[0] + operations[-1] != "01":
-            raise ValueError(f"the edges of {adjacency!r}, {operations!r} do not lead from an input to an output")
+            raise InputError(f"the edges of {adjacency!r}, {operations!r} do not lead from an input to an output")
         kept = _on_a_path(matrix)
         if 0 not in kept:
-            raise ValueError(f"the input of {adjacency!r}, {operations!r} does not reach its output")
+            raise InputError(f"the input of {adjacency!r}, {operations!r} does not reach its output")
         number = {vertex: position for position, vertex in enumerate(kept)}
         sources = tuple(tuple(number[s] for s in kept if matrix[s, vertex]) for vertex in kept)
         return cls(tuple(OPERATIONS[int(operations[vertex])] for vertex in kept), sources)
@@ -142,7 +143,7 @@ def cell_from_key(key: str) -> Cell101:
     """Read a cell from its key: adjacency and operations, with a dash between them.
 
     Raises:
-        ValueError: the key is not that of a cell.
+        InputError: the key is not that of a cell.
     """
     adjacency, _, operations = key.partition("-")
     return Cell101.from_digits(adjacency, operations)

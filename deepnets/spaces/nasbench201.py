@@ -10,6 +10,7 @@ from functools import cache
 from deepnets.spaces.block import INPUT, Block, BlockBuilder, stem_block
 from deepnets.spaces.chain import Chain, Placed
 from deepnets.spaces.tables import Truth, read_table, truth_from_table
+from deepnets.utils.errors import InputError
 
 OPERATIONS = ("skip", "none", "conv3x3", "conv1x1", "avg_pool3x3")
 """The digits of a key."""
@@ -25,10 +26,10 @@ def operations_of(key: str) -> dict[tuple[int, int], str]:
     """Return the operation of each edge.
 
     Raises:
-        ValueError: the key is not six digits from 0 to 4.
+        InputError: the key is not six digits from 0 to 4.
     """
     if len(key) != len(EDGES) or any(digit not in "01234" for digit in key):
-        raise ValueError(f"{key!r} is not a cell of NAS-Bench-201, which is six digits from 0 to 4")
+        raise InputError(f"{key!r} is not a cell of NAS-Bench-201, which is six digits from 0 to 4")
     return {edge: OPERATIONS[int(digit)] for edge, digit in zip(EDGES, key, strict=True)}
 
 
@@ -92,7 +93,7 @@ def nasbench201_chain(key: str, num_classes: int = 10) -> Chain:
     The graph of a cell whose input does not reach its output has the input and what follows the last cell only.
 
     Raises:
-        ValueError: the key is not six digits from 0 to 4.
+        InputError: the key is not six digits from 0 to 4.
     """
     blocks, cell = [], _cell(key)
     for width in WIDTHS:
@@ -125,7 +126,7 @@ def nasbench201_proxies(dataset: str) -> Truth:
     rows = [row for row, name in enumerate(table["dataset"]) if name == dataset]
     if not rows:
         known = ", ".join(sorted(set(table["dataset"])))
-        raise ValueError(f"there are no proxies for {dataset!r}; choose from {known}")
+        raise InputError(f"there are no proxies for {dataset!r}; choose from {known}")
     part = {column: [values[row] for row in rows] for column, values in table.items()}
     keys = ["".join(digit for digit in cell if digit.isdigit()) for cell in part["arch"]]
     return truth_from_table(part, keys, {column: column for column in part if column not in ("dataset", "arch")})

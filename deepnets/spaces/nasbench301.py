@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 from deepnets.spaces.block import INPUT, PASS_ON, Block, BlockBuilder, stem_block
 from deepnets.spaces.chain import Chain, Placed
 from deepnets.spaces.tables import Truth, read_table, truth_from_table
+from deepnets.utils.errors import InputError
 
 OPERATIONS = (
     *("max_pool_3x3", "avg_pool_3x3", "skip_connect"),
@@ -41,16 +42,16 @@ class Genotype301:
         """Read a genotype as the table writes it: `[[(input, operation), ...], [...]]`, with numbers of operations.
 
         Raises:
-            ValueError: the text is not a genotype.
+            InputError: the text is not a genotype.
         """
         try:
             cells = ast.literal_eval(text)
             normal, reduce = (tuple((int(state), OPERATIONS[op]) for state, op in cell) for cell in cells)
         except (ValueError, SyntaxError, TypeError, IndexError):
-            raise ValueError(f"{text!r} is not a genotype of NAS-Bench-301") from None
+            raise InputError(f"{text!r} is not a genotype of NAS-Bench-301") from None
         for cell in (normal, reduce):
             if len(cell) != 2 * STATES or any(not 0 <= state < 2 + k // 2 for k, (state, _) in enumerate(cell)):
-                raise ValueError(f"{text!r} is not a genotype of NAS-Bench-301: an edge reads no earlier state")
+                raise InputError(f"{text!r} is not a genotype of NAS-Bench-301: an edge reads no earlier state")
         return cls(normal, reduce)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from deepnets.spaces.block import INPUT, Block, BlockBuilder, stem_block
 from deepnets.spaces.chain import Chain, Placed
 from deepnets.spaces.tables import Truth, numbers, read_table
+from deepnets.utils.errors import InputError
 
 STEM_WIDTH = 32
 LAYERS_PER_STAGE = (2, 3, 3)
@@ -36,10 +37,10 @@ def layers_of(key: str) -> list[Layer]:
     """Return the layers of a network.
 
     Raises:
-        ValueError: the key is not eight digits from 0 to 2.
+        InputError: the key is not eight digits from 0 to 2.
     """
     if len(key) != sum(LAYERS_PER_STAGE) or set(key) - set("012"):
-        raise ValueError(f"{key!r} is not a network of NAS-Bench-Macro, which is eight digits from 0 to 2")
+        raise InputError(f"{key!r} is not a network of NAS-Bench-Macro, which is eight digits from 0 to 2")
     layers, width = [], STEM_WIDTH
     for stage, count in enumerate(LAYERS_PER_STAGE):
         first = sum(LAYERS_PER_STAGE[:stage])
@@ -79,7 +80,7 @@ def nasbench_macro_chain(key: str, num_classes: int = 10) -> Chain:
     """Return the network of a key as blocks.
 
     Raises:
-        ValueError: the key is not eight digits from 0 to 2.
+        InputError: the key is not eight digits from 0 to 2.
     """
     layers = layers_of(key)
     body = [Placed(_layer(layer), number) for number, layer in enumerate(layers)]

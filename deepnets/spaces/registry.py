@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from deepnets.spaces import nasbench101, nasbench201, nasbench301, nasbench_macro, timm_weights
 from deepnets.spaces.chain import Chain
 from deepnets.spaces.tables import Truth
+from deepnets.utils.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -119,8 +120,8 @@ def get_space(name: str) -> Space:
     """Return a space.
 
     Raises:
-        ValueError: no space has this name.
+        InputError: no space has this name.
     """
     if name not in SPACES:
-        raise ValueError(f"unknown space {name!r}; choose from {', '.join(SPACES)}")
+        raise InputError(f"unknown space {name!r}; choose from {', '.join(SPACES)}")
     return SPACES[name]

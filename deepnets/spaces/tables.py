@@ -13,6 +13,8 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
+from deepnets.utils.errors import InputError
+
 Table = Mapping[str, Sequence[str]]
 """The columns of a file, as texts."""
 
@@ -38,10 +40,10 @@ class Truth:
         """Return one column (B,).
 
         Raises:
-            ValueError: no column has this name.
+            InputError: no column has this name.
         """
         if name not in self.names:
-            raise ValueError(f"there is no column {name!r}; choose from {', '.join(self.names)}")
+            raise InputError(f"there is no column {name!r}; choose from {', '.join(self.names)}")
         return self.values[:, self.names.index(name)]
 
 

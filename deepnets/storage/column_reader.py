@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from deepnets.utils.errors import FileError, one_line
+from deepnets.utils.errors import FileError, InputError, one_line
 
 FORMAT = "deepnets"
 FORMAT_VERSION = 1
@@ -219,7 +219,7 @@ class ColumnFile:
 def _text(attribute: Any) -> str:
     text = attribute.decode() if isinstance(attribute, bytes) else attribute
     if not isinstance(text, str):
-        raise ValueError(f"a text is {type(text).__name__}")
+        raise InputError(f"a text is {type(text).__name__}")
     return text
 
 
@@ -227,7 +227,7 @@ def _integer(file: h5py.File, name: str) -> int:
     """Return an attribute that is a whole number."""
     value = file.attrs[name]
     if not isinstance(value, int | np.integer) or value < 0:
-        raise ValueError(f"{name} is {one_line(value)}")
+        raise InputError(f"{name} is {one_line(value)}")
     return int(value)
 
 
@@ -241,7 +241,7 @@ def _columns(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
     """Yield the columns of a file by name: those in its root and in its groups.
 
     Raises:
-        ValueError: it has links, deeper groups, or too many columns.
+        InputError: it has links, deeper groups, or too many columns.
     """
     groups = [("", file)]
     count = 0
@@ -250,14 +250,14 @@ def _columns(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
             name = f"{prefix}{member}"
             count += 1
             if count > _MOST_MEMBERS:
-                raise ValueError(f"it has more than {_MOST_MEMBERS} columns and groups")
+                raise InputError(f"it has more than {_MOST_MEMBERS} columns and groups")
             if not isinstance(group.get(member, getlink=True), h5py.HardLink):
-                raise ValueError(f"{name} is a link; columns have to be in the file itself")
+                raise InputError(f"{name} is a link; columns have to be in the file itself")
             item = group[member]
             if isinstance(item, h5py.Dataset):
                 yield name, item
             elif prefix or not isinstance(item, h5py.Group):
-                raise ValueError(f"{name} is not a column")
+                raise InputError(f"{name} is not a column")
             else:
                 groups.append((f"{name}/", item))
 
@@ -292,18 +292,18 @@ class _Layout:
         """Read the layout of a column.
 
         Raises:
-            ValueError: it is not a column of numbers, or its content is not in the file.
+            InputError: it is not a column of numbers, or its content is not in the file.
         """
         name = dataset.name.lstrip("/")
         if not dataset.shape or 0 in dataset.shape[1:] or dataset.dtype.kind not in "iuf":
-            raise ValueError(f"{name} is not a column")
+            raise InputError(f"{name} is not a column")
         if dataset.is_virtual or dataset.external:
-            raise ValueError(f"{name} is a part of another file")
+            raise InputError(f"{name} is a part of another file")
         layout = cls(dataset.dtype, dataset.shape, dataset.id.get_offset())
         if layout.offset is None and layout.nbytes > _MOST_COMPRESSED * dataset.id.get_storage_size():
-            raise ValueError(f"{name} is declared larger than what is stored of it can be")
+            raise InputError(f"{name} is declared larger than what is stored of it can be")
         if dataset.chunks and math.prod(dataset.chunks) * dataset.dtype.itemsize > _MOST_CHUNK_BYTES:
-            raise ValueError(f"{name} is compressed in chunks of more than {_MOST_CHUNK_BYTES >> 20} MB")
+            raise InputError(f"{name} is compressed in chunks of more than {_MOST_CHUNK_BYTES >> 20} MB")
         return layout
 
     @property

@@ -25,7 +25,7 @@ from deepnets.storage.graph_file import GRAPH_COLUMNS, GraphFile
 from deepnets.symbolic.block_tables import NAMES
 from deepnets.symbolic.builder import UnprunedGraphs, build_graphs
 from deepnets.symbolic.shapes import node_shapes
-from deepnets.utils.errors import FileError
+from deepnets.utils.errors import FileError, InputError
 
 Ints = NDArray[np.int64]
 
@@ -133,7 +133,7 @@ class NetworkFile(GraphFile):
             raise FileError(f"{path} is damaged: its architectures are not as many as its graphs")
         self._check_architecture_types(needed)
         if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}; it must be 1 or more")
+            raise InputError(f"num_classes is {num_classes}; it must be 1 or more")
         # The frozen vocabulary only grows, but a file may have been written with another order.
         position = {name: index for index, name in enumerate(NAMES)}
         if len(set(self.file.vocabulary)) < len(self.file.vocabulary):

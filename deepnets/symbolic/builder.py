@@ -25,6 +25,7 @@ from deepnets.graphs.primitives import PRIMITIVES
 from deepnets.graphs.ragged import pointers
 from deepnets.symbolic import block_tables as blocks
 from deepnets.symbolic.shapes import CellValues, NodeDimensions, node_shapes, reduction_cells
+from deepnets.utils.errors import InputError
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -360,7 +361,7 @@ class UnprunedGraphs:
         """Return the (B,) exact numbers of trainable parameters, modules that are not used included.
 
         Raises:
-            ValueError: an image size other than 32 and 224.
+            InputError: an image size other than 32 and 224.
         """
         cells = CellValues.from_table(self.table, image_size, num_classes)
         nodes = self.nodes
@@ -411,7 +412,7 @@ def count_parameters(table: ArchitectureTable, image_size: int, num_classes: int
     """Return the (B,) exact numbers of trainable parameters, without building the networks.
 
     Raises:
-        ValueError: an image size other than 32 and 224.
+        InputError: an image size other than 32 and 224.
     """
     return build_graphs(table).count_parameters(image_size, num_classes)
 
@@ -431,10 +432,10 @@ def symbolic_graph(architecture: Architecture, image_size: int = 32, num_classes
         num_classes: outputs of the classifier.
 
     Raises:
-        ValueError: another image size, or an architecture whose input does not reach its output.
+        InputError: another image size, or an architecture whose input does not reach its output.
     """
     table = ArchitectureTable.from_architectures([architecture])
     graphs = build_graphs(table).prune()
     if not len(graphs.op):
-        raise ValueError("the input of this architecture does not reach its output (too many 'none' operations)")
+        raise InputError("the input of this architecture does not reach its output (too many 'none' operations)")
     return graphs.arch_graphs(node_shapes(table, graphs, image_size, num_classes), blocks.NAMES)[0]

@@ -70,7 +70,7 @@ class CellValues:
         """Compute the values for an image size and a number of classes.
 
         Raises:
-            ValueError: an image size other than 32 and 224.
+            InputError: an image size other than 32 and 224.
         """
         check_image_size(image_size)
         rows = _CellRows.from_table(table)
@@ -248,7 +248,7 @@ def node_shapes(table: ArchitectureTable, graphs: GraphColumns, image_size: int,
         num_classes: outputs of the classifiers.
 
     Raises:
-        ValueError: an image size other than 32 and 224.
+        InputError: an image size other than 32 and 224.
     """
     cells = CellValues.from_table(table, image_size, num_classes)
     net = graphs.graph_of_node if len(graphs) > 1 else 0

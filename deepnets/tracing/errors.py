@@ -1,7 +1,9 @@
 """The error of models that cannot be traced."""
 
+from deepnets.utils.errors import InputError
 
-class TraceError(ValueError):
+
+class TraceError(InputError):
     """A model cannot be traced; the message is one sentence for the user.
 
     Args:

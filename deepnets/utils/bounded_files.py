@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import IO, Any
 
-from deepnets.utils.errors import FileError
+from deepnets.utils.errors import FileError, InputError
 
 
 def read_at_most(path: Path, max_bytes: int) -> bytes:
@@ -38,7 +38,7 @@ def read_json_at_most(path: Path, max_bytes: int) -> Any:
     """Return the content of a JSON file; NaN and infinite numbers, which are not JSON, are refused.
 
     Raises:
-        ValueError: the file is larger, or is not JSON.
+        InputError: the file is larger, or is not JSON.
         RecursionError: it is nested too deeply.
         OSError: it cannot be read.
     """
@@ -53,4 +53,4 @@ def _read(file: IO[bytes] | gzip.GzipFile, path: Path, max_bytes: int) -> bytes:
 
 
 def _refuse_constant(value: str) -> float:
-    raise ValueError(f"it has the number {value}")
+    raise InputError(f"it has the number {value}")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from deepnets.utils.errors import FileError, one_line
+from deepnets.utils.errors import FileError, InputError, one_line
 from deepnets.utils.executors import WorkerPool
 from deepnets.utils.provenance import worker_state
 
@@ -63,20 +63,20 @@ def connect(address: str) -> Iterator[DaskWorkers]:
     """Connect to a Dask scheduler.
 
     Raises:
-        ValueError: no scheduler answers.
+        InputError: no scheduler answers.
         FileError: the cluster failed, or its workers run other code.
     """
     try:
         from distributed import Client, KilledWorker
         from distributed.comm import CommClosedError
     except ImportError:
-        raise ValueError("--scheduler needs the extra 'cluster': pip install 'deepnets1m[cluster]'") from None
+        raise InputError("--scheduler needs the extra 'cluster': pip install 'deepnets1m[cluster]'") from None
     try:
         # Something else may accept the connection, and never answer.
         asyncio.run(asyncio.wait_for(_identity(address), _CONNECT_SECONDS))
         client = Client(address, timeout=_CONNECT_SECONDS)
     except (OSError, ValueError, CommClosedError) as error:  # a TimeoutError is an OSError
-        raise ValueError(f"no Dask scheduler answers at {address!r} ({one_line(error)})") from None
+        raise InputError(f"no Dask scheduler answers at {address!r} ({one_line(error)})") from None
     try:
         with client:
             yield DaskWorkers(client, address)

@@ -9,8 +9,16 @@ _LONGEST = 200
 _MOST_CHOICES = 40
 
 
-class FileError(ValueError):
-    """A file that cannot be used; the message is one sentence for the user."""
+class InputError(ValueError):
+    """What users can do something about; the message is one sentence for them.
+
+    Commands print the sentence of this error alone. All other errors but OSError are mistakes in the program, whose
+    traceback is shown.
+    """
+
+
+class FileError(InputError):
+    """A file that cannot be used."""
 
 
 def one_line(error: object) -> str:

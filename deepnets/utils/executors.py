@@ -80,7 +80,7 @@ def start_workers(
             "spawn" is safe in processes with threads, such as those of torch.
 
     Raises:
-        ValueError: no scheduler answers.
+        InputError: no scheduler answers.
         FileError: workers were killed, the cluster failed, or its workers run other code.
     """
     if scheduler is not None:

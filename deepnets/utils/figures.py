@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepnets.utils.atomic_files import atomic_write
+from deepnets.utils.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,10 +17,10 @@ _DPI = 200
 
 
 def check_figure_suffix(path: str | os.PathLike[str]) -> None:
-    """Raise ValueError unless the suffix names a format that figures are written in."""
+    """Raise InputError unless the suffix names a format that figures are written in."""
     suffix = Path(path).suffix
     if suffix.lower() not in FIGURE_SUFFIXES:
-        raise ValueError(f"{path} has the suffix {suffix!r}; figures are written as {', '.join(FIGURE_SUFFIXES)}")
+        raise InputError(f"{path} has the suffix {suffix!r}; figures are written as {', '.join(FIGURE_SUFFIXES)}")
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -36,7 +37,7 @@ def save_figure(figure: "Figure", path: str | os.PathLike[str]) -> None:
     """Write a figure atomically, in the format of the suffix.
 
     Raises:
-        ValueError: an unknown suffix.
+        InputError: an unknown suffix.
         OSError: the file cannot be written.
     """
     check_figure_suffix(path)

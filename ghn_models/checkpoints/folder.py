@@ -14,7 +14,7 @@ from torch import Tensor
 from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.utils.atomic_files import write_json
 from deepnets.utils.bounded_files import read_at_most
-from deepnets.utils.errors import one_line, unknown_choice
+from deepnets.utils.errors import InputError, one_line, unknown_choice
 from ghn_models.checkpoints.published_files import PUBLISHED
 from ghn_models.config import GHNConfig
 from ghn_models.hypernetwork import GHN
@@ -26,7 +26,7 @@ _MAX_CONFIG_BYTES = 2**22
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint is missing or cannot be used; the message is one sentence for the user."""
 
 

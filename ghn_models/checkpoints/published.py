@@ -4,6 +4,7 @@ import re
 
 from torch import Tensor
 
+from deepnets.utils.errors import InputError
 from ghn_models.config import GHNConfig
 
 _COMMON = {
@@ -66,7 +67,7 @@ def from_published(state: dict[str, Tensor], config: GHNConfig) -> dict[str, Ten
     of distributed training.
 
     Raises:
-        ValueError: a parameter that has no counterpart, or two names for one.
+        InputError: a parameter that has no counterpart, or two names for one.
     """
     names = module_names(config)
     result: dict[str, Tensor] = {}
@@ -75,10 +76,10 @@ def from_published(state: dict[str, Tensor], config: GHNConfig) -> dict[str, Ten
         plain = f"gnn.0.{moved['name']}" if moved else name.removeprefix("module.")
         module, _, parameter = plain.rpartition(".")
         if module not in names:
-            raise ValueError(f"the parameter {name[:80]!r} does not belong to a {config.graph_network} GHN")
+            raise InputError(f"the parameter {name[:80]!r} does not belong to a {config.graph_network} GHN")
         ours = f"{names[module]}.{parameter}"
         if ours in result:
-            raise ValueError(f"the parameter {plain} appears twice")
+            raise InputError(f"the parameter {plain} appears twice")
         convolution = module.startswith("decoder.") and value.shape[2:] == (1, 1)
         result[ours] = value[..., 0, 0] if convolution else value
     return result

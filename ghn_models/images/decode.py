@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from deepnets.utils.errors import InputError
+
 _FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 
 
-class ImageError(ValueError):
+class ImageError(InputError):
     """Images are missing or cannot be read; the message is one sentence for the user."""
 
 

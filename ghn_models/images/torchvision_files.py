@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepnets.utils.errors import InputError
 from ghn_models.images.decode import ImageError
 from ghn_models.images.splits import Labels
 
@@ -47,7 +48,7 @@ def read_torchvision(name: str, dataset_class: str, folder: Path) -> tuple[tuple
     try:
         splits = [reader(folder, train=train) for train in (True, False)]
         if any(len(split.data) != len(split.targets) for split in splits):
-            raise ValueError("labels are missing")
+            raise InputError("labels are missing")
     except (RuntimeError, OSError, ValueError, TypeError, KeyError, AssertionError) as error:
         reason = str(error).split("\n")[0].split(". ")[0]
         raise ImageError(

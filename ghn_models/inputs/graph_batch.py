@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepnets.graphs.arch_graph import ArchGraph
+from deepnets.utils.errors import InputError
 from ghn_models.inputs.prediction_targets import PredictionTarget, find_targets
 
 CUTOFF = 50
@@ -40,10 +41,10 @@ class GraphBatch:
         """Return the meta-batch of some graphs, on the CPU.
 
         Raises:
-            ValueError: there is no graph.
+            InputError: there is no graph.
         """
         if not graphs:
-            raise ValueError("there is no graph; a meta-batch has one or more")
+            raise InputError("there is no graph; a meta-batch has one or more")
         return cls(
             tuple(graphs),
             torch.from_numpy(np.concatenate([graph.op for graph in graphs]).astype(np.int64)),

@@ -20,6 +20,7 @@ from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.sampling.sampler import sample_networks
 from deepnets.sampling.training_widths import sample_stride2_stems, sample_training_widths
 from deepnets.storage.network_file import NetworkFile
+from deepnets.utils.errors import InputError
 
 Ints = NDArray[np.int64]
 
@@ -74,7 +75,7 @@ class ArchitecturePool:
         quiet: show no progress bar while networks are sampled.
 
     Raises:
-        ValueError: the file has fewer networks, or those of another split.
+        InputError: the file has fewer networks, or those of another split.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class ArchitecturePool:
             share: the networks to build, those of this process.
 
         Raises:
-            ValueError: no architecture, or hardly any meta-batch, is small enough.
+            InputError: no architecture, or hardly any meta-batch, is small enough.
         """
         allowed = self._allowed(limits, progress)
         rng = np.random.default_rng([self.seed, step])
@@ -142,7 +143,7 @@ class ArchitecturePool:
         cells, nodes, params = (a + (b - a) * progress for a, b in (limits.n_cells, limits.nodes, limits.params))
         allowed = np.flatnonzero((self.table.n_cells <= cells) & (self.nodes <= nodes) & (self.params <= params))
         if not len(allowed):
-            raise ValueError(
+            raise InputError(
                 f"none of {len(self.nodes)} architectures has at most {cells:.0f} cells, {nodes:.0f} nodes and "
                 f"{params:.0f} parameters"
             )
@@ -153,9 +154,9 @@ def _read_architectures(path: Path, num: int, image_size: int) -> tuple[Architec
     """Read the first networks of a file: architectures, and their numbers of parameters and of nodes."""
     file = NetworkFile(path, image_size)
     if file.header.split != "train":
-        raise ValueError(f"{path} has networks of {file.header.split}; GHNs are trained on those of train")
+        raise InputError(f"{path} has networks of {file.header.split}; GHNs are trained on those of train")
     if num > len(file):
-        raise ValueError(f"{path} has {len(file)} networks, but {num} are asked for")
+        raise InputError(f"{path} has {len(file)} networks, but {num} are asked for")
     return file.table(slice(0, num)), file.num_params()[:num].astype(np.int64), file.num_nodes[:num].astype(np.int64)
 
 

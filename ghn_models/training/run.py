@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from deepnets.datasets.generation import split_path
 from deepnets.utils import provenance
-from deepnets.utils.errors import unknown_choice
+from deepnets.utils.errors import InputError, unknown_choice
 from deepnets.utils.run_directory import RunDirectory
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.images.datasets import ImageTask, load_images
@@ -32,13 +32,13 @@ def train(options: TrainOptions) -> Path:
     """Train to the end of the recipe, and return the folder of the best checkpoint.
 
     Raises:
-        ValueError: an option that cannot be used, data that is missing, or a run that diverged.
+        InputError: an option that cannot be used, data that is missing, or a run that diverged.
     """
     keep_primitives()
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     check_device(device)
     if not 0 <= options.seed < 2**63:
-        raise ValueError(f"seed is {options.seed}; it must be from 0 to 2^63 - 1")
+        raise InputError(f"seed is {options.seed}; it must be from 0 to 2^63 - 1")
     processes = ProcessGroup.join(device)
     if device == "cuda" and processes.size > 1:
         device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
@@ -76,7 +76,7 @@ def train(options: TrainOptions) -> Path:
 def _root(root: Path | None) -> Path:
     """Return the folder of the train split; a folder that the user names must have the file."""
     if root is not None and not (path := split_path(root, "train")).is_file():
-        raise ValueError(f"there is no {path}; deepnets generate --split train --root {root} makes it")
+        raise InputError(f"there is no {path}; deepnets generate --split train --root {root} makes it")
     return root or Path("data")
 
 
@@ -84,13 +84,13 @@ def _started_from(folder: Path, model: str) -> dict[str, Any]:
     """Return what identifies the checkpoint of another run that this run starts from.
 
     Raises:
-        ValueError: it is of another model, or has no optimizer.
+        InputError: it is of another model, or has no optimizer.
     """
     about = checkpoints.read_metadata(folder)
     if about.get("model") != model:
-        raise ValueError(f"{folder} has weights of {about.get('model')}, not of {model}")
+        raise InputError(f"{folder} has weights of {about.get('model')}, not of {model}")
     if not (folder / OPTIMIZER).is_file():
-        raise ValueError(f"{folder} has no {OPTIMIZER}; give a folder step_N of a training run (--start)")
+        raise InputError(f"{folder} has no {OPTIMIZER}; give a folder step_N of a training run (--start)")
     return {key: about.get(key) for key in ("weights_sha256", "step", "recipe", "seed")}
 
 
@@ -107,13 +107,13 @@ def _copy_best(out: Path) -> None:
 def _recipe(options: TrainOptions, device: str) -> Recipe:
     """Return the recipe with the changes that options ask for."""
     if options.recipe not in RECIPES:
-        raise ValueError(unknown_choice("recipe", options.recipe, RECIPES))
+        raise InputError(unknown_choice("recipe", options.recipe, RECIPES))
     recipe = RECIPES[options.recipe]
     changes = {"steps": options.steps, "meta_batch_size": options.meta_batch_size, "lr": options.lr}
     changed: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
     for name, value in changed.items():
         if not 0 < value < float("inf"):
-            raise ValueError(f"{name} is {value}; it must be a finite number above 0")
+            raise InputError(f"{name} is {value}; it must be a finite number above 0")
     # 98% of random meta-batches of 16 networks have more nodes than those of 8 may have.
     networks = changed.get("meta_batch_size", recipe.meta_batch_size)
     nodes = recipe.limits.meta_batch_nodes * max(networks, recipe.meta_batch_size) // recipe.meta_batch_size

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from deepnets.sampling.sampler import sample_networks
 from deepnets.utils.atomic_files import atomic_write
 from deepnets.utils.bounded_files import read_json_at_most
+from deepnets.utils.errors import InputError
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.checkpoints.folder import CheckpointError
 from ghn_models.hypernetwork import GHN
@@ -39,7 +40,7 @@ _CALIBRATION_NETWORKS = 16
 _MAX_BAD_STEPS = 50
 
 
-class TrainingError(ValueError):
+class TrainingError(InputError):
     """A run that cannot go on; the message is one sentence for the user."""
 
 

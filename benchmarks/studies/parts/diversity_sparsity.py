@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepnets import ArchGraph
+from deepnets.utils.errors import InputError
 from ghn_models import GHN, GraphBatch
 from ghn_models.inputs.prediction_targets import ParameterKind, PredictionTarget, Shape
 
@@ -38,7 +39,7 @@ def predict_weights(ghn: GHN, graphs: Sequence[ArchGraph], shape: Shape) -> Pred
     """Predict all weights of a shape, and the first weight of each network; other parameters are not decoded.
 
     Raises:
-        ValueError: there are fewer than two weights of the shape.
+        InputError: there are fewer than two weights of the shape.
     """
     of_shape, sparsities = [], []
     for start in range(0, len(graphs), _META_BATCH):
@@ -53,7 +54,7 @@ def predict_weights(ghn: GHN, graphs: Sequence[ArchGraph], shape: Shape) -> Pred
             of_shape += [values[t.names[0]].flatten().cpu() for t in targets if _is_weight(t, shape)]
             sparsities.append(sparsity(values[first.names[0]]))
     if len(of_shape) < 2:
-        raise ValueError(f"{len(of_shape)} weights have the shape {shape}; diversity needs two or more")
+        raise InputError(f"{len(of_shape)} weights have the shape {shape}; diversity needs two or more")
     return PredictedWeights(torch.stack(of_shape), np.array(sparsities))
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from deepnets import ArchGraph
+from deepnets.utils.errors import InputError
 
 Floats = NDArray[np.float64]
 
@@ -26,11 +27,11 @@ def frechet_distance(first: Floats, second: Floats) -> float:
         first, second: (n, d) and (m, d) embeddings, two or more each.
 
     Raises:
-        ValueError: other shapes, or fewer embeddings.
+        InputError: other shapes, or fewer embeddings.
     """
     for sample in (first, second):
         if sample.ndim != 2 or len(sample) < 2 or sample.shape[1] != first.shape[-1]:
-            raise ValueError(
+            raise InputError(
                 f"samples have shapes {first.shape} and {second.shape}; accepted: two or more embeddings of one size"
             )
     roots = [_covariance_root(sample) for sample in (first, second)]

@@ -21,6 +21,7 @@ from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.storage.network_file import NetworkFile
 from deepnets.symbolic.builder import count_parameters
 from deepnets.utils.atomic_files import atomic_write
+from deepnets.utils.errors import InputError
 
 INDEX_COLUMNS = ["split", "index"]
 FITTED, TESTED = "val", "test"
@@ -75,7 +76,7 @@ def published_graphs(folder: Path, split: str, dataset: str) -> list[ArchGraph]:
 
     Raises:
         FileError: the file is missing or damaged.
-        ValueError: parameter counts show that its networks are not the published ones.
+        InputError: parameter counts show that its networks are not the published ones.
     """
     path, about = split_path(folder, split), PUBLISHED[dataset]
     file = NetworkFile(path, about.image_size, about.num_classes)
@@ -84,7 +85,7 @@ def published_graphs(folder: Path, split: str, dataset: str) -> list[ArchGraph]:
     small = NetworkFile(path).table(everything)
     equal = np.isin(count_parameters(small, 32, 10), known).mean() if len(file) == len(known) else 0.0
     if equal < 0.9:
-        raise ValueError(
+        raise InputError(
             f"{path} has other networks than the published ones of {split}, for which alone there are values; "
             "import deepnets1m_eval.hdf5, or give values of your own (--properties.values)"
         )
@@ -101,36 +102,36 @@ def read_values(path: Path, columns: Iterable[str]) -> pd.DataFrame:
         columns: properties to use; by default all columns of numbers.
 
     Raises:
-        ValueError: the file cannot be read, or lacks a column or networks of val or test.
+        InputError: the file cannot be read, or lacks a column or networks of val or test.
     """
     table = read_csv(path).rename(columns={"group": "split"})
     if table.empty:
-        raise ValueError(f"{path} has no rows")
+        raise InputError(f"{path} has no rows")
     numbers = [name for name in table.select_dtypes("number") if name not in (*INDEX_COLUMNS, *_NOT_PROPERTIES)]
     properties = list(columns) or numbers
     _check_columns(path, table, properties)
     if not properties:
-        raise ValueError(f"{path} has no column of a property; accepted: split, index, and one for each property")
+        raise InputError(f"{path} has no column of a property; accepted: split, index, and one for each property")
     rows = table["split"].isin([FITTED, TESTED])
     if not (table.loc[rows, "index"] % 1 == 0).all():
-        raise ValueError(f"the column 'index' of {path} has other values than whole numbers")
+        raise InputError(f"the column 'index' of {path} has other values than whole numbers")
     counts = table["split"].value_counts()
     for split in (FITTED, TESTED):
         if split not in counts:
-            raise ValueError(f"{path} has no networks of {split}; values of {FITTED} and {TESTED} are needed")
+            raise InputError(f"{path} has no networks of {split}; values of {FITTED} and {TESTED} are needed")
     return table[rows].astype({"index": int}).groupby(INDEX_COLUMNS, sort=True)[properties].mean()
 
 
 def _check_columns(path: Path, table: pd.DataFrame, properties: Sequence[str]) -> None:
-    """Raise ValueError if a column is missing, or has other values than finite numbers."""
+    """Raise InputError if a column is missing, or has other values than finite numbers."""
     for name in (*INDEX_COLUMNS, *properties):
         if name not in table:
-            raise ValueError(f"{path} has no column {name!r}; it has {', '.join(map(str, table))}")
+            raise InputError(f"{path} has no column {name!r}; it has {', '.join(map(str, table))}")
     for name in ("index", *properties):
         if name not in table.select_dtypes("number"):
-            raise ValueError(f"the column {name!r} of {path} has other values than numbers")
+            raise InputError(f"the column {name!r} of {path} has other values than numbers")
         if np.isinf(table[name]).any():
-            raise ValueError(f"the column {name!r} of {path} has infinite values; accepted: numbers")
+            raise InputError(f"the column {name!r} of {path} has infinite values; accepted: numbers")
 
 
 def measured_values(path: Path, num: int, image_size: int) -> pd.DataFrame:

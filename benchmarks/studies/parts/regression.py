@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
 from benchmarks.core.rank_correlation import kendall
+from deepnets.utils.errors import InputError
 
 Floats = NDArray[np.float64]
 
@@ -56,10 +57,10 @@ def fit(x: Floats, y: Floats, x_test: Floats, y_test: Floats, seed: int) -> Fit:
         seed: seed of the shuffle that makes the folds; nothing else is random.
 
     Raises:
-        ValueError: fewer networks than twice the folds.
+        InputError: fewer networks than twice the folds.
     """
     if len(x) < 2 * FOLDS:
-        raise ValueError(f"{len(x)} networks have values; regression needs {2 * FOLDS} or more")
+        raise InputError(f"{len(x)} networks have values; regression needs {2 * FOLDS} or more")
     folds = KFold(FOLDS, shuffle=True, random_state=seed % 2**32)
     search = GridSearchCV(_regression(), GRID, cv=folds).fit(x, y)
     predicted = search.predict(x_test)

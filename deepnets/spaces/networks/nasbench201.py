@@ -92,7 +92,7 @@ class NASBench201Network(nn.Module):
         images (B, 3, H, W), H and W divisible by 4; logits (B, num_classes).
 
     Raises:
-        ValueError: the key is not six digits from 0 to 4.
+        InputError: the key is not six digits from 0 to 4.
     """
 
     image_size = 32

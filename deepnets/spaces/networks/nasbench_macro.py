@@ -76,7 +76,7 @@ class NASBenchMacroNetwork(nn.Module):
         images (B, 3, H, W), H and W divisible by 8; logits (B, num_classes).
 
     Raises:
-        ValueError: the key is not eight digits from 0 to 2.
+        InputError: the key is not eight digits from 0 to 2.
     """
 
     image_size = 32
