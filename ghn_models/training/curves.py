@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from deepnets.utils.figures import save_figure
-from ghn_models.training.trainer import LOG
+from ghn_models.training.training_log import LOG
 
 
 def plot_curves(folder: Path) -> Path:

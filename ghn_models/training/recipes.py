@@ -1,6 +1,7 @@
 """Recipes for training GHNs: those of the papers, one for a laptop, and one for CIFAR-10 on CPUs."""
 
 from dataclasses import dataclass, field, replace
+from math import cos, pi
 from typing import Literal
 
 from ghn_models.training.architecture_pool import SizeLimits
@@ -64,6 +65,20 @@ class Recipe:
     def progress(self, step: int) -> float:
         """Return how far networks and images have grown before a step, from 0 to 1."""
         return min(1.0, step / (self.growth or self.steps))
+
+    def lr_factor(self, step: int) -> float:
+        """Return the learning rate at a step, as a share of `lr`."""
+        warmup = round(self.warmup * self.steps)
+        if step < warmup:
+            return (step + 1) / warmup
+        progress = (step - warmup) / max(1, self.steps - warmup)
+        if self.schedule == "constant":
+            return 1.0
+        if self.schedule == "linear":
+            return 1 - progress
+        if self.schedule == "cosine":
+            return 0.5 * (1 + cos(pi * progress))
+        return 0.1 ** ((progress >= 2 / 3) + (progress >= 5 / 6))
 
 
 # GHN-3 paper, section 5, with the batch size for CIFAR-10; 5 epochs of warm-up are those of its public trainer.

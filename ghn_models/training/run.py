@@ -23,7 +23,8 @@ from ghn_models.training.curves import plot_curves
 from ghn_models.training.distributed import ProcessGroup
 from ghn_models.training.options import TrainOptions
 from ghn_models.training.recipes import RECIPES, Recipe
-from ghn_models.training.trainer import LATEST, OPTIMIZER, Trainer
+from ghn_models.training.run_checkpoints import LATEST, OPTIMIZER
+from ghn_models.training.trainer import Trainer
 from ghn_models.utils.cpu_kernels import keep_primitives
 from ghn_models.utils.device import check_device
 

@@ -1,39 +1,29 @@
 """The training loop: resumable, on one process or several."""
 
 import gc
-import json
-import re
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from math import cos, pi
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from deepnets.sampling.sampler import sample_networks
-from deepnets.utils.atomic_files import atomic_write
-from deepnets.utils.bounded_files import read_json_at_most
 from deepnets.utils.errors import InputError
-from ghn_models.checkpoints import folder as checkpoints
-from ghn_models.checkpoints.folder import CheckpointError
 from ghn_models.hypernetwork import GHN
 from ghn_models.images.datasets import ImageTask
 from ghn_models.training.architecture_pool import ArchitecturePool, TrainingNetwork, training_network
 from ghn_models.training.calibration import calibrate
 from ghn_models.training.distributed import ProcessGroup
 from ghn_models.training.recipes import Recipe
+from ghn_models.training.run_checkpoints import RunCheckpoints
 from ghn_models.training.step import Batch, StepStats, accumulate, accuracies
+from ghn_models.training.training_log import TrainingLog
 from ghn_models.training.weight_average import WeightAverage
 
-LOG, LATEST, OPTIMIZER = "log.jsonl", "latest.json", "optimizer.safetensors"
-_POINTER = {"folder": str, "step": int, "best": str, "best_accuracy": float | int, "counts": dict, "bad_steps": int}
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _LOG_EVERY = 50
 _VALIDATION_NETWORKS = 8
 _CALIBRATION_NETWORKS = 16
@@ -89,7 +79,8 @@ class Trainer:
         count = recipe.validation_images
         self.validation = task.val if count is None else task.val.class_balanced_subset(count)
         self.step, self.bad_steps = 0, 0
-        self.board = _tensorboard(folder) if processes.rank == 0 else None
+        self.log = TrainingLog(folder) if processes.rank == 0 else None
+        self.checkpoints = RunCheckpoints(folder, ghn, self.optimizer, self.average)
         self.counts = {"non_finite": 0, "out_of_memory": 0, "skipped_steps": 0}
 
     def run(self) -> None:
@@ -115,7 +106,7 @@ class Trainer:
             images += seen
             bar.update()
             if self.step % _LOG_EVERY == 0 or self.step == self.recipe.steps:
-                self._log(recent, images, spent, (time.perf_counter() - start) / (self.step - first), bar)
+                self._log_progress(recent, images, spent, (time.perf_counter() - start) / (self.step - first), bar)
                 recent, images, spent = StepStats(), 0, 0.0
             if self.step % self.recipe.validate_every == 0 or self.step == self.recipe.steps:
                 with self.average.in_place():
@@ -136,7 +127,7 @@ class Trainer:
         stats = accumulate(self.ghn, networks, batches, seeds, recipe.objective, 1 / recipe.meta_batch_size)
         used = self._reduce(len(stats.losses))
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.lr * schedule(recipe, self.step)
+            group["lr"] = recipe.lr * recipe.lr_factor(self.step)
         norm = torch.nn.utils.clip_grad_norm_(self.ghn.parameters(), recipe.clip)
         if used and torch.isfinite(norm):
             self.optimizer.step()
@@ -186,7 +177,7 @@ class Trainer:
         count = recipe.batch_size // 4 if max(share) > 0 else recipe.batch_size
         return self.task.train.sample(count, rng, recipe.crop, self.task.flip)
 
-    def _log(self, recent: StepStats, images: int, spent: float, seconds_per_step: float, bar: Any) -> None:
+    def _log_progress(self, recent: StepStats, images: int, spent: float, seconds_per_step: float, bar: Any) -> None:
         sums = torch.tensor(
             [
                 *(sum(recent.losses), sum(recent.accuracies), len(recent.losses)),
@@ -209,17 +200,9 @@ class Trainer:
             "networks_per_second": (used + non_finite + oom) / spent,
             **self.counts,
         }
-        self._write(line)
+        if self.log is not None:
+            self.log.write(line)
         bar.set_postfix(loss=f"{line['loss']:.3f}", accuracy=f"{line['accuracy']:.3f}")
-
-    def _write(self, line: dict[str, Any]) -> None:
-        if self.processes.rank > 0:
-            return
-        with (self.folder / LOG).open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        if self.board is not None:
-            for name, value in line.items():
-                self.board.add_scalar(name, value, line["step"])
 
     def _validate_and_save(self) -> None:
         """Save a checkpoint with its accuracy on validation networks, of which each process evaluates a share."""
@@ -228,166 +211,30 @@ class Trainer:
         right = accuracies(self.ghn, mine, self.validation.batches(), self.recipe.objective.amp)
         device = next(self.ghn.parameters()).device
         value = self.processes.sum(torch.tensor(sum(right), dtype=torch.float64, device=device)).item() / len(networks)
-        self._write({"step": self.step, "val_accuracy": value})
-        if self.processes.rank == 0:
-            self._save(value)
-
-    def _save(self, value: float) -> None:
-        """Save weights and optimizer, then the pointer to them, which makes the checkpoint valid."""
-        folder = self.folder / f"step_{self.step:07d}"
-        shutil.rmtree(folder, ignore_errors=True)
-        about = {**self.about, "step": self.step, "val_accuracy": value}
-        checkpoints.save_folder(self.ghn, folder, about)
-        names = {id(p): name for name, p in self.ghn.named_parameters()}
-        moments = {
-            f"{key}.{names[id(p)]}": state[key].detach().cpu().contiguous().reshape(state[key].shape)
-            for p, state in self.optimizer.state.items()
-            for key in _MOMENTS
-        }
-        weights = {f"weights.{name}": value.cpu() for name, value in self.average.values.items()}  # not their average
-        checkpoints.write_tensors(moments | weights, folder / OPTIMIZER)
-        latest = self._latest()
-        best = folder.name if value >= latest.get("best_accuracy", 0) else latest["best"]
-        best_accuracy = max(value, latest.get("best_accuracy", 0))
-        content = {
-            "folder": folder.name,
-            "step": self.step,
-            "best": best,
-            "best_accuracy": best_accuracy,
-            "counts": self.counts,
-            "bad_steps": self.bad_steps,
-            "optimizer_sha256": checkpoints.sha256(folder / OPTIMIZER),
-        }
-        atomic_write(self.folder / LATEST, json.dumps(content) + "\n")
-        self._remove_others(content)
-
-    def _latest(self) -> dict[str, Any]:
-        path = self.folder / LATEST
-        if not path.exists():
-            return {}
-        try:
-            content: dict[str, Any] = read_json_at_most(path, 2**20)
-        except (ValueError, RecursionError):
-            content = {}
-        if not _is_pointer(content):
-            raise CheckpointError(f"{path} is damaged, so nobody knows where to go on; choose another --out")
-        return content
-
-    def _remove_others(self, latest: dict[str, Any]) -> None:
-        """Remove checkpoints that are neither the latest nor the best; a kill may have left some."""
-        for old in self.folder.glob("step_*"):
-            if old.name not in (latest["folder"], latest["best"]):
-                shutil.rmtree(old)
+        if self.log is not None:
+            self.log.write({"step": self.step, "val_accuracy": value})
+            self.checkpoints.save(self.step, value, self.counts, self.bad_steps, self.about)
 
     def _resume(self) -> None:
-        latest = self._latest()
-        if self.processes.rank == 0:
-            _trim(self.folder / LOG, latest.get("step", 0))
-        if not latest:
-            if self.start is not None:
-                self._load(self.start, averaged=False)
-            elif self.recipe.weight_scale is not None:
-                networks = self.pool.sample(0, _CALIBRATION_NETWORKS, self.recipe.limits, 0.0)
-                calibrate(self.ghn, networks, self.recipe.weight_scale)
-                self.average = WeightAverage(self.ghn, self.recipe.average)
+        latest = self.checkpoints.latest()
+        if self.log is not None:
+            self.log.drop_after(0 if latest is None else latest.step)
+        if latest is None:
+            self._start()
             return
-        self._load(self.folder / latest["folder"], averaged=True, optimizer_sha256=latest.get("optimizer_sha256"))
-        self.step, self.counts, self.bad_steps = latest["step"], latest["counts"], latest["bad_steps"]
+        self.checkpoints.load(self.folder / latest.folder, averaged=True, optimizer_sha256=latest.optimizer_sha256)
+        self.step, self.counts, self.bad_steps = latest.step, latest.counts, latest.bad_steps
         if self.processes.rank == 0:
-            self._remove_others(latest)
+            self.checkpoints.remove_others(latest)
 
-    def _load(self, folder: Path, averaged: bool, optimizer_sha256: str | None = None) -> None:
-        """Load weights and optimizer of a checkpoint, and the average if the run is resumed.
-
-        Raises:
-            CheckpointError: the files are not those that were saved, or not of this GHN.
-        """
-        weights, optimizer = folder / checkpoints.WEIGHTS, folder / OPTIMIZER
-        device = next(self.ghn.parameters()).device
-        state = checkpoints.read_tensors(weights)
-        moments = {k: v.to(device) for k, v in checkpoints.read_tensors(optimizer).items()}
-        checkpoints.check_sha256(weights, checkpoints.read_metadata(folder).get("weights_sha256"), checkpoints.CONFIG)
-        checkpoints.check_sha256(optimizer, optimizer_sha256, LATEST)
-        checkpoints.check_state(self.ghn, state, str(weights))
-        self._check_moments(moments, optimizer)
-        self.ghn.load_state_dict(state)  # a copy: the optimizer keeps the parameters that it has
-        self.average = WeightAverage(self.ghn, self.recipe.average)
-        with torch.no_grad():
-            for name, parameter in self.ghn.named_parameters():
-                if f"weights.{name}" in moments:
-                    parameter.copy_(moments[f"weights.{name}"])
-                    if not averaged and name in self.average.values:
-                        self.average.values[name].copy_(parameter)
-                if f"step.{name}" in moments:
-                    state = {key: moments[f"{key}.{name}"] for key in _MOMENTS}
-                    self.optimizer.state[parameter] = {k: v.cpu() if k == "step" else v for k, v in state.items()}
-
-    def _check_moments(self, moments: dict[str, Tensor], source: Path) -> None:
-        """Raise CheckpointError if these are not moments and weights of this GHN's parameters."""
-        shapes = {name: parameter.shape for name, parameter in self.ghn.named_parameters()}
-        for full, value in moments.items():
-            kind, _, name = full.partition(".")
-            if kind not in (*_MOMENTS, "weights") or name not in shapes:
-                raise CheckpointError(f"{source} has {full[:80]!r}, which is not of this GHN")
-            if kind != "step" and value.shape != shapes[name]:
-                raise CheckpointError(f"{source}: {full} has shape {tuple(value.shape)}, not {tuple(shapes[name])}")
-            if not value.isfinite().all():
-                raise CheckpointError(f"{source}: {full} has numbers that are not finite")
-            lacks = [other for other in _MOMENTS if f"{other}.{name}" not in moments]
-            if kind in _MOMENTS and lacks:
-                raise CheckpointError(f"{source} has no {lacks[0]}.{name}, but {full}")
-
-
-def _is_pointer(content: Any) -> bool:
-    """Tell whether the content of `latest.json` can be one that `Trainer` wrote."""
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), kind) for key, kind in _POINTER.items()):
-        return False
-    counts = content["counts"]
-    return (
-        all(re.fullmatch(r"step_\d{7,}", content[key]) is not None for key in ("folder", "best"))
-        and content["step"] == int(content["folder"].removeprefix("step_"))
-        and 0 <= content["best_accuracy"] <= 1
-        and content["bad_steps"] >= 0
-        and counts.keys() == {"non_finite", "out_of_memory", "skipped_steps"}
-        and all(type(count) is int and count >= 0 for count in counts.values())
-    )
-
-
-def _trim(log: Path, step: int) -> None:
-    """Leave out what was logged after a step, which comes again, and a line that a kill cut off."""
-
-    def stays(line: str) -> bool:
-        try:
-            return bool(json.loads(line)["step"] <= step)
-        except (ValueError, TypeError, KeyError, RecursionError):
-            return False
-
-    if log.exists():
-        atomic_write(log, "".join(line + "\n" for line in log.read_text(errors="replace").splitlines() if stays(line)))
-
-
-def _tensorboard(folder: Path) -> Any:
-    """Return a writer for TensorBoard if it is installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(folder / "tensorboard")
-
-
-def schedule(recipe: Recipe, step: int) -> float:
-    """Return the factor of the learning rate at a step."""
-    warmup = round(recipe.warmup * recipe.steps)
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(1, recipe.steps - warmup)
-    if recipe.schedule == "constant":
-        return 1.0
-    if recipe.schedule == "linear":
-        return 1 - progress
-    if recipe.schedule == "cosine":
-        return 0.5 * (1 + cos(pi * progress))
-    return 0.1 ** ((progress >= 2 / 3) + (progress >= 5 / 6))
+    def _start(self) -> None:
+        """Take the weights and the optimizer of another run, or scale the new weights."""
+        if self.start is not None:
+            self.checkpoints.load(self.start, averaged=False)
+        elif self.recipe.weight_scale is not None:
+            networks = self.pool.sample(0, _CALIBRATION_NETWORKS, self.recipe.limits, 0.0)
+            calibrate(self.ghn, networks, self.recipe.weight_scale)
+            self.average.restart()
 
 
 def validation_networks(task: ImageTask, count: int) -> list[TrainingNetwork]:

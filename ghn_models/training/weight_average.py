@@ -22,6 +22,12 @@ class WeightAverage:
             self.values = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
 
     @torch.no_grad()
+    def restart(self) -> None:
+        """Forget the average, and begin anew with the module's weights, such as after they were loaded."""
+        for name, value in self.values.items():
+            value.copy_(self.parameters[name])
+
+    @torch.no_grad()
     def update(self, step: int) -> None:
         """Add the weights after a step; early weights, which are far from later ones, are soon forgotten."""
         share = max(1 - self.decay, 9 / (10 + step))

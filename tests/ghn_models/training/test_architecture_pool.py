@@ -118,3 +118,9 @@ def test_meta_batches_have_small_strides() -> None:
     assert set(strides) == {2, 4}
     share = pool.sample(0, 100, limits, share=slice(1, None, 2))
     assert [str(network.module) for network in share] == [str(network.module) for network in networks[1::2]]
+
+
+def test_a_pool_is_of_the_train_split(tmp_path: Path) -> None:
+    generate(split_path(tmp_path, "train"), "search", num=5, workers=1)
+    with pytest.raises(ValueError, match=r"deepnets1m_train\.hdf5 has networks of search; GHNs are trained"):
+        ArchitecturePool(tmp_path, 5, 32, 10, 0)
