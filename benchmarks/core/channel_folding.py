@@ -1,10 +1,11 @@
-"""Channel folding: evaluation of networks with repeated channels, of which equal ones are computed once.
+"""Channel folding: faster evaluation of networks whose channels repeat, by computing equal channels once.
 
-A GHN predicts weights for a limited number of channels and repeats them for wider layers (DeepNets paper, section 3.2).
-Then the maps of a network repeat too, through convolutions, batch norm, pooling, sums, concatenations and transformer
-blocks, of which whole heads can be equal: a network of 512 channels computes 64 different ones. Here maps are kept as
-the distinct channels and an index, and a convolution adds up the weights of equal inputs. The results are those of the
-network itself but for the order of summation; nothing changes for weights that do not repeat.
+A GHN predicts weights for a limited number of channels and repeats them in wider layers (DeepNets paper, section 3.2).
+Feature maps then repeat too: a network of 512 channels may compute only 64 different ones. This holds through
+convolutions, batch norm, pooling, sums, concatenations and transformer blocks, where attention heads can be equal.
+Here a feature map is stored as its distinct channels and an index, and a convolution sums the weights of equal inputs.
+Results differ from those of the network itself by the order of summation only. Networks whose weights do not repeat run
+as they are.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,10 @@ _CHANNELWISE = ("relu", "gelu", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d
 
 @contextmanager
 def repeated_channels_once(network: nn.Module) -> Iterator[nn.Module]:
-    """Meanwhile, let a network of DeepNets-1M compute equal channels once; its parameters must not change."""
+    """Fold the channels of a DeepNets-1M network inside the `with` block, and yield the same network.
+
+    Its parameters must not change inside the block.
+    """
     layers: list[_Convolution | _Linear | _Attention] = []
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and type(module) in _CONVOLUTIONS and module.padding_mode == "zeros":
@@ -45,11 +49,11 @@ def repeated_channels_once(network: nn.Module) -> Iterator[nn.Module]:
 
 
 class RepeatedChannels:
-    """Feature maps of which some channels are equal; behaves like the tensor of all channels.
+    """Feature maps with repeated channels; behaves like the tensor (B, C, H, W) of all channels.
 
     Args:
-        distinct: (B, D, H, W) channels.
-        index: (C,) which of the distinct channels each channel is.
+        distinct: (B, D, H, W) the D distinct channels.
+        index: (C,) for each channel, the distinct channel that it equals.
     """
 
     def __init__(self, distinct: Tensor, index: Tensor) -> None:
@@ -63,7 +67,7 @@ class RepeatedChannels:
         return last.index_select(3, index).permute(0, 3, 1, 2)
 
     def like(self, distinct: Tensor) -> "RepeatedChannels":
-        """Return other maps, of which the same channels are equal."""
+        """Return new feature maps (B, D, H', W') whose channels repeat in the same way."""
         return RepeatedChannels(distinct, self.index)
 
     def pick(self, values: Tensor) -> Tensor | None:
@@ -75,8 +79,8 @@ class RepeatedChannels:
         picked = values[self.first]
         return picked if torch.equal(picked[self.index], values) else None
 
-    def summed(self, weight: Tensor) -> Tensor:
-        """Return the weight of the distinct channels: the sum over equal channels.
+    def fold_weight(self, weight: Tensor) -> Tensor:
+        """Return the weight of a layer that reads the distinct channels: sums over equal input channels.
 
         Shapes:
             (O, C, ...) -> (O, D, ...)
@@ -119,7 +123,7 @@ class RepeatedChannels:
 
     @property
     def first(self) -> Tensor:
-        """(D,) index of a channel that is equal to each distinct one."""
+        """(D,) for each distinct channel, the place of one channel (0 to C - 1) that equals it."""
         channels = torch.arange(len(self.index), device=self.index.device)
         return torch.empty_like(self.index[: self.distinct.shape[1]]).index_copy_(0, self.index, channels)
 
@@ -199,7 +203,7 @@ class _Convolution:
         weight = module.weight[:outputs]
         if isinstance(x, RepeatedChannels):  # equal inputs get the sum of their weights
             maps = x.distinct
-            weight = x.summed(weight)
+            weight = x.fold_weight(weight)
         else:
             maps, weight = _folded(x, inputs), weight[:, :inputs]
         y = F.conv2d(maps, weight.contiguous(memory_format=torch.channels_last), None, **options)
@@ -292,7 +296,7 @@ class _Attention:
 
 def _to_pixels(x: RepeatedChannels, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Apply a linear layer to each pixel; as a convolution, which took less than half of the time on an AMD CPU."""
-    weight = x.summed(weight)[..., None, None].contiguous(memory_format=torch.channels_last)  # (O, D, 1, 1)
+    weight = x.fold_weight(weight)[..., None, None].contiguous(memory_format=torch.channels_last)  # (O, D, 1, 1)
     return F.conv2d(x.distinct.contiguous(memory_format=torch.channels_last), weight, bias)
 
 

@@ -1,8 +1,8 @@
 """Evaluation networks in groups: splits of DeepNets-1M and of trained architectures, PyTorch-74, and single ones.
 
 Networks of splits of trained architectures come in a fixed random order, so that the first ones are a random sample.
-Names with + between them, resnet50+resnet101, are an ensemble of single networks. The command line knows the groups, so
-torch is imported when a network is built.
+Names with + between them, resnet50+resnet101, are an ensemble of single networks. The command line imports this module
+for the names of groups, so it imports torch only to build a network.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class EvaluationNetwork:
     Args:
         group: split, torchvision74, predefined, or the name of a single network.
         index: place in the group.
-        name: SPLIT/INDEX in splits of DeepNets-1M and of trained architectures, INDEX being that of the data set; else
-            the name of the network, or NAME+NAME of an ensemble.
+        name: for a network of a split SPLIT/INDEX, with its index in `DeepNets1M` (splits of trained architectures are
+            evaluated in a random order); otherwise the name of the network, or NAME+NAME for an ensemble.
     """
 
     group: str
@@ -48,12 +48,16 @@ class EvaluationNetwork:
     name: str
 
     def build(self, image_size: int, num_classes: int, initialize: bool = True) -> tuple[nn.Module, ArchGraph | None]:
-        """Build the network with PyTorch's random initialization, and its graph unless that has to be traced.
+        """Build the network with PyTorch's random initialization.
 
         Args:
-            image_size: of its inputs.
+            image_size: height and width of its inputs.
             num_classes: number of outputs.
-            initialize: False leaves the parameters of networks of DeepNets-1M arbitrary, which takes half of the time.
+            initialize: False skips the initialization of DeepNets-1M networks, which takes half of the time; their
+                parameters are arbitrary then.
+
+        Returns:
+            The network, and its graph; None if the graph has to be traced.
         """
         from benchmarks.core.ensemble import Ensemble
         from benchmarks.core.torchvision_networks import torchvision_network

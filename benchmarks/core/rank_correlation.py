@@ -1,7 +1,7 @@
 """Rank correlations between predictions of the quality of networks and the quality itself (GHN-3 paper, section A.4).
 
-Correlations over networks of several splits are mostly about differences between the splits, so they come for each
-split too.
+A correlation over networks of several splits mostly reflects differences between the splits, so correlations within
+each split are computed too.
 """
 
 import numpy as np
@@ -40,15 +40,21 @@ def correlations(scores: pd.Series, truth: pd.Series, samples: int = 1000, seed:
     if len(known) > 1:
         parts["all"] = both[splits.isin(known)]
     rows = {
-        name: (len(part), *with_interval(part.to_numpy(), samples, seed))
+        name: (len(part), *kendall_interval(part.to_numpy(), samples, seed))
         for name, part in parts.items()
         if len(part) > 2
     }
     return pd.DataFrame.from_dict(rows, orient="index", columns=["n", "tau", "low", "high"])
 
 
-def with_interval(pairs: Floats, samples: int, seed: int) -> tuple[float, float, float]:
-    """Return Kendall's tau-b of pairs (n, 2) and the limits of its 95% percentile bootstrap interval."""
+def kendall_interval(pairs: Floats, samples: int, seed: int) -> tuple[float, float, float]:
+    """Return Kendall's tau-b and the limits of its 95% percentile bootstrap interval.
+
+    Args:
+        pairs: (n, 2) score and truth of each network.
+        samples: number of bootstrap samples of the networks.
+        seed: seed of the bootstrap samples.
+    """
     draws = np.random.default_rng(seed).integers(len(pairs), size=(samples, len(pairs)))
     taus = _resampled(pairs, draws) if len(pairs) <= _AT_ONCE else np.array([kendall(*pairs[d].T) for d in draws])
     low, high = np.nanpercentile(taus, (2.5, 97.5)) if np.isfinite(taus).any() else (np.nan, np.nan)

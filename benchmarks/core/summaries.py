@@ -22,16 +22,16 @@ _SAMPLES = 1000
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """Rule by which the rows of a group of networks become a cell of a table.
+    """Rule that turns the results of a group of networks into a cell of a leaderboard.
 
     Args:
-        statistics: computes numbers from rows of results and one of the protocol's metrics.
-        shown: names of the statistics in tables, the value itself first.
-        best: the same for the best networks of the group; empty if there are none.
-        scale: factor of numbers in tables, 100 for percent.
-        digits: decimal digits in tables for people; programs get one more.
-        per_network: every network has the metrics, so they are columns of the rows.
-        unknown: why there may be no number.
+        statistics: function of the rows of results and the name of a metric; returns numbers by name.
+        shown: names of the statistics in a cell: the value, then its error or the limits of its interval.
+        best: as `shown`, for the column of the ten best networks; empty if the protocol has no such column.
+        scale: factor of the numbers in a cell, 100 for percent.
+        digits: decimal digits in leaderboards for people; CSV files get one more.
+        per_network: whether the metrics are measured for each network (accuracy), not for a group (tau).
+        unknown: message for runs without a number: why there is none.
     """
 
     statistics: Callable[[pd.DataFrame, str], Statistics]
@@ -43,7 +43,12 @@ class Summary:
     unknown: str = ""
 
     def cell(self, statistics: Statistics, names: Sequence[str] = ()) -> tuple[float | None, ...]:
-        """Return the scaled numbers of a cell: the statistics that are shown, or those of other names."""
+        """Return the scaled numbers of a cell.
+
+        Args:
+            statistics: numbers of a group of networks.
+            names: the statistics to return, by default those of `shown`.
+        """
         numbers = [statistics[name] for name in names or self.shown]
         return tuple(None if number is None else self.scale * number for number in numbers)
 
@@ -92,13 +97,13 @@ def _tau(rows: pd.DataFrame, metric: str) -> Statistics:
     import numpy as np
     import pandas as pd
 
-    from benchmarks.core.rank_correlation import with_interval
+    from benchmarks.core.rank_correlation import kendall_interval
     from benchmarks.core.ranking_quality import ranking_quality
 
     done = rows[rows["status"] == "ok"]
     pairs = done[["score", "truth"]].apply(pd.to_numeric, errors="coerce").astype(float)
     values = pairs.groupby([done["group"], done["index"]]).mean().dropna().to_numpy()  # (n, 2)
-    numbers = with_interval(values, _SAMPLES, seed=0) if len(values) > 2 else (np.nan,) * 3
+    numbers = kendall_interval(values, _SAMPLES, seed=0) if len(values) > 2 else (np.nan,) * 3
     named = dict(zip(("tau", "low", "high"), numbers, strict=True))
     if len(values) > 2 and set(rows["group"]) <= set(SPACE_SPLITS):
         named |= ranking_quality(values)

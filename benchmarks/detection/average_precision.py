@@ -12,14 +12,15 @@ Boxes = NDArray[np.floating]
 
 
 def average_precision(truth: Sequence[Boxes], detections: Sequence[tuple[Boxes, Boxes]], iou: float = 0.5) -> float:
-    """Compute average precision as in COCO: the mean precision at 101 levels of recall; 100 boxes per image count.
+    """Compute average precision as in COCO: the mean precision at 101 levels of recall, with 100 boxes per image.
 
-    A box is right if its intersection over union with a true box that no better box took is at least `iou`.
+    Boxes are matched in the order of their scores. A box is correct if its intersection over union with a true box that
+    is not matched yet is at least `iou`.
 
     Args:
         truth: true boxes (P, 4) of each image, as left, top, right and bottom edge; at least one box in all.
         detections: boxes (D, 4) and scores (D,) of each image.
-        iou: smallest intersection over union of a right box.
+        iou: smallest intersection over union of a correct box.
 
     Returns:
         Average precision, 0 to 1.

@@ -73,7 +73,10 @@ class PedestrianTask:
         return replace(self, scenes=tuple(scene.to(device) for scene in self.scenes))
 
     def hashes(self) -> dict[str, str | None]:
-        """Return the sha256 for records; train and test are sampled from the same images, and there is no val."""
+        """Return the sha256 by part of the data, for records.
+
+        Train and test are sampled from the same images, so their hashes are equal; that of val is None.
+        """
         return {"train": self.sha256, "val": None, "test": self.sha256}
 
     def split(self, seed: int) -> tuple[list[Scene], list[Scene]]:
@@ -86,12 +89,12 @@ class PedestrianTask:
 
 
 def load_pedestrians(name: str, data_dir: str | Path | None, image_size: int) -> PedestrianTask:
-    """Load Penn-Fudan or its stand-in; the images tell which.
+    """Load Penn-Fudan or its stand-in, whichever the folder has: images of the stand-in are marked as such.
 
     Args:
-        name: pennfudan, or synthetic_pedestrians where only the stand-in will do.
+        name: pennfudan accepts both; synthetic_pedestrians accepts the stand-in only.
         data_dir: folder with PNGImages and PedMasks.
-        image_size: that networks are built for; photographs keep their sizes.
+        image_size: unused, because photographs keep their sizes; other loaders of tasks need it.
 
     Raises:
         ImageError: an unknown name, files that are missing or do not fit together, or no pycocotools.

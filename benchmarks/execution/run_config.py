@@ -17,20 +17,20 @@ class Job:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a run evaluates on what, and how; equal configurations give equal results.
+    """Configuration of a run: protocol, model, data and networks. Equal configurations give equal results.
 
     Args:
-        protocol: its name.
-        settings: its options.
+        protocol: name of the protocol.
+        settings: options of the protocol.
         model: name of an initializer, see `benchmarks.initializers`.
-        dataset, data_dir, image_size: images, as the protocol loads them.
+        dataset, data_dir, image_size: name, folder and size of the images, as the protocol loads them.
         groups: groups of networks, see `benchmarks.core.evaluation_networks`.
         num: evaluate the first networks of each group only; None evaluates all.
-        seed: of everything random but the networks.
+        seed: seed of everything random except the networks, which their split defines.
         repeats: number of seeds for each network.
-        orth_layer: first layer that NAME_orth makes orthogonal.
-        random_weights: the GHN is not trained.
-        device: where networks run.
+        orth_layer: first layer that NAME_orth makes orthogonal, counted from 0.
+        random_weights: use the GHN with random weights instead of its trained ones.
+        device: device that networks run on.
     """
 
     protocol: str

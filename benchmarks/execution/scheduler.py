@@ -28,11 +28,11 @@ def compute(context: RunContext, folder: RunFolder, scheduler: str | None, proce
     """Compute the rows of a run that do not exist yet, and return all, in the order of its jobs.
 
     Args:
-        context: of the run.
-        folder: where rows are stored.
-        scheduler: address of a Dask scheduler, whose workers evaluate; images and weights have to be where they are
-            here.
-        processes: number of local ones on the CPU, by default one for each core.
+        context: protocol, data and initializer of the run.
+        folder: folder of the run, where rows are stored.
+        scheduler: address of a Dask scheduler, whose workers evaluate the networks; images and weights must have the
+            same paths there as on this machine.
+        processes: number of local worker processes on the CPU, by default one for each core.
 
     Raises:
         InputError: no scheduler answers.

@@ -1,4 +1,4 @@
-"""Initializer: what it does with a network, and the context that it may use."""
+"""Base types of initializers: `Initializer` sets a network's parameters, and `InitContext` has what it may use."""
 
 import re
 from collections.abc import Callable
@@ -26,15 +26,17 @@ class InitContext:
     """What an initializer may use: the network's graph, images of the task, random numbers.
 
     Args:
-        name: of the network.
-        graph: of the network; None if it has to be traced.
-        task: images of classes, on the device that networks run on; None if the protocol is about other data.
-        image_size: of the network's inputs.
+        name: name of the network.
+        graph: its graph; None if the initializer has to trace it.
+        task: images for classification, on the device that networks run on; None if the protocol has other data, such
+            as detection.
+        image_size: height and width of the network's inputs.
         generator: random numbers, on the CPU.
         beta: strength of noise on predicted weights; None if the protocol adds no noise of its own.
-        initialized: if False, parameters are arbitrary, and those that are not predicted have to be initialized.
-        batch_share: share of their usual batches that initializers which learn take; below 1 where memory is short.
-        needs_classifier: the network is not trained afterwards.
+        initialized: whether parameters have PyTorch's initialization. If not, they are arbitrary, and an initializer
+            must set all of them.
+        batch_share: batch size of initializers that learn, as a share of the usual one; below 1 if memory is short.
+        needs_classifier: whether the classifier is used as it is, because the network is not trained afterwards.
     """
 
     name: str
@@ -48,10 +50,10 @@ class InitContext:
     needs_classifier: bool = False
 
     def images(self) -> ImageTask:
-        """Return the images of classes.
+        """Return the images for classification.
 
         Raises:
-            InputError: the data of the protocol are not images of classes.
+            InputError: the protocol has other data.
         """
         if self.task is None:
             raise InputError("the model needs images of classes, which the data of this protocol are not")
@@ -71,12 +73,12 @@ class Initializer:
     """A method that sets a network's parameters.
 
     Args:
-        name: in tables.
-        apply: sets the parameters of a network.
-        weights_sha256: of the weights that it reads: those of a GHN, or trained ones.
-        num_classes: number of classes of predicted classifiers; None if classifiers are not predicted.
-        smallest_share: smallest share of its usual batches that it can learn from; 1 if it does not learn.
-        makes_classifiers: it initializes classifiers for the classes of the task in a way of its own.
+        name: name in tables.
+        apply: function that sets the parameters of a network.
+        weights_sha256: hash of the weights that it reads, a GHN's or a trained network's; None if it reads none.
+        num_classes: number of classes of the classifiers that it predicts; None if it predicts none.
+        smallest_share: smallest batch size that it can learn with, as a share of the usual one; 1 if it does not learn.
+        makes_classifiers: whether it initializes the classifier too, for any number of classes.
     """
 
     name: str

@@ -21,14 +21,15 @@ _HALF = 64  # images in half a batch
 def gradinit(model: nn.Module, context: InitContext, steps: int = STEPS) -> None:
     """Multiply each parameter with a learned factor (Zhu et al., 2021, Algorithm 1, for SGD).
 
-    The factors minimize the loss after one step along the normalized gradient, on a batch of which half is that of the
-    gradient. Where the norm of the gradient is above 1, they minimize this norm instead. Both objectives have their own
-    Adam. With fewer steps than an epoch, the steps are larger, at most as large as the largest of the paper.
+    The factors minimize the loss after one step along the normalized gradient. Half of the images of this loss are
+    those that the gradient was computed on. Where the norm of the gradient is above 1, the factors minimize the norm
+    instead. Each of the two objectives has its own Adam. Its learning rate is 0.01 for an epoch; with fewer steps it is
+    larger in proportion, up to 0.1, the largest of the paper.
 
     Args:
-        model: the network with a random initialisation; moved to the device of the images.
+        model: the network with a random initialization; it is moved to the device of the images.
         context: images of its task.
-        steps: number of steps.
+        steps: number of steps of Adam.
 
     Raises:
         InputError: gradients or factors are not finite.

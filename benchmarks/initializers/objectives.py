@@ -1,4 +1,4 @@
-"""Losses of networks with other parameters, and their gradients, for the initializers that learn norms."""
+"""Losses and gradients of a network at given parameters, for initializers that optimize them (GradInit, MetaInit)."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,10 +19,10 @@ from ghn_models import batch_statistics
 
 @contextmanager
 def differentiable(model: nn.Module) -> Iterator[None]:
-    """Meanwhile, gradients can be differentiated again, and results depend on parameters and images only.
+    """Make a network twice differentiable and deterministic inside the `with` block.
 
-    Batch norm uses the statistics of each batch, dropout does nothing, and attention is not fused. Weights have their
-    channels last from then on, which is faster for convolutions.
+    Inside, batch norm uses the statistics of each batch, dropout does nothing, and attention is not fused. Weights are
+    converted to channels-last, which is faster for convolutions, and stay so afterwards.
     """
     model.to(memory_format=torch.channels_last)
     layers: list[tuple[Any, Callable[..., Tensor]]] = [
@@ -57,7 +57,7 @@ def loss(model: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, lab
 
 
 def gradients(value: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return gradients that can be differentiated again; zeros for parameters without influence."""
+    """Return gradients by name, which can be differentiated again; zeros for parameters that `value` does not use."""
     results = torch.autograd.grad(
         value, list(parameters.values()), create_graph=True, allow_unused=True, materialize_grads=True
     )

@@ -1,4 +1,4 @@
-"""All initializers by name; a new one needs a file in this package, a line here and one in `model_help`."""
+"""All initializers by name. To add one, write its file in this package, a line here and one in `model_help`."""
 
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ class UnknownModelError(InputError):
 
 
 def get_method(name: str) -> Apply | None:
-    """Return the initializer NAME or NAME.STEPS that reads no weights; None if there is none of this name."""
+    """Return an initializer without weights, such as "orth", or "gradinit.100" with 100 steps; None if unknown."""
     base, _, steps = name.partition(".")
     if base in _LEARNED and steps.isdecimal() and steps == str(int(steps)) and 1 <= int(steps) <= _MAX_STEPS:
         return partial(_LEARNED[base], steps=int(steps))

@@ -31,7 +31,7 @@ REPEATS = 3
 
 
 def rate(work: Callable[[], int]) -> float:
-    """Return the median rate of work, which returns how many things it did, in things per second."""
+    """Call a function three times and return its median speed: the number that it returns, per second."""
     rates = []
     for _ in range(REPEATS):
         start = time.perf_counter()
@@ -41,7 +41,7 @@ def rate(work: Callable[[], int]) -> float:
 
 
 def generation(folder: Path, num: int) -> Iterator[tuple[str, float]]:
-    """Measure networks per second by one process, and bytes for each network."""
+    """Yield labels and values: networks per second in one process, and bytes per network."""
     for split, count in (("train", num), ("deep", num // 10), ("dense", num // 10)):
 
         def run(split: str = split, count: int = count) -> int:
@@ -62,7 +62,7 @@ def generation(folder: Path, num: int) -> Iterator[tuple[str, float]]:
 
 
 def loading(folder: Path, num: int) -> Iterator[tuple[str, float]]:
-    """Measure graphs per second, read at random and in order, without and with virtual edges."""
+    """Yield labels and values: graphs per second, read at random and in order, without and with virtual edges."""
     from torch_geometric.loader import DataLoader
 
     from deepnets import DeepNets1M, VirtualEdges

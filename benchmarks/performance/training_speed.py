@@ -2,11 +2,11 @@
 
     python -m benchmarks.performance.training_speed [--other CHECKOUT] [--models ghn2 ghn3_t] [--threads 1 2]
 
-A step draws a meta-batch of four networks, predicts their parameters, differentiates the networks on 64 images each,
-and updates the GHN. With 16x16 images networks are those in the middle of the recipe `laptop`, with 32x32 ones they
-have any size, as in the papers; other ones in each step as in training, the same for both checkouts. Each checkout runs
-in a process of its own, in turns, since machines vary from minute to minute: quote the ratio. Seconds are those of the
-processor with one thread, and those of the clock with more, which others on the machine disturb.
+A step samples a meta-batch of four networks, predicts their parameters, differentiates the networks on 64 images each,
+and updates the GHN. With 16x16 images, networks have the sizes in the middle of the recipe `laptop`; with 32x32 images
+they have any size, as in the papers. Every step has new networks, the same for both checkouts. Each checkout runs in
+its own process, and the two take turns, because machines vary from minute to minute: quote the ratio. With one thread,
+seconds are processor time; with more they are wall-clock time, which other programs on the machine disturb.
 """
 
 import argparse
@@ -49,12 +49,12 @@ def _modules() -> Any:
 
 
 def training_step(model: str, size: int, amp: bool) -> Callable[[int], int]:
-    """A function that runs step i and returns its number of images.
+    """Return a function that runs step i and returns its number of images.
 
     Args:
         model: name of the GHN.
-        size: height and width of images, 16 or 32; networks that need 32 get a fourth of the batch instead.
-        amp: networks run in bfloat16.
+        size: height and width of images, 16 or 32; networks that need 32 get 32x32 images and a fourth of the batch.
+        amp: run networks in bfloat16.
     """
     from ghn_models import create
 
@@ -90,7 +90,7 @@ def training_step(model: str, size: int, amp: bool) -> Callable[[int], int]:
 
 
 def work(model: str, size: int, amp: bool, threads: int) -> None:
-    """A process that runs a round of meta-batches for each line of its input, and says how long it took."""
+    """Run a round of steps for each line of standard input, and print its seconds and number of images as JSON."""
     torch.set_num_threads(threads)
     run = training_step(model, size, amp)
     clock = time.process_time if threads == 1 else time.perf_counter
@@ -103,8 +103,8 @@ def work(model: str, size: int, amp: bool, threads: int) -> None:
         print(json.dumps({"seconds": clock() - start, "images": images}), flush=True)
 
 
-class Side:
-    """The process of a checkout."""
+class CheckoutProcess:
+    """A process that runs training steps with the code of a checkout."""
 
     def __init__(self, root: Path, model: str, size: int, amp: bool, threads: int) -> None:
         # A path of its own, or else modules of the folder that it is started in come first.
@@ -119,7 +119,7 @@ class Side:
         self.rounds: list[dict[str, float]] = []
 
     def round(self) -> None:
-        """A few steps, after the warm-up if they are the first ones."""
+        """Run a round of steps, and before the first round the warm-up."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write("\n")
@@ -130,22 +130,22 @@ class Side:
         self.rounds.append(json.loads(line))
 
     def seconds(self, per: str = "steps") -> float:
-        """The median of all rounds: seconds for an image or for a step."""
+        """Return the median over rounds of the seconds for a step, or for an image if `per` is "images"."""
         return statistics.median(r["seconds"] / (r["images"] if per == "images" else STEPS) for r in self.rounds)
 
 
 def measure(model: str, size: int, threads: int, other: Path | None, rounds: int) -> str:
-    """A line of the table."""
-    sides = [Side(_HERE, model, size, True, threads)]
+    """Measure one or two checkouts in turns, and return a line of the table."""
+    checkouts = [CheckoutProcess(_HERE, model, size, True, threads)]
     if other is not None:
-        sides.append(Side(other, model, size, False, threads))
+        checkouts.append(CheckoutProcess(other, model, size, False, threads))
     for _ in range(rounds):
-        for side in sides:
-            side.round()
-    for side in sides:
-        side.process.communicate()
-    cells = [f"{1 / side.seconds('images'):>10.0f}{NETWORKS / side.seconds():>12.1f}" for side in sides]
-    ratios = [b["seconds"] / a["seconds"] for a, b in zip(sides[0].rounds, sides[-1].rounds, strict=True)]
+        for checkout in checkouts:
+            checkout.round()
+    for checkout in checkouts:
+        checkout.process.communicate()
+    cells = [f"{1 / checkout.seconds('images'):>10.0f}{NETWORKS / checkout.seconds():>12.1f}" for checkout in checkouts]
+    ratios = [b["seconds"] / a["seconds"] for a, b in zip(checkouts[0].rounds, checkouts[-1].rounds, strict=True)]
     ratio = f"{statistics.median(ratios):>8.2f}x" if other is not None else ""
     return f"{model:<8} {size}x{size:<5}{threads:>7}" + "".join(cells) + ratio
 
@@ -168,7 +168,7 @@ def _main() -> int:
     if min(*args.threads, args.rounds) < 1:
         parser.error("--threads and --rounds must be 1 or more")
     if args.other is not None and not (args.other / "ghn_models").is_dir():
-        parser.error(f"{args.other} is no checkout: it has no folder ghn_models")
+        parser.error(f"{args.other} is not a checkout: it has no folder ghn_models")
     columns = f"{'images/s':>10}{'networks/s':>12}"
     print(f"{'model':<8} {'images':<8}{'threads':>7}" + columns + (columns + f"{'ratio':>9}" if args.other else ""))
     for model in args.models:

@@ -25,11 +25,11 @@ _WEIGHT_DECAY = 3e-5
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """Fine-tuning.
+    """Settings of fine-tuning.
 
     Args:
         epochs: number of training epochs; 0.1, 1 and 10 in the papers.
-        lrs: learning rates, of which each network gets the one with the best validation accuracy.
+        lrs: learning rates to try; each network gets the one with the best validation accuracy.
         beta: for GHNs: strength of the noise on predicted weights, which makes equal channels different; 3e-5 in the
             GHN-orth paper, for weights that are made orthogonal.
     """
@@ -47,10 +47,10 @@ class FinetuneConfig:
 class Finetune(ImageProtocol[FinetuneConfig]):
     """Test accuracy with the learning rate that is best on the validation images.
 
-    SGD with momentum 0.9, weight decay 3e-5 and batches of 128 images. Only the network that was chosen sees the test
-    images. If no learning rate had finite losses, accuracies are 0, and lr is the first. Batch norm uses the statistics
-    of batches of 64 images, as without fine-tuning. The networks of an ensemble are trained one by one, with the
-    learning rate that is best for all of it.
+    Training is SGD with momentum 0.9, weight decay 3e-5 and batches of 128 images. Test images are seen by the network
+    with the best learning rate alone. If the loss is not finite for any learning rate, the accuracies are 0 and the
+    recorded lr is the first. Batch norm uses the statistics of batches of 64 images, as without fine-tuning. The
+    members of an ensemble are trained one by one, with the learning rate that is best for the ensemble.
     """
 
     name = "finetune"

@@ -1,4 +1,4 @@
-"""All protocols by name; a new one needs a file in this package and a line here."""
+"""All protocols by name. To add one, write its file in this package and a line here."""
 
 from typing import Any
 

@@ -18,8 +18,9 @@ class CorrelationRow:
     """Correlation of a score with the accuracy of trained networks.
 
     Args:
-        score: method that predicts parameters, or property of networks.
-        dataset, setting: how the networks were trained.
+        score: name of the score: a method, whose score is the accuracy of networks with its predicted parameters; or a
+            property of the networks.
+        dataset, setting: data and length of the training that the accuracies come from.
         values: Kendall's tau and the limits of its 95% interval by group of networks.
     """
 

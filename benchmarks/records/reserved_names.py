@@ -1,4 +1,4 @@
-"""Names of models that have a meaning already: nobody gives them, or names that look like them, to something else."""
+"""Reserved names: names of known models, which records of other models must not have, nor names that look alike."""
 
 import re
 from functools import cache
@@ -16,12 +16,12 @@ _LOOK_ALIKE = str.maketrans("0il", "o11")
 
 
 def name_problem(name: str, weights_sha256: str | None, confirmed: dict[str, str]) -> str:
-    """Return what is wrong with the name that a record gives its model, an empty string if nothing is.
+    """Return what is wrong with the name of a record's model; an empty string if it is free or its own.
 
     Args:
-        name: of the model.
-        weights_sha256: of its weights, None if it has none.
-        confirmed: sha256 of published weights after conversion, by name, as maintainers have confirmed them.
+        name: name of the model.
+        weights_sha256: hash of its weights; None if it has none.
+        confirmed: hashes of converted published weights by name, confirmed by maintainers.
     """
     weights = name.removesuffix(ORTH_SUFFIX)
     shipped = shipped_weights().get(weights)
@@ -41,7 +41,7 @@ def name_problem(name: str, weights_sha256: str | None, confirmed: dict[str, str
 
 
 def normal_form(name: str) -> str:
-    """Return what is left of a name without case, punctuation, and the differences of 0 and o, and of 1, i and l.
+    """Return a name in lower case, without punctuation, and with 0 for o and 1 for i and l, to compare names.
 
     >>> normal_form("GHN-3-XL") == normal_form("ghn3_x1")
     True

@@ -63,7 +63,7 @@ class Comparison:
 
 
 def context_of_record(record: Record, inputs: LocalInputs) -> RunContext:
-    """Load what measures a record again.
+    """Load protocol, model and data of a record, to evaluate its networks again.
 
     Raises:
         RecordError: weights, truth or images are missing, or are not those of the record.
@@ -133,16 +133,16 @@ def compare_again(record: Record, table: bytes, inputs: LocalInputs, num: int, s
 
 
 def draw_sample(total: int, num: int, seed: int) -> list[int]:
-    """Return the places of a random sample of a record's results, without replacement, in order."""
+    """Sample `num` of `total` results without replacement, and return their indices in ascending order."""
     return sorted(np.random.default_rng(seed).choice(total, min(num, total), replace=False).tolist())
 
 
 def has_shift(comparisons: Sequence[Comparison]) -> bool:
-    """Return whether the recorded values of a column are all off in one direction, by little.
+    """Tell whether recorded values are shifted: each within the tolerance, but most in the same direction.
 
-    On the same kind of processor an honest record repeats to the last digit; on another one a few images change sides,
-    in either direction. So the mean difference must be within a third of the tolerance, and within a tenth of it unless
-    it is small beside its own standard error.
+    On the same kind of processor an honest record repeats to the last digit. On another processor a few images change
+    their class, in either direction, so differences average out. There is a shift if the mean difference of a column is
+    above a third of the tolerance; or above a tenth of it and above three standard errors.
     """
     differences = np.array([comparison.differences for comparison in comparisons])  # (n, c)
     tolerance, mean = comparisons[0].tolerance, np.abs(differences.mean(0))
@@ -151,8 +151,8 @@ def has_shift(comparisons: Sequence[Comparison]) -> bool:
     return bool((consistent | (mean > tolerance / 3)).any())
 
 
-def mean_difference(comparisons: Sequence[Comparison]) -> float:
-    """Return the largest mean difference of a column over networks; honest measurements err in both directions."""
+def largest_mean_difference(comparisons: Sequence[Comparison]) -> float:
+    """Return the mean difference over networks, of the column where it is largest; honest errors average out."""
     return float(np.abs(np.mean([comparison.differences for comparison in comparisons], axis=0)).max())
 
 

@@ -126,10 +126,11 @@ def record_rows(record: Record) -> list[LeaderboardRow]:
 
 
 def count_networks(record: Record, metric: str) -> tuple[int, int]:
-    """Return how many networks a record's numbers come from, and how many those of a complete record come from.
+    """Return the number of networks that a record's numbers come from, and the number that a complete record needs.
 
-    A complete record has all networks of its groups, and all of the protocol's usual groups, or all evaluation splits,
-    if it has any of them: to leave out the hard ones would be easy. Networks that failed have accuracy 0, but no rank.
+    A complete record has all networks of its groups. If it has one of the protocol's usual groups, or one evaluation
+    split, it needs all of these, so that nobody leaves out the hard ones. A network that failed counts with accuracy 0;
+    in rank correlations it does not count.
     """
     protocol, groups = PROTOCOLS[record["protocol"]["name"]], set(record["networks"])
     for usual in (protocol.default_groups, EVALUATION_SPLITS):
@@ -141,7 +142,10 @@ def count_networks(record: Record, metric: str) -> tuple[int, int]:
 
 
 def describe_status(record: Record) -> str:
-    """Return the status of a record's rows; code that nobody else has is told from the toolkit's own."""
+    """Return the status of a record's rows.
+
+    Self-reported results of code with uncommitted changes, or outside of a repository, are `unverified_code`.
+    """
     own_code = record["commit"] is None or record["commit"].endswith("+changes")
     return "unverified_code" if own_code and record["status"] == "self_reported" else record["status"]
 

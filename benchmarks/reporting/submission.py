@@ -1,4 +1,4 @@
-"""What a change to the leaderboards may be: a pull request that submits records submits nothing else."""
+"""Rules for pull requests to the leaderboards: one that submits records changes nothing else."""
 
 import json
 import subprocess
@@ -15,9 +15,9 @@ from benchmarks.scoring.zero_cost_proxies import PROXIES
 
 
 def change_problems(root: Path, base: str) -> Iterator[str]:
-    """Yield what a change must not do that submits records, one sentence each; none if it submits none.
+    """Yield a sentence for each rule that a change breaks; changes without records have no rules.
 
-    The code and the lists that judge records stay as they are, and so do the records of others.
+    A change that adds records must not touch the code, the lists that records are checked against, or other records.
 
     Args:
         root: folder of the leaderboards, in a git repository.
@@ -58,7 +58,7 @@ def new_records(root: Path, base: str) -> list[str]:
 
 
 def missing_input(record: Record, data_dir: Path | None) -> str:
-    """Return what is needed to measure a record again and is not at hand, an empty string if all is."""
+    """Return the weights, images or truth that are missing to measure a record again; an empty string if none are."""
     name = record["model"]["name"]
     if not (name.removesuffix(ORTH_SUFFIX) in shipped_weights() or name in PROXIES or get_method(name) is not None):
         return f"the weights {name}"

@@ -1,4 +1,4 @@
-"""What goes into the rectifiers of a network, modules or functions."""
+"""Recording of the inputs of all ReLUs of a network, whether modules or functions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +10,10 @@ _NAMES = ("relu", "relu_", "relu6", "hardtanh")  # the last is what nn.ReLU6 cal
 
 
 class Rectifiers(TorchFunctionMode):
-    """Within it, the input (B, ...) of every ReLU is given to a function before the ReLU runs.
+    """Context in which every ReLU first passes its input to a function.
 
     Args:
-        keep: what is called with it.
+        keep: function of the input (B, ...) of a ReLU.
     """
 
     def __init__(self, keep: Callable[[Tensor], None]) -> None:

@@ -158,7 +158,7 @@ def _flow(model: nn.Module, images: Tensor) -> Tensor:
 
 @_proxy
 def nwot(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """log |det K|, K[i, j] the number of rectifiers that are on for both images, or off (Mellor et al., 2021)."""
+    """log |det K|; K[i, j] counts the rectifiers with the same state for images i and j (Mellor et al., 2021)."""
     kernels: list[Tensor] = []
 
     def keep(values: Tensor) -> None:

@@ -12,7 +12,7 @@ from deepnets.utils.errors import InputError
 
 @dataclass(frozen=True)
 class AnalysisConfig:
-    """Size of the analysis.
+    """Settings of the study `analysis`: the networks that it compares.
 
     Args:
         train: number of networks of train that the splits are compared with; 5000 in the paper (section C.2.4).
@@ -46,7 +46,7 @@ class AnalysisConfig:
 
 @dataclass(frozen=True)
 class PropertiesConfig:
-    """Source of networks and their properties, and size of the study.
+    """Settings of the study `properties`: networks, their properties, and the models that predict them.
 
     Args:
         folder: folder with the published networks, as `deepnets import deepnets1m_eval.hdf5` makes it; then the
@@ -55,13 +55,12 @@ class PropertiesConfig:
             example the table RUN_ID.csv.gz of a run of no_finetune on val and test.
         columns: properties in that file; by default all its numbers. The best networks have the smallest values if the
             name has time, seconds, flops or loss in it, else the largest.
-        networks: how many of val, and as many of test, have their inference timed if neither folder nor values is
-            given.
-        shuffles: how often networks are shuffled and cross-validated, each time with other folds; mean and standard
-            deviation are over them.
+        networks: number of networks of val, and of test, whose inference time is measured if neither folder nor values
+            is given.
+        shuffles: number of cross-validations, each with other folds; mean and standard deviation are over them.
         epochs: number of training epochs of the Neural Predictor; 0 leaves it out.
-        search: how many networks of the search split there are to choose from, up to 100,000.
-        top: how many of those, the best, are reported.
+        search: number of networks of the search split that are ranked by their predicted properties, up to 100,000.
+        top: number of the best of them that are reported.
     """
 
     folder: Annotated[Path | None, unset("PATH")] = None

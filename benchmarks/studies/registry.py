@@ -1,6 +1,6 @@
-"""All studies by name; a new one needs a file in this package, its options in `configs`, and a class here.
+"""All studies by name. To add one, write its file in this package, its options in `configs`, and a class here.
 
-The command line lists the studies, so their code is imported when they run.
+The command line lists the studies, so this module imports the code of a study only to run it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Properties(Study[PropertiesConfig]):
-    """Properties of networks from their graph embeddings, see `benchmarks.studies.properties`."""
+    """Study that predicts properties of networks from their graph embeddings, see `benchmarks.studies.properties`."""
 
     name = "properties"
     about = "properties of networks predicted from their graph embeddings"
@@ -40,7 +40,7 @@ class Properties(Study[PropertiesConfig]):
 
 
 class Analysis(Study[AnalysisConfig]):
-    """What a GHN makes of networks, see `benchmarks.studies.analysis`."""
+    """Study of a GHN's graph embeddings and predicted weights, see `benchmarks.studies.analysis`."""
 
     name = "analysis"
     about = "distances between graphs; diversity, sparsity, activations, correlations of predicted parameters"

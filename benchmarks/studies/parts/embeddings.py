@@ -44,7 +44,14 @@ def split_graphs(
 def columns_graphs(
     table: ArchitectureTable, columns: GraphColumns, image_size: int, num_classes: int
 ) -> list[ArchGraph]:
-    """Return graphs from columns, with the shapes that follow from the architectures."""
+    """Return `ArchGraph`s with the shapes that follow from the architectures.
+
+    Args:
+        table: B architectures.
+        columns: their B graphs, without shapes.
+        image_size: 32 or 224.
+        num_classes: outputs of the classifiers.
+    """
     return columns.arch_graphs(node_shapes(table, columns, image_size, num_classes), NAMES)
 
 

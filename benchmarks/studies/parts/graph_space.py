@@ -28,14 +28,15 @@ def split_distances(
 ) -> pd.DataFrame:
     """Return the distances of splits from train (DeepNets paper, Table 11).
 
-    Columns: `frechet`, the Fréchet distance of the graph embeddings from those of train; `floor`, the same for as many
-    other networks of train, which is above 0 because few networks have another covariance than many; `hungarian`, the
-    mean cost of the best assignment of nodes over all pairs of networks, with its standard error over the networks of
-    the split; and the published cost.
-
     Args:
         graphs, embeddings: graphs and their embeddings by split; `train` and any others.
         others: embeddings of networks of train that are not in `embeddings`.
+
+    Returns:
+        A row for each split. `frechet` is the Fréchet distance of its graph embeddings from those of train. `floor` is
+        this distance for as many networks of train (`others`); it is above 0 because the covariance of few networks is
+        a bad estimate. `hungarian` is the mean cost of the best assignment of nodes over all pairs of networks, and
+        `hungarian_sem` its standard error over the networks of the split. `hungarian_published` is the paper's cost.
     """
     rows = []
     for split in graphs:
@@ -57,7 +58,7 @@ def split_distances(
 
 
 def distances_from_resnet50(ghn: GHN, image_size: int) -> pd.DataFrame:
-    """Return the distances of three networks from ResNet-50 (Table 10): of embeddings, and costs of assignments."""
+    """Return the distances of three networks from ResNet-50, by embeddings and by assignment costs (Table 10)."""
     graphs = {"resnet50": _traced("resnet50", ghn, image_size), "resnet34": _traced("resnet34", ghn, image_size)}
     graphs["resnet50_no_skip"] = trace(_without_skips(ghn, image_size), image_size)
     vit = network_at("vit", 0).build(image_size, ghn.config.num_classes)[1]

@@ -55,8 +55,8 @@ PUBLISHED = {
 def published_values(dataset: str) -> pd.DataFrame:
     """Return the four properties of the published networks trained with SGD (DeepNets paper, section C.2.3).
 
-    They are the accuracy on held-out images, clean and with Gaussian noise, in percent; the GPU seconds for the whole
-    evaluation set; and the share of the training run after which the training accuracy was reached.
+    They are: accuracy on held-out images in percent, clean (`accuracy`) and with Gaussian noise (`accuracy_noise`);
+    `inference_time`, GPU seconds for the whole evaluation set; and `convergence_time`, as a share of the training run.
     """
     about = PUBLISHED[dataset]
     columns = {
