@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from benchmarks.core.stand_ins import call_with
 from benchmarks.scoring.loss_gradients import loss_gradients, weight_names
 from benchmarks.scoring.rectifiers import Rectifiers
 from deepnets.utils.errors import InputError
@@ -133,7 +133,7 @@ def _features(model: nn.Module, parameters: dict[str, Tensor], images: Tensor) -
             handles.append(module.register_forward_pre_hook(statistics.pool_hook))
     try:
         with torch.no_grad():
-            logits = functional_call(model, parameters, images)
+            logits = call_with(model, parameters, images)
     finally:
         for handle in handles:
             handle.remove()

@@ -6,8 +6,9 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules.conv import _ConvNd
+
+from benchmarks.core.stand_ins import call_with
 
 
 def weight_names(model: nn.Module) -> list[str]:
@@ -25,7 +26,7 @@ def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Ten
     """Return the cross entropy, and the model's weights as tensors of their own that it depends on."""
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     weights = [parameters[name].requires_grad_() for name in weight_names(model)]
-    return F.cross_entropy(functional_call(model, parameters, images), labels), weights
+    return F.cross_entropy(call_with(model, parameters, images), labels), weights
 
 
 def loss_gradients(

@@ -3,6 +3,10 @@
 The set of the GHN-3 paper (section A.4), which is that of Abdelfattah et al., 2021, and NWOT. Networks are in
 evaluation mode but for batch norm, which uses the statistics of the mini-batch, and stay as they were. "Weights" are
 those of convolutions, linear layers and attention.
+
+With every proxy a network has no score if its value is infinite or NaN, as that of synflow, the gates of whose
+squeeze-and-excite layers square all magnitudes until they overflow; or if it is exactly 0 only because the weights of a
+layer are, as those of the classifier of torchvision's ViTs.
 """
 
 import math
@@ -12,14 +16,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from benchmarks.core.operation_count import count_operations
+from benchmarks.core.stand_ins import call_with
 from benchmarks.scoring.batch_proxies import BATCH_PROXIES
 from benchmarks.scoring.loss_gradients import cross_entropy, loss_gradients, weight_names
 from benchmarks.scoring.rectifiers import Rectifiers
+from deepnets.tracing.restore.modules import replaced_tensors
 from deepnets.utils.errors import InputError, unknown_choice
 from ghn_models import batch_statistics
 
@@ -46,17 +52,26 @@ def score(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> float:
         labels: (B,) classes.
 
     Raises:
-        InputError: an unknown name, or the proxy has no finite value for this network.
+        InputError: an unknown name, or the proxy has no value for this network: it is not finite, or 0 because a layer
+            has no weights but zeros.
         Exception: whatever the network raises.
     """
     if name not in PROXIES:
         raise InputError(unknown_choice("proxy", name, PROXIES))
-    with batch_statistics(model):
+    with replaced_tensors(model, {}), batch_statistics(model):
         result = PROXIES[name](model, images, labels)
     value = float(result.detach() if isinstance(result, Tensor) else result)
     if not math.isfinite(value):
         raise InputError(f"its value is {value}")
+    if value == 0 and (zeros := _zero_weight(model)):
+        raise InputError(f"its value is 0, as all numbers of {zeros} are")
     return value
+
+
+def _zero_weight(model: nn.Module) -> str:
+    """Return the name of a weight that is zero, an empty string if there is none."""
+    weights = dict(model.named_parameters())
+    return next((name for name in weight_names(model) if not weights[name].any()), "")
 
 
 @_proxy
@@ -151,7 +166,7 @@ def _flow(model: nn.Module, images: Tensor) -> Tensor:
     weights = [absolute[name].requires_grad_() for name in names]
     buffers = {name: b.double() if b.is_floating_point() else b for name, b in model.named_buffers()}
     ones = torch.ones_like(images[:2], dtype=torch.double)  # batch norm of a single value is an error
-    flow = functional_call(model, (absolute, buffers), ones).sum() / len(ones)
+    flow = call_with(model, absolute | buffers, ones).sum() / len(ones)
     gradients = torch.autograd.grad(flow, weights, allow_unused=True, materialize_grads=True)
     return _sum((w * g).abs() for w, g in zip(weights, gradients, strict=True))
 
@@ -181,12 +196,8 @@ def params(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 @_proxy
 def flops(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Floating-point operations for one image, two for a multiplication and addition, as PyTorch counts them."""
-    from torch.utils.flop_counter import FlopCounterMode  # imports a compiler
-
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(images[:2])  # batch norm of a single value is an error
-    return float(counter.get_total_flops() / len(images[:2]))
+    """Floating-point operations for one image, two for a multiplication and addition of layers and attention."""
+    return count_operations(model, images[:2])  # batch norm of a single value is an error
 
 
 def _sum(values: Iterator[Tensor]) -> Tensor:

@@ -12,6 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 from benchmarks.core.evaluation_networks import network_at
+from benchmarks.core.operation_count import count_operations
 from benchmarks.published_results import per_network as published
 from benchmarks.scoring.scorers import read_csv
 from benchmarks.studies.parts.embeddings import columns_graphs
@@ -162,17 +163,14 @@ def measured_values(path: Path, num: int, image_size: int) -> pd.DataFrame:
 
 @torch.inference_mode()
 def _measure(split: str, index: int, image_size: int) -> dict[str, float]:
-    from torch.utils.flop_counter import FlopCounterMode  # imports a compiler
-
     with on_meta_without_init():
         model, _ = network_at(split, index).build(image_size, 10)
-        with FlopCounterMode(display=False) as counter:
-            model.eval()(torch.empty(1, 3, image_size, image_size))
+        flops = count_operations(model.eval(), torch.empty(1, 3, image_size, image_size))
     model = model.to_empty(device="cpu").eval()
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.fill_(1e-2 if tensor.is_floating_point() else 0)  # time does not depend on ordinary numbers
     seconds = _seconds(model, torch.ones(1, 3, image_size, image_size))
-    return {"inference_time": seconds, "flops": float(counter.get_total_flops())}
+    return {"inference_time": seconds, "flops": flops}
 
 
 def _seconds(model: nn.Module, images: torch.Tensor) -> float:

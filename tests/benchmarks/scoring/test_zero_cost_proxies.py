@@ -10,8 +10,11 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.core.operation_count import count_operations
 from benchmarks.scoring.zero_cost_proxies import PROXIES, score
+from deepnets.networks.layers import ChannelSqueezeExcite
 from deepnets.sampling.sampler import sample_networks
 
 
@@ -166,6 +169,105 @@ def test_counts(problem: tuple[Linear2, Tensor, Tensor]) -> None:
     assert score("flops", *problem) == 2 * (12 * 5 + 5 * 4)
 
 
+class TwoNames(nn.Module):
+    """A convolution with two names, a recurrent layer, and caches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = self.second = nn.Conv2d(3, 3, 3, padding=1)
+        self.rnn, self.head = nn.LSTM(4, 3, batch_first=True), nn.Linear(3, 4)
+        self.seen: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(images)
+        rows = self.second(torch.relu(self.first(images))).mean(1)
+        logits: Tensor = self.head(self.rnn(rows)[0][:, -1])
+        return logits
+
+
+def test_modules_with_two_names_stay_as_they_are() -> None:
+    torch.manual_seed(0)
+    model, images, labels = TwoNames(), torch.randn(6, 3, 4, 4), torch.tensor([0, 1, 2, 3, 1, 2])
+    before = [(name, id(p), p.detach().clone()) for name, p in model.named_parameters()]
+    held = model.rnn._flat_weights
+    for proxy in PROXIES:
+        score(proxy, model, images, labels)
+        after = list(model.named_parameters())
+        assert [(name, id(p)) for name, p in after] == [(name, identity) for name, identity, _ in before]
+        assert all(torch.equal(p, old) for (_, p), (_, _, old) in zip(after, before, strict=True))
+        assert model.rnn._flat_weights is held
+        assert model.seen == []
+
+
+def test_synflow_reads_absolute_values_of_recurrent_layers() -> None:
+    torch.manual_seed(0)
+    model, images, labels = TwoNames(), torch.randn(4, 3, 4, 4), torch.tensor([0, 1, 2, 3])
+    absolute = copy.deepcopy(model)
+    for p in absolute.parameters():
+        p.data.abs_()
+    assert score("synflow", model, images, labels) == score("synflow", absolute, images, labels)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("on_meta", [True, False])
+def test_operations_of_attention(training: bool, on_meta: bool) -> None:
+    """Projections, scores, weighted sums and the MLP, whichever implementation runs."""
+    tokens, width, hidden = 17, 32, 64
+    with torch.device("meta" if on_meta else "cpu"):
+        model = torchvision.models.VisionTransformer(32, 8, 2, 2, width, hidden, num_classes=5).train(training)
+        images = torch.zeros(2, 3, 32, 32)
+    layer = tokens * width * (4 * width + 2 * tokens + 2 * hidden)
+    expected = 16 * width * 3 * 8 * 8 + 2 * layer + width * 5
+    assert count_operations(model, images) == score("flops", model, images, torch.zeros(2)) == 2 * expected
+
+
+def test_operations_of_recurrent_layers() -> None:
+    sequence = torch.zeros(2, 5, 8)
+    assert count_operations(nn.LSTM(8, 16, batch_first=True), sequence) == 2 * 5 * (8 * 64 + 16 * 64)
+    assert count_operations(nn.GRU(8, 16, batch_first=True), sequence) == 2 * 5 * (8 * 48 + 16 * 48)
+
+
+def test_operations_are_those_of_other_counters() -> None:
+    """torchvision states 17.56 GMAC for ViT-B/16; PyTorch's counter is right where there is no attention."""
+    with torch.device("meta"):
+        vit, images = torchvision.models.vit_b_16(), torch.zeros(1, 3, 224, 224)
+        resnet = torchvision.models.resnet18()
+    assert round(count_operations(vit.eval(), images) / 2e9, 2) == 17.56
+    with FlopCounterMode(display=False) as counter:
+        resnet.eval()(images)
+    assert count_operations(resnet, images) == counter.get_total_flops()
+
+
+def test_networks_without_a_score() -> None:
+    """Not finite, or zero because a layer is; a network through which nothing flows has zero."""
+    torch.manual_seed(0)
+    images, labels = torch.randn(4, 3, 4, 4), torch.tensor([0, 1, 2, 3])
+    gates = [ChannelSqueezeExcite(8) for _ in range(12)]
+    for gate in gates:
+        nn.init.constant_(gate.fc1.weight, 1e3)
+    squares = nn.Sequential(nn.Conv2d(3, 8, 1), *gates, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    with pytest.raises(ValueError, match=r"its value is (inf|nan)"):
+        score("synflow", squares, images, labels)
+    classifier = nn.Linear(8, 4, bias=False)
+    nn.init.zeros_(classifier.weight)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU(), classifier)
+    for name in ("synflow", "synflow_bn", "snip", "plain", "fisher"):
+        with pytest.raises(ValueError, match=r"its value is 0, as all numbers of 3\.weight are"):
+            score(name, network, images, labels)
+    assert score("gradnorm", network, images, labels) > 0
+    assert score("synflow", Blocked(), images, labels) == 0
+
+
+class Blocked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Linear(48, 8), nn.Linear(8, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.layer(images.flatten(1)) * 0.0)
+        return logits
+
+
 def test_unknown_and_impossible(problem: tuple[Linear2, Tensor, Tensor]) -> None:
     with pytest.raises(ValueError, match="there is no proxy 'magic'; accepted: gradnorm"):
         score("magic", *problem)
@@ -178,12 +280,16 @@ def test_unknown_and_impossible(problem: tuple[Linear2, Tensor, Tensor]) -> None
         score("gradnorm", model, images, labels)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vit", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["resnet", "vit", "mobilenet_v2"])
 def test_networks_stay_as_they_are(name: str) -> None:
     torch.manual_seed(0)
     models = torchvision.models
-    small = {"image_size": 32, "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 64}
-    model = models.VisionTransformer(**small, num_classes=5) if name == "vit" else getattr(models, name)(num_classes=5)
+    makers = {
+        "resnet": lambda: models.ResNet(models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=5),
+        "vit": lambda: models.VisionTransformer(32, 8, 2, 2, 32, 64, num_classes=5),
+        "mobilenet_v2": lambda: models.mobilenet_v2(num_classes=5),
+    }
+    model = makers[name]()
     images, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 3])
     before = copy.deepcopy(model.state_dict())
 
@@ -196,7 +302,8 @@ def test_networks_stay_as_they_are(name: str) -> None:
 
     first = scores()
     # The classifier of a new ViT is zero.
-    assert PROXIES.keys() - first.keys() == ({"nwot", "jacob_cov", "epe_nas", "swap"} if name == "vit" else set())
+    without = {"nwot", "jacob_cov", "epe_nas", "swap", "synflow", "synflow_bn", "snip", "plain", "fisher"}
+    assert PROXIES.keys() - first.keys() == (without if name == "vit" else set())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     assert model.training
