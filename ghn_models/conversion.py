@@ -39,7 +39,7 @@ def convert(
     if not path.is_file():
         raise CheckpointError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
     published = PUBLISHED[name]
-    config = model_config(published.model, *published.task)
+    config = model_config(published.model, *published.classes_and_size)
     with on_meta_without_init():
         ghn = GHN(config)
     max_bytes = checkpoints.max_weights_bytes(ghn) * (_WITH_OPTIMIZER if published.kind == "torch" else 1)

@@ -4,9 +4,9 @@
     python -m ghn_models.convert ghn2.cifar10 --file ghn2_cifar10.pt --trust --sha256 HASH
 
 Published weights are pickles, a format whose files can run programs. Only this command reads them, after you have said
-that you trust the file (--trust), and after its sha256 was compared with the one you expect (--sha256; --allow-unpinned
-goes without). Of what a pickle can ask for, only tensors and containers are made; everything else is refused before it
-is called. The result is a folder with safetensors, which `ghn_models.load` reads.
+that you trust the file (--trust). It compares the file's sha256 with the one that you expect (--sha256), unless you
+accept any (--allow-unpinned). It builds tensors and containers only; a file that asks for anything else is refused
+before anything of it runs. The result is a folder with safetensors, which `ghn_models.load` reads.
 """
 
 # What needs PyTorch is imported after the options are parsed, so that --help and --version are quick.

@@ -232,6 +232,9 @@ def create(name: str, num_classes: int = 1000, image_size: int = 224) -> GHN:
 
     Raises:
         InputError: an unknown name, or a value out of range.
+
+    >>> create("ghn3_t", num_classes=10, image_size=32).config.num_classes
+    10
     """
     return GHN(model_config(name, num_classes, image_size))
 
@@ -242,9 +245,12 @@ def load(name: str | Path, device: torch.device | str = "cpu") -> GHN:
     Args:
         name: model and weights ("ghn3_t.digits"), a model alone for its default weights ("ghn3_t"), or a folder with
             `config.json` and `model.safetensors`.
-        device: of its parameters.
+        device: device of its parameters.
 
     Raises:
         CheckpointError: unknown weights, weights that are not on this machine, or a damaged checkpoint.
+
+    >>> ghn = load("ghn3_t.digits")  # doctest: +SKIP
+    >>> model = ghn(torchvision.models.resnet50(num_classes=10))  # with predicted parameters  # doctest: +SKIP
     """
     return checkpoints.load_folder(checkpoints.find(str(name), list(_VARIANTS))).to(device).eval()

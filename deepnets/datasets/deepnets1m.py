@@ -120,7 +120,7 @@ class DeepNets1M(Dataset):  # type: ignore[misc]
             self.pre_filter = None  # applied; besides, a data loader cannot send every function to its workers
 
     def len(self) -> int:
-        """Return the number of networks before any selection."""
+        """Return the number of networks of the whole data set, also in a part of it such as `dataset[:10]`."""
         return self._len
 
     def get(self, idx: int) -> ArchData:
@@ -180,7 +180,11 @@ class DeepNets1M(Dataset):  # type: ignore[misc]
         return self._targets.names
 
     def targets(self, indices: Ints | slice) -> NDArray[np.float64]:
-        """Return what was measured (B, T) of networks of the file, in full precision."""
+        """Return the (B, T) float64 measurements of networks; `data.y` has them in float32.
+
+        Args:
+            indices: (B,) or a slice, places in the file.
+        """
         return self._targets.rows(indices)
 
     def to_pandas(self) -> "pd.DataFrame":

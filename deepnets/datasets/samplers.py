@@ -68,7 +68,10 @@ class MetaBatchSampler(Sampler[list[int]]):
         seed: decides the order; epoch k of a seed is always the same.
 
     Raises:
-        InputError: no meta-batch, or hardly any, has so few nodes.
+        InputError: `max_nodes` is below the nodes of every meta-batch, or of 1000 random ones in a row.
+
+    >>> sampler = MetaBatchSampler(dataset, meta_batch_size=8)  # doctest: +SKIP
+    >>> loader = DataLoader(dataset, batch_sampler=sampler)  # doctest: +SKIP
     """
 
     def __init__(self, dataset: "DeepNets1M", meta_batch_size: int = 8, max_nodes: int = 2200, seed: int = 0) -> None:

@@ -103,5 +103,16 @@ def traced_graphs(split: str, image_size: int = 32) -> dict[str, ArchGraph]:
 
 
 def write_traced_split(path: Path, split: str, image_size: int, overwrite: bool) -> None:
-    """Trace a split and write its file, once all graphs are traced."""
+    """Trace a split and write the file of its graphs.
+
+    Args:
+        path: the file, which is written after all graphs are traced.
+        split: torchvision74 or predefined.
+        image_size: 32 or 224; PyTorch-74 is always traced at 224.
+        overwrite: replace an existing file.
+
+    Raises:
+        InputError: an image size other than 32 and 224.
+        FileExistsError: the path exists and `overwrite` is False.
+    """
     write_graphs(path, split, traced_graphs(split, image_size), overwrite)

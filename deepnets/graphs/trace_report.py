@@ -13,7 +13,7 @@ class TraceReport:
             norm layer belongs to its weight.
         left_out: operations that do not become nodes (nonlinearities, views, arithmetic), with their counts.
         notes: operations that became the node of the closest primitive, and parameters that have several nodes.
-        tables: weights of embeddings, among the nodes.
+        tables: names of the nodes that are weights of embeddings.
         constant_weights: layers whose weights are not parameters, and so have no node.
     """
 

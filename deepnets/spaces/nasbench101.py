@@ -15,7 +15,7 @@ from deepnets.spaces.tables import Table, Truth, read_table, truth_from_table
 from deepnets.utils.errors import InputError
 
 OPERATIONS = ("input", "output", "maxpool3x3", "conv1x1", "conv3x3")
-"""The digits of the operations of a cell."""
+"""The operations of vertices; the digit i of the published tables stands for the i-th."""
 
 STEM_WIDTH = 128
 STACKS = 3
@@ -61,8 +61,9 @@ class Cell101:
     def widths(self, width_in: int, width_out: int) -> tuple[int, ...]:
         """Return the number of channels of every vertex.
 
-        The vertices that the output concatenates share its channels, the first of them one more where they must; any
-        other vertex has the largest width of those that read it.
+        The output concatenates the vertices that it reads, without the input, and divides its channels among them; if
+        that leaves a remainder, the first vertices get one more each. Any other vertex is as wide as the widest vertex
+        that reads it.
         """
         last = len(self.operations) - 1
         parts = [vertex for vertex in self.sources[last] if vertex > 0]

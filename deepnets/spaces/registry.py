@@ -20,10 +20,11 @@ class Space:
     Args:
         title: its name in the literature.
         license: source and license of the measurements.
-        truth: what was measured, for all architectures.
+        truth: function that returns the measurements of all architectures.
         target: the column of the measurements that rankings are compared with.
-        chain: the network of an architecture with a number of classes as blocks; None if its graph is traced.
-        build: the network of an architecture with a number of classes as a torch module.
+        chain: function of an architecture's key and the number of classes; returns the network as blocks, of which the
+            graph is built. None if the network has to be traced.
+        build: function of the same arguments; returns the network as a torch module.
         image_size: height and width of the images; None if they differ.
         num_classes: outputs of the classifiers of the trained networks.
     """

@@ -1,4 +1,4 @@
-"""PyTorch-74 (GHN-3 paper, table 20): the ImageNet accuracies that torchvision publishes of its first weights."""
+"""PyTorch-74 (GHN-3 paper, Table 20): ImageNet accuracies of the oldest weights of each model, from torchvision."""
 
 from functools import cache
 

@@ -73,7 +73,10 @@ def open_graphs(path: str | os.PathLike[str], image_size: int = 32, num_classes:
 
 
 def find_bad_architecture(table: ArchitectureTable) -> str | None:
-    """Return what the first column says that is out of the design space; some combinations are not looked at."""
+    """Return a sentence on the first column with a value outside the design space; None if there is none.
+
+    Each column is checked by itself, so impossible combinations of values are not found.
+    """
     is_edge = table.ops != NO_EDGE
     num_edges = is_edge.sum(axis=2)
     accepted = {
@@ -93,7 +96,7 @@ def find_bad_architecture(table: ArchitectureTable) -> str | None:
 
 
 def rebuild_graphs(table: ArchitectureTable) -> UnprunedGraphs:
-    """Build the graphs of architectures again, at the width at which files have their graphs and parameter counts."""
+    """Build the graphs of architectures at the 32 channels that graphs and parameter counts of files are for."""
     return build_graphs(table.with_channels(np.full(len(table), GENERATION_CHANNELS)))
 
 

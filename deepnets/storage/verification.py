@@ -1,4 +1,4 @@
-"""Check of what a file means, after its checksums: a file may be made with right checksums and wrong content."""
+"""Check of a file's content, beyond its checksums: a file may have right checksums and impossible graphs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,10 +24,10 @@ _BLOCK = 2000  # networks that are checked together
 
 
 def find_wrong_content(path: Path, rebuild: int | None = None) -> list[str]:
-    """Return sentences on what is wrong with the graphs and architectures of a file whose checksums match.
+    """Return a sentence for each fault in the graphs and architectures of a file whose checksums match.
 
-    All values are checked to be in range, all edges to lead to later nodes, in order. Graphs and parameter counts of
-    networks of the design space are built again from their architectures.
+    Values must be in range, and edges sorted and from earlier to later nodes. Graphs and parameter counts of networks
+    of the design space are computed from their architectures and compared.
 
     Args:
         path: the file.

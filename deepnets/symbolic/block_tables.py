@@ -60,7 +60,7 @@ NAMES_PER_OP = len(_PER_OP)
 _NAME_INDEX = {name: index for index, name in enumerate(_FIXED + _PER_OP)}
 
 NODES = RaggedArray.from_rows([[_NAME_INDEX[node.name] for node in block] for block in _BLOCKS])
-"""Nodes of each block. A value is the name of the node on edge 0 of a cell; on edge k it is k * NAMES_PER_OP more."""
+"""Nodes of each block, as indices into `NAMES` for edge 0 of a cell. For edge k add k * NAMES_PER_OP."""
 NODE_PRIMITIVE = np.array([PRIMITIVE_INDEX[node.primitive] for block in _BLOCKS for node in block], np.uint8)
 NODE_IS_PER_OP = NODES.values >= FIXED_NAMES
 
@@ -110,4 +110,4 @@ EDGE_OF_NAME = np.array([-1] * FIXED_NAMES + [i // NAMES_PER_OP for i in range(l
 TEMPLATE_OF_NAME = np.array(
     [n if n < FIXED_NAMES else FIXED_NAMES + (n - FIXED_NAMES) % NAMES_PER_OP for n in range(len(NAMES))]
 )
-"""The name as if for edge 0: the first index of `SHAPE_SYMBOLS`."""
+"""For each name the same name on edge 0, which is the first index of `SHAPE_SYMBOLS`."""

@@ -1,4 +1,4 @@
-"""Functions of PyTorch that are recorded as a whole, before they are taken apart into operations."""
+"""Recording of recurrent layers as one call each, before PyTorch splits them into many operations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

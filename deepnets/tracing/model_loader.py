@@ -20,17 +20,18 @@ from deepnets.utils.errors import did_you_mean, one_line
 
 @contextmanager
 def loaded_model(target: str) -> Iterator[nn.Module]:
-    """Provide the model that a name means, with random weights, on the meta device where it can be built there.
+    """Build the model that a name stands for, with random weights, and yield it.
 
-    Within it, the model's code imports as in `python file.py` or `python -m module`. Afterwards `sys.path` is as
-    before, and so is the module that has the name of the file: `mine.py` does not replace an installed `mine`.
+    The model is on the meta device if it can be built there. Inside the `with` block its code imports modules as in
+    `python file.py` or `python -m module`. Afterwards `sys.path` and the loaded modules are as before: `mine.py` does
+    not replace an installed `mine`.
 
     Args:
         target: a torchvision model, `timm:NAME`, `package.module:factory`, or `file.py:factory`; a factory is called
             without arguments.
 
     Raises:
-        TraceError: there is no such model, or the name means something else.
+        TraceError: there is no such model, or the name stands for something that is not a model.
     """
     source, _, name = target.rpartition(":")
     if source == "timm":

@@ -1,4 +1,4 @@
-"""Workers of a Dask cluster: waiting is bounded or said, and only workers with this code compute."""
+"""Workers of a Dask cluster: waiting ends or is reported, and workers with other code are refused."""
 
 import asyncio
 import sys

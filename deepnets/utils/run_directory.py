@@ -1,4 +1,4 @@
-"""Directories of results: one process works on one at a time, and continues only what it was begun with."""
+"""Run directories: each has the results of one run, and lets one process at a time write them."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,12 +16,12 @@ _LOCK, _IDENTITY = "lock", "identity.json"
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A directory of results, whose identity.json says what they are results of.
+    """A directory of results. Its file identity.json has what defines them.
 
     Args:
         path: the directory.
-        identity: what the results are of; has to be equal when a run is continued.
-        noun: what the directory holds, in error messages: "run", "study".
+        identity: what defines the results, such as model, data and seed; a run that continues must have an equal one.
+        noun: word for the run in error messages: "run", "study".
     """
 
     path: Path
@@ -29,7 +29,9 @@ class RunDirectory:
     noun: str
 
     def check(self) -> None:
-        """Check that the path is free, or a directory with this identity, of which a part may be given.
+        """Check that the path does not exist, or is a directory of the same run.
+
+        `identity` may be a part of the recorded one here.
 
         Raises:
             FileError: the path is a file, or a directory with something else.
@@ -78,15 +80,15 @@ def _is_torn_identity(name: str) -> bool:
 
 
 def read_identity(path: Path, expected: Mapping[str, Any], noun: str) -> dict[str, Any]:
-    """Return the content of a JSON file that says what its directory was begun with.
+    """Return the content of an identity.json.
 
     Args:
         path: the file.
-        expected: names and values that it must have.
-        noun: what the directory holds, in error messages.
+        expected: keys and values that it must have.
+        noun: word for the run in error messages.
 
     Raises:
-        FileError: it is damaged, or says something else.
+        FileError: the file is damaged, or has another value.
     """
     try:
         recorded: dict[str, Any] = json.loads(path.read_text())

@@ -148,7 +148,7 @@ def load_folder(folder: Path) -> GHN:
 
 
 def max_weights_bytes(ghn: GHN) -> int:
-    """Return the size of the weights of a GHN in float64, and of what surrounds them in a file."""
+    """Return the largest number of bytes that a file with a GHN's weights can have: float64 and a header."""
     count: int = sum(value.numel() for value in ghn.state_dict().values())
     return 8 * count + 2**20
 
@@ -179,9 +179,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_state_strict(ghn: GHN, state: dict[str, Tensor], source: str) -> None:
-    """Give a GHN its weights as float32, without a copy of those that are, after `check_state`.
+    """Check weights with `check_state`, and set them as a GHN's parameters, in float32.
 
-    The GHN's own parameters may be on the meta device; those that it has are replaced, not changed.
+    The tensors become the parameters; those that are float32 are not copied. So the GHN may be on the meta device.
     """
     check_state(ghn, state, source)
     ghn.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)

@@ -30,8 +30,8 @@ class Published:
     sha256: str | None = None
 
     @property
-    def task(self) -> tuple[int, int]:
-        """Return the number of classes and the image size."""
+    def classes_and_size(self) -> tuple[int, int]:
+        """Number of classes and image size of the training data."""
         return {"cifar10": (10, 32), "imagenet": (1000, 224)}[self.dataset]
 
 

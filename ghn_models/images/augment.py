@@ -53,7 +53,7 @@ def shift_and_mirror(images: Tensor, shifts: Tensor) -> Tensor:
 
     Args:
         images: (N, C, H, H).
-        shifts: (N, 3) from `sample_shifts`, on the same device; smaller than the images.
+        shifts: (N, 3) from `sample_shifts`, on the same device; each below H pixels.
 
     Returns:
         (N, C, H, H).

@@ -1,4 +1,4 @@
-"""Parameter fitting: from predicted tensors to parameters, by windows of kernels, repeated channels, scales."""
+"""Parameter fitting: crop, repeat and scale predicted tensors to the shapes of parameters."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,16 @@ from torch import Tensor
 
 
 def window(kernel: int, size: int, place: str) -> slice:
-    """Return the rows (or columns) of a predicted tensor with `size` of them that a kernel takes, at most all."""
+    """Return the slice of the rows (or columns) of a predicted tensor that becomes a kernel.
+
+    Args:
+        kernel: rows of the kernel; if it has more than the tensor, all rows are taken.
+        size: rows of the predicted tensor.
+        place: "corner" takes the first rows (GHN-2), "center" those in the middle (GHN-3).
+
+    >>> window(3, 11, "center")
+    slice(4, 7, None)
+    """
     if kernel >= size:
         return slice(0, size)
     start = 0 if place == "corner" else size // 2 - kernel // 2
@@ -123,10 +132,10 @@ def weight_scale(shape: tuple[int, int, int, int], normalize: str) -> float:
 
 
 def norm_weight_range(w: Tensor) -> Tensor:
-    """Limit weights of norm layers to the range from 0 to 2."""
+    """Map predicted weights of norm layers to the range from 0 to 2: 2 sigmoid(w / 2)."""
     return 2 * torch.sigmoid(0.5 * w)
 
 
 def bias_range(w: Tensor) -> Tensor:
-    """Limit biases to the range from -1 to 1."""
+    """Map predicted biases to the range from -1 to 1: tanh(w / 5)."""
     return torch.tanh(0.2 * w)

@@ -13,31 +13,34 @@ class Recipe:
     """Settings of a training run, except for model, data and seed.
 
     Args:
-        steps: meta-batches.
-        meta_batch_size: networks in a meta-batch.
-        batch_size: images for each network.
+        steps: number of steps; each is one meta-batch.
+        meta_batch_size: number of networks in a meta-batch.
+        batch_size: number of images for each network.
         optimizer: adam (weight decay as L2 penalty) or adamw.
-        lr, weight_decay, clip: of the optimizer; the gradient norm is clipped.
-        warmup: share of the steps in which the learning rate grows linearly.
-        schedule: cosine decays to 0, step by 10 after 2/3 and 5/6 of the run; constant never does, so that the run can
-            end anywhere, and linear decays to 0 from the first step on, as a short run from a checkpoint of it does.
-        average: decay of an exponential moving average of the weights, one step at a time; it is what is validated and
-            loaded. 0 takes the weights themselves.
-        weight_scale: size of the first predicted weights relative to He's initialization, see `calibrate`; None leaves
-            them as they are.
-        objective: the loss.
+        lr: highest learning rate.
+        weight_decay: weight decay of the optimizer.
+        clip: largest norm of the GHN's gradient.
+        warmup: share of the steps in which the learning rate grows linearly to `lr`.
+        schedule: learning rate after the warm-up. cosine decays to 0; step divides by 10 after 2/3 and after 5/6 of the
+            run; linear decays to 0; constant stays, so that the run can end anywhere.
+        average: decay of the exponential moving average of the weights, for one step. The average is what is validated
+            and loaded. 0 turns it off.
+        weight_scale: root mean square of the first predicted weights relative to He's initialization, see `calibrate`;
+            None for no calibration.
+        objective: settings of the loss.
         limits: largest sizes of training networks.
-        growth: steps in which limits and images grow; by default the whole run.
-        num_architectures: networks of the train split.
-        wider: they have the widths of GHN-3 on ImageNet, see `ArchitecturePool`; checkpoints record this name.
-        small_images: share of networks that see images of half the size, at the beginning and the end of the growth;
-            others see a fraction of the batch, so that they take as long. Attention and heads without pooling always
-            see whole images.
-        crop: largest shift of stored images, in pixels; images in files are cropped at random unless it is 0.
-        same_images: all networks of a meta-batch see the same images, each image once in an epoch; else every network
-            has its own random images.
-        validate_every: steps between validations, each of which leaves a checkpoint.
-        validation_images: of each class; by default all.
+        growth: number of steps in which limits and images grow; by default the whole run.
+        num_architectures: number of networks of the train split to train on.
+        wider: use the widths of GHN-3 on ImageNet, see `ArchitecturePool`.
+        small_images: share of networks that see images of half the size, at the beginning and at the end of the growth.
+            The others see whole images in a fourth of the batch, which takes as long. Networks with attention or
+            without global pooling always see whole images.
+        crop: largest random shift of images in memory, in pixels. Images in files are cropped at random unless this
+            is 0.
+        same_images: if True, all networks of a meta-batch see the same images, and an epoch has each image once. If
+            False, every network samples its own images.
+        validate_every: number of steps between validations; each writes a checkpoint.
+        validation_images: number of validation images of each class; by default all.
     """
 
     steps: int

@@ -44,12 +44,15 @@ class Trainer:
         ghn: the GHN, on its device.
         task: images, on the same device.
         recipe: optimizer, schedule and sizes.
-        pool: architectures.
-        folder: of the run, for log and checkpoints.
-        seed: of everything random.
-        about: further content of the checkpoints' metadata: model, data.
-        processes: this process among others.
-        start: checkpoint of another run, whose weights and optimizer a new run starts with.
+        pool: architectures to train on.
+        folder: folder of the run, for its log and checkpoints.
+        seed: seed of the images, the dropout and the order of networks.
+        about: metadata that checkpoints record, such as model and data.
+        processes: the group of processes that share the run.
+        start: checkpoint of another run; a new run starts with its weights and optimizer.
+
+    Raises:
+        TrainingError: there are more processes than networks in a meta-batch.
     """
 
     def __init__(

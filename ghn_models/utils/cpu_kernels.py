@@ -1,4 +1,4 @@
-"""What oneDNN, which runs convolutions on CPUs, has to be told before it runs the first one."""
+"""Setting of oneDNN, the library that runs convolutions on CPUs; it counts before the first convolution only."""
 
 import os
 
@@ -6,9 +6,9 @@ _CAPACITY = "20000"  # 25 KB each
 
 
 def keep_primitives() -> None:
-    """Keep the code that oneDNN generates for the shapes of layers, unless the user has set how much of it stays.
+    """Enlarge oneDNN's cache of generated code, unless the environment variable of its size is set.
 
-    Each convolution needs several pieces for each of its shapes, and networks of any size soon have more than the 1,024
-    that are kept otherwise. To make pieces again takes 3% of a training step.
+    oneDNN generates several kernels for each shape of a convolution and keeps 1,024 of them. Training meets more
+    shapes, and generating kernels again takes 3% of a step.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _CAPACITY)

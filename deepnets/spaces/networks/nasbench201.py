@@ -10,7 +10,7 @@ from deepnets.spaces.nasbench201 import CELLS_PER_STAGE, WIDTHS, operations_of
 
 
 class Edge(nn.Module):
-    """A convolution behind a ReLU and before a batch norm, which keeps width and size."""
+    """ReLU, convolution and batch norm, which keep width and size."""
 
     def __init__(self, width: int, kernel: int) -> None:
         super().__init__()
@@ -31,7 +31,9 @@ def _operation(operation: str, width: int) -> nn.Module:
 
 
 class Cell(nn.Module):
-    """A cell; edges `none` do not exist, and edges that read zeros, which add a constant at most, do not run.
+    """A cell of four states and six edges.
+
+    Edges `none` do not exist. Edges that would read zeros are skipped, as they could add a constant only.
 
     Shapes:
         (B, width, H, W) to the same; zeros where the input does not reach the output.

@@ -41,7 +41,7 @@ def statistic(tape: Tape, operation: Operation) -> Value | None:
 
 @rule("_softmax", "_safe_softmax")
 def softmax(tape: Tape, operation: Operation) -> Value | None:
-    """A softmax; the next factor is attended to, even if something stands between scores and softmax."""
+    """A softmax: its result are attention weights, which the next product applies to the values."""
     x = tape.value(operation.args[0])
     tape.left_out[operation.name] += 1
     if not isinstance(x, Activation):
@@ -61,7 +61,7 @@ def concat(tape: Tape, operation: Operation) -> Value | None:
 
 @rule("add", "sub", "rsub")
 def add(tape: Tape, operation: Operation) -> Value | None:
-    """A sum or difference: of activations, with a bias, with a table of positional encodings, or of a norm layer."""
+    """A sum or difference: of activations; with a bias or positional encodings; or a step of a norm layer."""
     first, second = operation.args[:2]
     a, b = tape.value(first), tape.value(second)
     if isinstance(a, Activation) and isinstance(b, Activation):
@@ -77,7 +77,7 @@ def add(tape: Tape, operation: Operation) -> Value | None:
 
 @rule("addcmul", "addcdiv")
 def add_product(tape: Tape, operation: Operation) -> Value | None:
-    """A sum with a product of two tensors."""
+    """A sum with a product or quotient: x + first * second, or x + first / second."""
     added, first, second = operation.args[:3]
     a, factors = tape.value(added), [tape.value(first), tape.value(second)]
     b = _multiply(tape, first, second)
@@ -113,7 +113,7 @@ def _add_parameter(tape: Tape, x: Activation, added: Parametric, shape: Sequence
 
 @rule("mul", "div")
 def multiply(tape: Tape, operation: Operation) -> Value | None:
-    """A product: of activations, with a scale, or of a norm layer."""
+    """A product: of activations; with a scale; or a step of a norm layer."""
     return _multiply(tape, *operation.args[:2])
 
 

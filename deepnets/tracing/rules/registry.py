@@ -1,4 +1,4 @@
-"""The registry of rules, and what holds for operations without a rule."""
+"""The registry of rules, and the default for operations without one."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

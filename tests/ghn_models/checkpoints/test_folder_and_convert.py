@@ -206,7 +206,7 @@ def published_state(name: str) -> "OrderedDict[str, Tensor]":
 
 def convert_arguments(name: str) -> tuple[str, int, int]:
     its = PUBLISHED[name]
-    return its.model, *its.task
+    return its.model, *its.classes_and_size
 
 
 def write_joblib(state: object, path: Path) -> None:
