@@ -35,7 +35,7 @@ def run_config(options: RunOptions, settings: Any) -> RunConfig:
     """Return the configuration of a run, with the defaults that depend on model and protocol.
 
     Args:
-        options: what the user typed.
+        options: options of the command line.
         settings: options of the protocol.
 
     Raises:
@@ -118,9 +118,9 @@ def evaluate_run(context: RunContext, options: RunOptions, command: Sequence[str
     """Evaluate a model, write the record, and return its file and the record.
 
     Args:
-        context: of the run.
-        options: where results are stored, who computes them, and whether they are plotted.
-        command: what the user typed, for the record.
+        context: protocol, data and initializer of the run.
+        options: options of the command line, for the folder, the workers and the plot.
+        command: the command line, for the record.
 
     Raises:
         InputError: the folder has another run, or no scheduler answers.
@@ -160,9 +160,9 @@ def make_study_report(
     """Make a study of a GHN, and return its report and a summary.
 
     Args:
-        study, settings: which one, and its options.
-        options: of the command.
-        command: what the user typed.
+        study, settings: the study and its options.
+        options: options of the command line.
+        command: the command line, for the report.
 
     Raises:
         InputError: an option that cannot be used, weights or images that are missing.

@@ -1,6 +1,6 @@
 """Evaluates a model on networks that it has never seen, and writes a record that can be put on a leaderboard.
 
-A model gives networks their first parameters: it is an initialisation, or a graph hypernetwork (GHN), which predicts
+A model gives networks their first parameters: it is an initialization, or a graph hypernetwork (GHN), which predicts
 the parameters of a network from its computational graph. A protocol says what is measured of networks that have them.
 
 A first look (seconds), and the usual 900 networks (10 minutes on two CPU cores); nothing has to be downloaded:
@@ -8,7 +8,7 @@ A first look (seconds), and the usual 900 networks (10 minutes on two CPU cores)
     python -m benchmarks.run --model ghn3_t --split test --num 5
     python -m benchmarks.run --model ghn3_t
 
-Initialisations, which are compared after some training (minutes on two CPU cores):
+Initializations, which are compared after some training (minutes on two CPU cores):
 
     python -m benchmarks.run --model randinit --protocol finetune --split test --num 5 --finetune.lrs 0.1
     python -m benchmarks.run --model gradinit.5 --protocol finetune --split bnfree --num 5 --finetune.lrs 0.001

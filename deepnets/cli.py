@@ -35,7 +35,7 @@ class Generate:
     """Generate a split of DeepNets-1M or of trained architectures; the same command continues an interrupted run."""
 
     split: Annotated[str, arg(metavar=_SPLITS)]
-    """Which split: its sampling rules and its published size, or its published architectures."""
+    """Name of the split; it sets the sampling rules and the size, or the list of published architectures."""
     root: Path = Path("data")
     """Folder of the file deepnets1m_<split>.hdf5, or <split>.hdf5 of trained architectures."""
     num: int | None = None

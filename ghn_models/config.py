@@ -26,7 +26,7 @@ class GHNConfig:
         num_classes: outputs of predicted classifiers.
         layers: graph network layers L.
         heads: attention heads of the graphormer.
-        normalize: what predicted tensors are scaled by (DeepNets paper, Table 2); none leaves them as they are.
+        normalize: scale of predicted tensors (DeepNets paper, Table 2); none leaves them as they are.
         layer_norm: normalize node features before the decoder.
         window: the part of a predicted tensor that kernels smaller than S take.
         pooled_classifier: a last convolution before global pooling (SqueezeNet) is a classifier, as in the code of

@@ -24,11 +24,11 @@ def convert(
     """Write the checkpoint of a published file and return its folder.
 
     Args:
-        name: of the weights, one of `PUBLISHED`.
+        name: name of the weights, one of `PUBLISHED`.
         path: the published file.
-        folder: of the checkpoint to write.
+        folder: folder of the checkpoint to write.
         trust: whether the user trusts the file.
-        sha256: of the file.
+        sha256: hash that the file must have.
         allow_unpinned: whether to accept a file without a known hash.
 
     Raises:

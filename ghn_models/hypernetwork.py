@@ -44,7 +44,7 @@ class DecodedGroup:
     """Predicted parameters of one shape.
 
     Args:
-        parameters: for each of them its graph in the meta-batch, and its name.
+        parameters: for each parameter, the place of its graph in the meta-batch, and its name.
         shape: (out, in, height, width) of each.
         values: (n, o, i, height, width); repeating their channels makes the parameters.
         vector: whether they have one dimension, of `out` numbers.
@@ -111,7 +111,7 @@ class GHN(nn.Module):
 
         Args:
             model: the network, on any device but meta.
-            input_size: of its images, as for `deepnets.trace`.
+            input_size: size of its images, as for `deepnets.trace`.
             graph: the result of `deepnets.trace`, if it is at hand.
             keep: names of parameters that keep their values, with shell-style wildcards, as in "backbone.*".
 
@@ -125,7 +125,7 @@ class GHN(nn.Module):
         self.kept = kept = self.initialize(model, input_size, graph, keep)
         if kept:
             name, reason = next(iter(kept.items()))
-            count = f"{len(kept)} of {len(list(model.parameters()))} parameters keep their initialisation"
+            count = f"{len(kept)} of {len(list(model.parameters()))} parameters keep their initialization"
             warnings.warn(f"{count}, among them {name} ({reason}); see ghn.kept for all", stacklevel=2)
         return model
 
@@ -143,7 +143,7 @@ class GHN(nn.Module):
 
         Args:
             model: the network, on any device but meta.
-            input_size: of its images, as for `deepnets.trace`.
+            input_size: size of its images, as for `deepnets.trace`.
             graph: the result of `deepnets.trace`, if it is at hand.
             keep: names of parameters that keep their values, with shell-style wildcards, as in "backbone.*".
 

@@ -1,1 +1,1 @@
-"""What is evaluated and how: evaluation networks, the protocol interface, accuracy, SGD, ensembles, channel folding."""
+"""Parts of an evaluation: networks, the protocol interface, accuracy, SGD, ensembles, channel folding."""

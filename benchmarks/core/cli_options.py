@@ -8,7 +8,7 @@ import tyro
 
 
 def unset(metavar: str) -> Any:
-    """Return how an option without a default value is shown: its help text says what happens without it."""
+    """Return the help metadata of an option without a default value; its help text says what happens without it."""
     return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
 
 

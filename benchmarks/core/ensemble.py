@@ -10,7 +10,7 @@ class Ensemble(nn.Module):
     """Networks whose logits are averaged; each of them is initialized and trained by itself.
 
     Args:
-        networks: for the same images and classes.
+        networks: networks for the same images and classes.
 
     Shapes:
         images (B, 3, H, H) -> logits (B, K)

@@ -14,8 +14,8 @@ def count_operations(model: nn.Module, images: Tensor) -> float:
     LSTMs on CPUs, and does not see into fused layers of attention.
 
     Args:
-        model: the network, in the mode that is wanted.
-        images: (B, 3, H, W) what it is called with; both may be on the meta device.
+        model: the network, in training or evaluation mode.
+        images: (B, 3, H, W) images to call it with; both may be on the meta device.
     """
     from torch.utils.flop_counter import FlopCounterMode  # imports a compiler
 

@@ -58,11 +58,12 @@ class Case(Generic[TaskT]):
     Args:
         model: the network with the parameters that an initializer gave it, on the device of the images.
         task: the data, as the protocol loads them.
-        batch_size: of the protocol, or less if memory was short.
-        seed: of everything random; depends on the seed of the run, the network and the repetition.
-        network: which network it is.
-        scorer: what scores the network, for protocols about scores.
-        classifier_fits: the initializer made the classifier for these classes, so it is a part of the method.
+        batch_size: the batch size of the protocol, or a smaller one if memory was short.
+        seed: seed of everything random; depends on the seed of the run, the network and the repetition.
+        network: the network's group, index and name.
+        scorer: function that scores the network, for protocols about scores.
+        classifier_fits: whether the initializer made the classifier for these classes, so that it is a part of the
+            method.
     """
 
     model: nn.Module
@@ -80,7 +81,7 @@ class Case(Generic[TaskT]):
 
 
 class Protocol(ABC, Generic[SettingsT, TaskT]):
-    """What is measured of networks that an initializer gave their parameters; one file in `benchmarks/protocols` each.
+    """A measurement of initialized networks; each protocol has its file in `benchmarks/protocols`.
 
     The attributes describe the protocol; methods with a default are for protocols that need them.
     """
@@ -88,7 +89,7 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
     name: ClassVar[str]
     """Value of --protocol, and the name of leaderboards/NAME.csv."""
     version: ClassVar[int] = 1
-    """To be raised with every change of what is measured; records of another version are refused."""
+    """Raise it when results change; records of another version are refused."""
     about: ClassVar[str]
     """One sentence for people."""
     settings_class: type[SettingsT]
@@ -98,7 +99,7 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
     columns: ClassVar[tuple[str, ...]] = ()
     """Values that `evaluate` returns besides the metrics."""
     summary: ClassVar[Summary] = ACCURACY
-    """How metrics follow from results; usually they are accuracies, 0 to 1, that are averaged."""
+    """Rule that computes metrics from results; by default accuracies, 0 to 1, are averaged."""
     default_groups: ClassVar[tuple[str, ...]] = EVALUATION_SPLITS
     """Groups of networks that --split all stands for."""
     batch_size: int = EVALUATION_BATCH
@@ -122,7 +123,7 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
 
     @abstractmethod
     def describe_settings(self, settings: SettingsT) -> str:
-        """Return what tables say of the settings, see `describe_nondefault`."""
+        """Return the settings as text for tables, see `describe_nondefault`."""
 
     @abstractmethod
     def load_task(self, dataset: str, data_dir: str | None, image_size: int) -> TaskT:
@@ -138,7 +139,7 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
         """
 
     def initializer_images(self, task: TaskT, settings: SettingsT, seed: int) -> ImageTask | None:
-        """Return the images that initializers may learn from; None if the data are not images of classes."""
+        """Return the images that initializers may learn from; None if the data are not for classification."""
         return None
 
     def noise_strength(self, settings: SettingsT) -> float | None:
@@ -157,7 +158,7 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
         """Raise InputError if these settings do not suit these groups of networks."""
 
     def known_value(self, settings: SettingsT, network: EvaluationNetwork) -> tuple[str, float] | None:
-        """Return the column whose value follows from settings and network alone, and the value; None if none does."""
+        """Return name and value of a column that depends on settings and network alone; None if there is none."""
         return None
 
     @property
@@ -177,7 +178,7 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
 
     @property
     def batch_sizes(self) -> list[int]:
-        """The usual batch size, then its halves for networks that do not fit into memory."""
+        """The batch sizes to try: the usual one, then halves of it for networks that do not fit into memory."""
         sizes = [self.batch_size]
         while sizes[-1] // 2 >= _SMALLEST_BATCH:
             sizes.append(sizes[-1] // 2)

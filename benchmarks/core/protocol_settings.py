@@ -50,7 +50,7 @@ def describe_nondefault(text: str, settings: Any, *mentioned: str) -> str:
     """Return a text, followed by the names and values of settings that differ from their defaults.
 
     Args:
-        text: what a table says first.
+        text: text for tables, before the settings.
         settings: a dataclass of options.
         mentioned: names of options that the text says already.
     """

@@ -26,8 +26,8 @@ def correlations(scores: pd.Series, truth: pd.Series, samples: int = 1000, seed:
 
     Args:
         scores, truth: values by split and index; networks that have both are used.
-        samples: resamples of the networks for the confidence interval.
-        seed: of the resamples.
+        samples: number of bootstrap samples of the networks, for the confidence interval.
+        seed: seed of the bootstrap samples.
 
     Returns:
         A row for each split, and "all" for the pooled evaluation splits if there are several: n, tau, and the limits

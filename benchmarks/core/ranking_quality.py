@@ -1,6 +1,6 @@
-"""How well a score finds the best architectures, beyond Kendall's tau over all of them.
+"""Quality of a score for architecture search, where finding the best architectures matters more than Kendall's tau.
 
-For architecture search the order of the best ones matters, and how good the best of the few is that the score proposes.
+The measures are the order of the best architectures, and the accuracy of the best of the few that a score proposes.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from scipy.stats import kendalltau, spearmanr
 Floats = NDArray[np.float64]
 
 TOP_SHARE = 0.1
-"""Share of the networks, those with the highest truth, whose order `tau_top` looks at."""
+"""Share of the networks, the best by truth, whose order `tau_top` measures."""
 PROPOSED = (1, 10)
-"""Numbers of networks with the highest scores, the best of which a search would choose."""
+"""Numbers of networks that a score proposes; a search chooses the best of them."""
 _SAMPLES = 200
 
 
@@ -33,7 +33,7 @@ def tau_of_top(scores: Floats, truth: Floats) -> float:
 
 
 def regret(scores: Floats, truth: Floats, proposed: int) -> float:
-    """Return how much worse than the best network the best of those with the highest scores is.
+    """Return the truth of the best network minus that of the best network among the `proposed` highest scores.
 
     >>> regret(np.array([3.0, 2.0, 1.0]), np.array([0.5, 0.7, 0.9]), proposed=2)
     0.2

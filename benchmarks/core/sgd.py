@@ -32,8 +32,8 @@ def fine_tune(
         model: the network.
         images: to train on.
         epochs: number of epochs, which may be a fraction; at least one step is made.
-        batch_size, lr, weight_decay: of SGD.
-        seed: of the order of images, their augmentation and dropout.
+        batch_size, lr, weight_decay: settings of SGD.
+        seed: seed of the order of images, their augmentation and dropout.
         flip: mirror half of the images.
         decay: let the learning rate fall to 0 as a cosine; else it is constant.
 

@@ -1,4 +1,4 @@
-"""Networks with other tensors in place of their parameters and buffers."""
+"""Calls of a network with other tensors in place of its parameters and buffers."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 
 def call_with(model: nn.Module, tensors: Mapping[str, Tensor], *inputs: Any) -> Any:
-    """Call a network with other tensors in place of its parameters and buffers, which it keeps.
+    """Call a network with other tensors in place of its parameters and buffers, and leave it unchanged.
 
-    `torch.func.functional_call` leaves the tensors in modules that have two names.
+    Unlike `torch.func.functional_call`, it also restores modules that have two names.
 
     Args:
         model: the network.
-        tensors: by name of the parameter or buffer; those without one stay.
+        tensors: tensors by the name of the parameter or buffer that each replaces.
         inputs: arguments of the call.
     """
     named = dict(model.named_parameters()) | dict(model.named_buffers())

@@ -3,9 +3,8 @@
     FOLDER/PNGImages/NAME.png          170 photographs
     FOLDER/PedMasks/NAME_mask.png      of the same size, one channel: pixels of pedestrian k are k, all others 0
 
-Penn-Fudan is PennFudanPed.zip of the University of Pennsylvania.
-`python -m benchmarks.detection.synthetic_pedestrians FOLDER` draws a stand-in of the same layout, whose
-images say what they are: it is never taken for Penn-Fudan.
+Penn-Fudan is PennFudanPed.zip of the University of Pennsylvania. `python -m benchmarks.detection.synthetic_pedestrians
+FOLDER` draws a stand-in of the same layout. Its images are marked, so that it is never taken for Penn-Fudan.
 """
 
 import hashlib
@@ -26,7 +25,7 @@ from ghn_models.images.decode import ImageError, open_rgb, pixels
 PENN_FUDAN, SYNTHETIC = "pennfudan", "synthetic_pedestrians"
 IMAGES, MASKS, ENDING = "PNGImages", "PedMasks", "_mask.png"
 MARK = ("Source", SYNTHETIC)
-"""Text inside of each PNG file of the stand-in: its key and what it says."""
+"""Key and value of the text in each PNG file of the stand-in."""
 _PENN_FUDAN_IMAGES = 170
 _TEST_IMAGES = 50  # of 170, as in the tutorial that the papers follow
 _MASK_MODES = ("1", "L", "P", "I", "I;16")
@@ -55,8 +54,8 @@ class PedestrianTask:
 
     Args:
         name: pennfudan or synthetic_pedestrians.
-        scenes: in the order of their files.
-        sha256: of pixels and boxes.
+        scenes: photographs in the order of their files.
+        sha256: hash of pixels and boxes.
     """
 
     name: str

@@ -4,7 +4,7 @@
     python -m benchmarks.detection.synthetic_pedestrians FOLDER --num 16 --height 96
 
 Figures with head, body and legs stand before noisy walls with windows, boards and poles, none of which is a pedestrian.
-Every image says inside that it is synthetic, and so does every record. The same images for a seed on any machine.
+Every image is marked as synthetic, and so is every record. A seed gives the same images on any machine.
 """
 
 import sys
@@ -28,13 +28,13 @@ Area = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Synthetic:
-    """What to draw.
+    """Settings of the synthetic images.
 
     Args:
-        folder: where PNGImages and PedMasks are written; they must not exist.
+        folder: folder to write PNGImages and PedMasks to; these must not exist.
         num: number of images.
-        height: of the images in pixels, more or less; Penn-Fudan has about 400.
-        seed: of everything random; image i depends on it and on i alone.
+        height: average height of the images in pixels; Penn-Fudan has about 400.
+        seed: seed of everything random; image i depends on it and on i alone.
     """
 
     folder: Positional[Path]

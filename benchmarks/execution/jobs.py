@@ -35,9 +35,9 @@ class Prepared:
     """A network with its first parameters.
 
     Args:
-        network: which one it is.
+        network: its group, index and name.
         model: on the device of the run.
-        seed: for what the protocol does with it.
+        seed: seed for what the protocol does with the network.
         params: number of parameters, without those that an initializer adds.
     """
 
@@ -58,8 +58,8 @@ def prepare(context: RunContext, job: Job, initializer_share: float = 1.0) -> Pr
     """Build the network of a job and give it its parameters.
 
     Args:
-        context: of the run.
-        job: which network.
+        context: protocol, data and initializer of the run.
+        job: the network and the repetition.
         initializer_share: see `BatchSizes`.
     """
     with GLOBAL_RNG_LOCK:
@@ -100,8 +100,8 @@ def evaluate(context: RunContext, job: Job) -> Row:
     A network that does not fit into memory is tried again with smaller batches.
 
     Args:
-        context: of the run.
-        job: which network.
+        context: protocol, data and initializer of the run.
+        job: the network and the repetition.
     """
     start = time.perf_counter()
     sizes: BatchSizes | None = context.batch_sizes
@@ -115,8 +115,8 @@ def try_job(context: RunContext, job: Job, sizes: BatchSizes, prepared: "Prepare
     """Compute the row of a job with given batch sizes.
 
     Args:
-        context: of the run.
-        job: which network.
+        context: protocol, data and initializer of the run.
+        job: the network and the repetition.
         sizes: the usual ones, or less.
         prepared: the network, if it was built before, or the error that this raised.
 

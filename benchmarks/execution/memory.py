@@ -1,4 +1,4 @@
-"""Memory of processes that compute on the CPU: how much they may take, and when the system gets it back."""
+"""Memory of processes that compute on the CPU: limits, and the return of freed memory to the system."""
 
 import ctypes
 import os
@@ -23,7 +23,7 @@ _LARGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}  # of PyTorch: fewer of them have t
 
 
 def processes(most: int) -> int:
-    """Return how many processes, 1 to `most`, can hold what this one holds: images and weights."""
+    """Return how many processes, 1 to `most`, fit into memory if each holds as much as this one: images and weights."""
     if resource is None:
         return most
     return max(1, min(most, int(_MOST * _installed()) // _held()))
@@ -49,10 +49,10 @@ def peak() -> int:
 
 @contextmanager
 def limited(share: float = 1.0) -> Iterator[None]:
-    """Meanwhile, let this process have its share of the memory: a request for more fails.
+    """Limit the memory of this process to its share inside the `with` block: a request for more fails.
 
     Args:
-        share: of nine tenths of the memory of the machine, or of the container.
+        share: share of nine tenths of the memory of the machine, or of the container.
     """
     if resource is None:
         yield
@@ -75,10 +75,10 @@ def _installed() -> int:
 
 
 def return_freed_memory() -> None:
-    """From now on, give tensors of a megabyte or more pages of their own, which the system gets back at once.
+    """Make glibc return the memory of freed tensors of a megabyte or more to the system at once, from now on.
 
-    glibc puts those below 32 MB between others, which is faster, but the holes that they leave count as memory of the
-    process: at its limit it can do nothing else, however small.
+    By default glibc keeps blocks below 32 MB in its heap, which is faster. The holes that they leave count as memory of
+    the process, so a process at its limit could allocate nothing more, however small.
     """
     c = ctypes.CDLL(None) if os.name == "posix" else None
     if c is not None and hasattr(c, "mallopt"):
@@ -87,10 +87,10 @@ def return_freed_memory() -> None:
 
 @contextmanager
 def reused_in_new_processes() -> Iterator[None]:
-    """Processes that start meanwhile reuse the memory of freed tensors, if the system has jemalloc.
+    """Let processes that start inside the `with` block reuse the memory of freed tensors, if the system has jemalloc.
 
-    glibc returns the memory of large tensors to the system, which clears all pages before it hands them out again: that
-    takes half of the time that training needs for wide networks.
+    glibc returns the memory of large tensors to the system, which clears every page before it gives it out again. This
+    takes half of the training time of wide networks.
     """
     added = {name: value for name, value in _allocator().items() if name not in os.environ}
     os.environ.update(added)  # there is no other way to tell new processes

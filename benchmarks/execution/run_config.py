@@ -8,7 +8,7 @@ from benchmarks.core.evaluation_networks import networks_in
 
 @dataclass(frozen=True)
 class Job:
-    """A row of results to be computed: which network, and which repetition."""
+    """A row of results to compute: a network and a repetition."""
 
     group: str
     index: int

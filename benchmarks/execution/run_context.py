@@ -23,13 +23,13 @@ class Stage(Enum):
 
 @dataclass(frozen=True)
 class BatchSizes:
-    """How many images are in memory at a time; fewer where memory is short.
+    """Numbers of images that are in memory at a time; they are smaller if memory is short.
 
-    They are separate, so that an initializer that needs much memory does not change how its network is trained.
+    There are two, so that an initializer that needs much memory does not change the training of its network.
 
     Args:
         evaluation: batch size of the protocol.
-        initializer_share: share of their usual batch that initializers which learn take.
+        initializer_share: batch size of initializers that learn, as a share of the usual one.
     """
 
     evaluation: int
@@ -38,14 +38,14 @@ class BatchSizes:
 
 @dataclass(frozen=True, eq=False)
 class RunContext:
-    """A run with what all of its jobs need.
+    """Everything that the jobs of a run share: protocol, data, initializer.
 
     Args:
-        config: what is evaluated on what.
-        protocol: what is measured.
+        config: configuration of the run.
+        protocol: the protocol.
         task: the data, on the device of the run.
-        initializer: what gives networks their parameters.
-        scorer: what scores networks, for protocols about scores.
+        initializer: the initializer of the networks.
+        scorer: function that scores networks, for protocols about scores.
     """
 
     config: RunConfig

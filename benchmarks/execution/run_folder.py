@@ -1,4 +1,4 @@
-"""Folder of a run: what the run is, and the rows of results that exist."""
+"""Folder of a run: the identity of the run, and the rows of results so far."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ class RunFolder:
 
     Args:
         path: the folder; made if it is missing.
-        identity: what the run is; a folder with another one is refused.
+        identity: what defines the run; a folder with another one is refused.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
@@ -56,5 +56,5 @@ class RunFolder:
         return rows
 
     def append(self, row: Row) -> None:
-        """Store a row for good."""
+        """Store a row durably."""
         append_json_line(self._rows, row)

@@ -22,10 +22,10 @@ class Unfinished(Enum):
 
 @dataclass
 class _Worker:
-    """What a worker process keeps.
+    """State of a worker process.
 
     Args:
-        context: of the run.
+        context: protocol, data and initializer of the run.
         reached_limit: a network took all of the memory. It leaves holes, so the process gets no other network.
     """
 
@@ -46,9 +46,9 @@ def try_within_share(config: RunConfig, share: float, job: Job) -> Row | Unfinis
     """Compute the row of a job if it needs no more than a share of the memory.
 
     Args:
-        config: of the run.
-        share: of the memory of the machine.
-        job: which network.
+        config: configuration of the run.
+        share: share of the machine's memory that the process may use.
+        job: the network and the repetition.
     """
     worker = _this_worker(config)
     if worker.reached_limit:

@@ -1,4 +1,4 @@
-"""Base types of initializers: `Initializer` sets a network's parameters, and `InitContext` has what it may use."""
+"""Base types of initializers: `Initializer` sets a network's parameters, and `InitContext` has its inputs."""
 
 import re
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def recordable(name: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class InitContext:
-    """What an initializer may use: the network's graph, images of the task, random numbers.
+    """Inputs of an initializer besides the network: its graph, images of the task, random numbers.
 
     Args:
         name: name of the network.

@@ -21,10 +21,10 @@ def ghn_initializer(name: str, device: str, orth_layer: int, untrained: "Untrain
     """Return a GHN as an initializer; NAME_orth makes its weights orthogonal (GHN-orth, Knyazev, 2022, section 3).
 
     Args:
-        name: of weights, or NAME_orth.
-        device: of the GHN.
+        name: name of weights, or NAME_orth.
+        device: device of the GHN.
         orth_layer: first layer that NAME_orth makes orthogonal.
-        untrained: make a GHN with random weights instead of loading one.
+        untrained: create a GHN with these random weights instead of loading one.
 
     Raises:
         InputError: the weights are missing.
@@ -49,9 +49,9 @@ def load_predictor(name: str, device: str = "cpu", untrained: "Untrained | None"
     """Load the GHN of this name.
 
     Args:
-        name: of weights.
-        device: where it runs.
-        untrained: make it with random weights instead of loading them.
+        name: name of weights.
+        device: device that the GHN runs on.
+        untrained: create it with these random weights instead of loading any.
 
     Raises:
         InputError: the weights are missing.
@@ -71,7 +71,7 @@ class Untrained:
 
     Args:
         num_classes, image_size: as for `ghn_models.create`.
-        seed: of its weights.
+        seed: seed of its weights.
     """
 
     num_classes: int
@@ -148,7 +148,7 @@ def predict_with(ghn: GHN, orth_layer: int | None) -> Apply:
 
 
 def _initialize(model: nn.Module, names: Iterable[str]) -> None:
-    """Give the layers of these parameters PyTorch's random initialisation."""
+    """Give the layers of these parameters PyTorch's random initialization."""
     for name in dict.fromkeys(name.rpartition(".")[0] for name in names):
         layer: Any = model.get_submodule(name)
         layer.reset_parameters()

@@ -27,7 +27,7 @@ def metainit(model: nn.Module, context: InitContext, steps: int = STEPS) -> None
     grow, and let no gradient through to the layers before, so a network must not have any.
 
     Args:
-        model: the network with a random initialisation; moved to the device of the images.
+        model: the network with a random initialization; moved to the device of the images.
         context: classes of its task, image size and random numbers.
         steps: number of steps.
 

@@ -1,7 +1,7 @@
-"""What --model accepts, as help text; it imports nothing, so that --help is quick."""
+"""Help text of --model. This module imports nothing, so that --help is quick."""
 
 MODEL_HELP = """\
-randinit         PyTorch's own random initialisation
+randinit         PyTorch's own random initialization
 he               normal weights of variance 2 / fan_in (He et al., 2015)
 orth             orthogonal weights (Saxe et al., 2014)
 fixup            residual networks without batch norm (Zhang et al., 2019)

@@ -40,9 +40,9 @@ def load_initializer(
 
     Args:
         name: see `model_help.MODEL_HELP`.
-        device: of the GHN.
-        orth_layer: first layer that NAME_orth makes orthogonal.
-        untrained: make a GHN with random weights instead of loading one.
+        device: device of the GHN.
+        orth_layer: first layer that NAME_orth makes orthogonal, counted from 0.
+        untrained: create a GHN with these random weights instead of loading one.
 
     Raises:
         UnknownModelError: no initializer has this name.

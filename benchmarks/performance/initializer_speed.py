@@ -29,7 +29,7 @@ def measured(share: float, case: tuple[str, int]) -> tuple[float, float]:
     """Return the seconds of a step, and the largest memory of the process in GB.
 
     Args:
-        share: of the usual batch.
+        share: batch size as a share of the usual one.
         case: initializer, and index of the network.
     """
     torch.set_num_threads(1)

@@ -31,7 +31,7 @@ _HERE = Path(__file__).parents[2]
 
 
 def _modules() -> Any:
-    """What a step needs, in this layout of the packages or the one before."""
+    """Import what a step needs, from this layout of the packages or an earlier one."""
     from ghn_models.training import step
 
     try:

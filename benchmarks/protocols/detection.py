@@ -1,4 +1,4 @@
-"""Average precision of pedestrians that a Faster R-CNN detects which starts from the first parameters.
+"""Average precision of a pedestrian detector: Faster R-CNN, trained from the first parameters of its backbone.
 
 DeepNets paper, section 5.3 and Table 6; GHN-3 paper, section 5.3 and Table 8. Both follow the detection tutorial of
 PyTorch, whose hyperparameters are the defaults here. The row `vit` of the papers is of that network with another stem,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DetectionConfig:
-    """Detection.
+    """Settings of detection.
 
     Args:
         epochs: number of training epochs; the learning rate falls to a tenth after each 30% of them.

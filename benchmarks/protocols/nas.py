@@ -1,8 +1,8 @@
-"""How well a score ranks networks by their quality after training (GHN-3 paper, section A.4; DeepNets paper, 5.3).
+"""Rank correlation of a score with the accuracy of trained networks (GHN-3 paper, section A.4; DeepNets paper, 5.3).
 
-Kendall's tau between the score of each network and the truth: its accuracy after training from random initialisation,
-published (PyTorch-74), measured here, or in a file. Within each group and over all of them: pooled correlations are
-mostly about differences between groups.
+Kendall's tau between the score of each network and its truth: the accuracy after training from a random
+initialization, which is published (PyTorch-74), measured here, or read from a file. There is one tau for each group and
+one for all networks, which mostly reflects differences between groups.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _WEIGHT_DECAY = 3e-5
 
 @dataclass(frozen=True)
 class NasConfig:
-    """What the truth is.
+    """Settings of nas: the truth that scores are compared with.
 
     Args:
-        truth: "published" is the ImageNet accuracy of torchvision's weights, for torchvision74, and the published
-            accuracy of splits of trained architectures; the name of another column of such a split, as in
-            cifar100_test, is that one; "training" trains each network here; else a CSV file with the columns group,
-            index and truth, or top1 as tables of other runs.
+        truth: "published" takes the accuracy of torchvision's ImageNet weights (torchvision74) or the published
+            accuracy (splits of trained architectures); the name of another column of such a split, such as
+            cifar100_test, takes that column; "training" trains each network here; anything else is a CSV file with the
+            columns group, index and truth (or top1, as in tables of other runs).
         epochs: number of training epochs, if networks are trained here.
         lr: learning rate of that training.
     """

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NoFinetuneConfig:
-    """Nothing can be set."""
+    """Settings of no_finetune, which has none."""
 
 
 class NoFinetune(ImageProtocol[NoFinetuneConfig]):

@@ -28,7 +28,7 @@ class TransferConfig:
         labels_per_class: training images of each class; the GHN-3 paper has 1000 in all, so 10 for CIFAR-100.
         epochs: number of training epochs.
         lrs: learning rates; each network gets the pair with a weight decay that is best on a fifth of the labels.
-        weight_decays: of these each network gets the one that is best, together with its learning rate.
+        weight_decays: weight decays to try; each network gets the best pair of learning rate and weight decay.
         beta: for GHNs: strength of the noise on predicted weights, which makes equal channels different; 3e-5 in the
             GHN-orth paper, for weights that are made orthogonal.
     """

@@ -90,8 +90,8 @@ class PublishedRow:
     """A row of a paper's table.
 
     Args:
-        protocol, setting: how it was measured.
-        model, dataset, metric: what was measured.
+        protocol, setting: protocol and setting of the measurement.
+        model, dataset, metric: model, data set and metric of the measurement.
         values: by group of networks: mean of an accuracy and its standard error (None if not printed), in percent.
         source: paper and table.
     """

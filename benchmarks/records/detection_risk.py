@@ -1,11 +1,11 @@
-"""How likely a random sample finds that some networks of a record were edited."""
+"""Probability that a random sample of a record's networks includes edited ones."""
 
 from math import ceil
 
 from deepnets.utils.errors import InputError
 
 SHARES = (0.01, 0.05, 0.2)
-"""Shares of edited networks that the command states the chances of."""
+"""Shares of edited networks for which the command prints the chances."""
 
 
 def chance_found(total: int, edited: int, sample: int) -> float:
@@ -37,8 +37,8 @@ def sample_size(total: int, share: float, risk: float) -> int:
 
     Args:
         total: number of networks and repetitions.
-        share: of them that are edited, above 0 and up to 1.
-        risk: accepted probability of finding nothing, from 0 to below 1; 0 needs all but the others.
+        share: share of them that are edited, above 0 and up to 1.
+        risk: accepted probability of finding no edit, from 0 to below 1.
 
     Raises:
         InputError: a number out of range.

@@ -31,7 +31,7 @@ Sha256 = dict[str, str | None]
 
 
 class ProtocolField(TypedDict):
-    """How networks were evaluated."""
+    """Name, version and settings of the protocol."""
 
     name: str
     version: int

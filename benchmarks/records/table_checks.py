@@ -20,8 +20,8 @@ def table_problems(record: Record, table: bytes, protocol: Protocol[Any, Any], s
     Args:
         record: its fields have been checked.
         table: CSV text of the rows.
-        protocol: of the record.
-        settings: of the protocol, as recorded.
+        protocol: protocol of the record.
+        settings: recorded settings of the protocol.
 
     Raises:
         RecordError: the table is not text.

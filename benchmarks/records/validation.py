@@ -42,7 +42,7 @@ Datasets = dict[str, dict[str, Sha256]]
 
 @dataclass(frozen=True, eq=False)
 class _Submission:
-    """What the checks look at; protocol, settings and rows can be read after the checks that say so."""
+    """A record under check. Read its protocol, settings and rows only after the checks that they depend on."""
 
     record: Record
     table: bytes
@@ -73,13 +73,13 @@ class _Submission:
 def find_problems(
     record: Record, table: bytes, datasets: Datasets, confirmed: dict[str, str] | None = None
 ) -> list[str]:
-    """Return what is wrong with a record, one sentence each; no sentence if it is right.
+    """Return a sentence for each problem of a record; none if it is valid.
 
     Args:
         record: as read from its file.
         table: CSV text of the rows.
         datasets: known images; records of other data sets are not compared.
-        confirmed: sha256 of published weights by name, as maintainers have confirmed them.
+        confirmed: hashes of published weights by name, confirmed by maintainers.
     """
     submission = _Submission(record, table, datasets, confirmed or {})
     for check in _CHECKS:
@@ -311,10 +311,10 @@ _CHECKS = (
 
 
 def find_clashes(records: Sequence[tuple[Record, bytes]]) -> Iterator[tuple[str, str]]:
-    """Yield run_id and problem of records that do not go together with an earlier one.
+    """Yield run_id and problem of records that contradict or copy an earlier one.
 
-    They repeat its results, perhaps under another name, or give its name to other weights or images, or its weights
-    another name.
+    Such a record repeats the results of the earlier one, uses its name for other weights or images, or gives its
+    weights another name.
     """
     results: dict[tuple[str, str, str], str] = {}
     weights: dict[str, tuple[str | None, str]] = {}

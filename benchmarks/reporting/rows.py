@@ -29,7 +29,7 @@ class LeaderboardRow:
     """A row of a leaderboard.
 
     Args:
-        model, dataset, setting, metric: what was measured.
+        model, dataset, setting, metric: the model, and how it was measured.
         values: the numbers of a table cell by group of networks, e.g. mean and standard error in percent.
         networks, failed: number of networks, and how many of them failed at least once; None in published rows.
         measured, needed: number of networks that the values come from, and that of a complete row; None in published
@@ -38,7 +38,7 @@ class LeaderboardRow:
         status: published, self_reported, unverified_code (as self_reported, but the code had changes or no commit) or
             verified.
         source: paper and table, or run_id.
-        date: of the run; empty in published rows.
+        date: date of the run; empty in published rows.
     """
 
     model: str

@@ -12,7 +12,7 @@ from benchmarks.core.stand_ins import call_with
 
 
 def weight_names(model: nn.Module) -> list[str]:
-    """Return the names of the weights, tied ones once."""
+    """Return the names of the weights; a weight that two layers share has one name."""
     names = []
     for prefix, module in model.named_modules():
         local = {"weight"} if isinstance(module, _ConvNd | nn.Linear) else set()
@@ -23,7 +23,7 @@ def weight_names(model: nn.Module) -> list[str]:
 
 
 def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Return the cross entropy, and the model's weights as tensors of their own that it depends on."""
+    """Return the cross entropy, and the tensors that stand in for the model's weights, to differentiate it by."""
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     weights = [parameters[name].requires_grad_() for name in weight_names(model)]
     return F.cross_entropy(call_with(model, parameters, images), labels), weights

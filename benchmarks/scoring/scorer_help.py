@@ -5,4 +5,4 @@ gradnorm, snip, plain, grasp, fisher, jacob_cov, synflow, synflow_bn, nwot, para
 zen, zico, l2_norm, epe_nas, swap    zero-cost proxies
 FILE.csv         scores of your own, with columns group, index and score
 """
-"""What --model accepts besides initializers, for the nas protocol."""
+"""Help text of --model for the nas protocol, which accepts scorers besides initializers."""

@@ -53,7 +53,7 @@ class _Dataset:
 
     Args:
         name: name of the data in tables.
-        image_size, num_classes: of the networks.
+        image_size, num_classes: image size and number of classes of the networks.
         graphs: by split.
         values: a column for each property, by split and index.
     """

@@ -1,4 +1,4 @@
-"""Study: questions about a GHN whose answers are tables and pictures, not one row for each network."""
+"""Studies: analyses of a GHN whose results are tables and figures, not one row for each network."""
 
 from __future__ import annotations
 

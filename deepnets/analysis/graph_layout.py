@@ -22,7 +22,7 @@ _MIN_COLUMNS = 24  # the fewest layers in a row, if the graph has as many
 class GraphLayout:
     """Positions of the nodes of a graph, in pitches; y grows downwards.
 
-    Long edges lead through waypoints, which are numbered after the N nodes, so that segments join neighboring layers.
+    Long edges pass through waypoints, one in each layer between their ends. Waypoints are numbered after the N nodes.
 
     Shapes:
         x, y: (N + waypoints,) positions.

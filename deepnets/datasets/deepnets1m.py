@@ -176,7 +176,7 @@ class DeepNets1M(Dataset):  # type: ignore[misc]
 
     @property
     def y_names(self) -> tuple[str, ...]:
-        """What the columns of `data.y` measure: numbers of parameters, accuracies in percent, speeds."""
+        """Names of the columns of `data.y`: numbers of parameters, accuracies in percent, speeds."""
         return self._targets.names
 
     def targets(self, indices: Ints | slice) -> NDArray[np.float64]:
@@ -188,7 +188,7 @@ class DeepNets1M(Dataset):  # type: ignore[misc]
         return self._targets.rows(indices)
 
     def to_pandas(self) -> "pd.DataFrame":
-        """Return a table with a line for each network: its name, size, architecture, and what was measured of it."""
+        """Return a table with a row for each network: its name, size, architecture and measurements."""
         from deepnets.datasets.table_view import dataset_table
 
         return dataset_table(self)

@@ -21,7 +21,7 @@ from deepnets.utils.errors import FileError, InputError, describe_write_error
 from deepnets.utils.executors import Workers
 
 Compute = Callable[[Shard], Columns]
-"""What a worker does: the columns of a shard."""
+"""Function of a worker, which returns the columns of a shard."""
 
 SHARD_SIZE = 5000
 """Networks that a worker computes at a time, and the most that a kill loses for each worker."""

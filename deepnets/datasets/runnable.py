@@ -15,8 +15,8 @@ def build_network(file: GraphFile, index: int, image_size: int) -> nn.Module:
 
     Args:
         file: a file of any split.
-        index: which network.
-        image_size: of predefined networks, 32 or 224; others have one, or follow the file.
+        index: index of the network.
+        image_size: image size of predefined networks, 32 or 224; other networks take theirs from the file.
 
     Raises:
         InputError: the file holds graphs that were traced from somebody's own models.

@@ -1,4 +1,4 @@
-"""A data set as a table: one line for each network."""
+"""A data set as a table: one row for each network."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ _ARCHITECTURE = (
 
 
 def dataset_table(dataset: "DeepNets1M") -> pd.DataFrame:
-    """Return a line for each network: its name, its size, its architecture, and what was measured of it."""
+    """Return a row for each network: its name, size, architecture and measurements."""
     rows, file = np.asarray(dataset.indices(), np.int64), dataset.file
     models = file.models
     names = [models[row] for row in rows.tolist()]

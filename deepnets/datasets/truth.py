@@ -1,4 +1,4 @@
-"""What was measured of the networks of a data set: the targets `y` of its graphs.
+"""Measurements of the networks of a data set: the targets `y` of its graphs.
 
 Splits of trained architectures and PyTorch-74 have published measurements (`deepnets.spaces`), and networks of the
 design space have their number of parameters.
@@ -26,7 +26,7 @@ class Targets(ABC):
     """Measurements of the networks of a file.
 
     Args:
-        names: what is measured, one for each column.
+        names: names of the measurements, one for each column.
     """
 
     def __init__(self, names: tuple[str, ...]) -> None:

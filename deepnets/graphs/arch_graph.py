@@ -26,7 +26,7 @@ class ArchGraph:
         shape: (N, 4) int32 (out, in, height, width) of the parameter: 1 for missing dimensions, 0 for nodes without
             a shape.
         edge_index: (2, E) int32 sources and targets, sorted by target, then source.
-        report: what a traced graph leaves out; None for symbolic graphs.
+        report: the parts of the model that a traced graph leaves out; None for symbolic graphs.
 
     >>> from deepnets import symbolic_graph
     >>> from deepnets.design_space.named_architectures import vit

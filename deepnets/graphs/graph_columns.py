@@ -1,4 +1,4 @@
-"""Many graphs as flat columns: what sampling makes, files store and data sets read."""
+"""Many graphs as flat columns, the form that sampling makes, files store and data sets read."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -53,7 +53,7 @@ class GraphColumns:
         return np.repeat(np.arange(len(self)), self.num_nodes)
 
     def slices(self) -> Iterator[tuple[slice, slice]]:
-        """Yield where the nodes and where the edges of each graph stand in the columns."""
+        """Yield the slices of the nodes and of the edges of each graph in the columns."""
         nodes, edges = (starmap(slice, pairwise(ptr.tolist())) for ptr in (self.node_ptr, self.edge_ptr))
         return zip(nodes, edges, strict=True)
 

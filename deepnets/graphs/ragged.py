@@ -63,7 +63,7 @@ class RaggedArray:
 
         Args:
             rows: the values of each row.
-            shape: of a single value.
+            shape: shape of a single value.
         """
         values = np.array([value for row in rows for value in row], np.int64)
         return cls(pointers([len(row) for row in rows]), values.reshape(-1, *shape))

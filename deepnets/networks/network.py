@@ -42,7 +42,7 @@ class CellPlan:
         input_widths: channels of the two inputs.
         inputs_present: an input is absent where `none` operations cut it off from the image.
         width: channels of every state that the cell adds.
-        stride: of the operations that read an input.
+        stride: stride of the operations that read an input.
         halve_first: whether the map of the first input is twice as large as that of the second.
     """
 
@@ -147,7 +147,7 @@ def _reduction_cells(architecture: Architecture) -> set[int]:
 
 
 def live_cells(plans: Sequence[CellPlan], outputs: Collection[int]) -> frozenset[int]:
-    """Return the cells that the outputs depend on; with few edges, no later cell may read some of them."""
+    """Return the cells that the outputs depend on; cells with few edges may leave an earlier cell unread."""
     live = set(outputs)
     for number in reversed(range(len(plans))):
         if number in live:
@@ -159,9 +159,9 @@ class Cell(nn.Module):
     """A normal or reduction cell (DARTS): states are sums of operations on earlier states, the output concatenates.
 
     Args:
-        plan: what the cell is made of.
+        plan: the layers and edges of the cell.
         norm: "bn" or None.
-        drop_path: applied to what every operation but the identity passes on; one module for all cells.
+        drop_path: drop-path of every operation but the identity; one module for all cells.
 
     Shapes:
         inputs (B, input_widths[i], H, W), the first twice as large if it is halved; output (B, output_width, H', W').
@@ -226,12 +226,12 @@ class Network(nn.Module):
     """A network of the design space: stem, cells, head.
 
     Args:
-        architecture: what to build.
+        architecture: the architecture to build.
         num_classes: outputs of the classifier.
         image_size: style of stem and head, 32 (CIFAR) or 224 (ImageNet).
         auxiliary: add an auxiliary head two thirds into the network (DARTS); in training mode the result is then
             the pair (logits, auxiliary logits).
-        drop_path: probability of dropping what an operation passes on, in training mode (DARTS). A schedule sets
+        drop_path: probability of dropping the output of an operation in training mode (DARTS). A schedule sets
             `network.drop_path.p`.
 
     Shapes:

@@ -24,12 +24,12 @@ _UNNAMED = tuple(
 _LONGEST_NAME = 200
 
 Outcome = Literal["equal", "repaired", "misaligned", "different"]
-"""How a recorded graph compares, see `ImportReport`."""
+"""Result of a comparison with a recorded graph, see `ImportReport`."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledGraph:
-    """A graph as the published files have it.
+    """A graph in the form of the published files.
 
     Shapes:
         op: (N,) primitive of each node.
@@ -85,7 +85,7 @@ def _are_equal(a: LabelledGraph, b: LabelledGraph) -> bool:
 
 
 def compare_graphs(recorded: LabelledGraph, symbolic: LabelledGraph) -> Outcome:
-    """Return how a recorded graph compares with the one built from its architecture."""
+    """Compare a recorded graph with the one built from its architecture, and return the outcome."""
     if _are_equal(recorded, symbolic):
         return "equal"
     if _are_equal(_repair(recorded), symbolic):
@@ -149,7 +149,7 @@ class Vocabulary:
 
         Args:
             group: graphs of a split.
-            index: of the network.
+            index: index of the network.
             most_nodes: larger graphs are refused before they are read.
 
         Raises:

@@ -37,7 +37,7 @@ def download_from_hub(part: str, folder: Path) -> Path:
 
     Args:
         part: train, eval or search.
-        folder: where the files go.
+        folder: folder to write the files to.
 
     Returns:
         The HDF5 file.

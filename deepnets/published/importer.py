@@ -246,7 +246,7 @@ def _compare_block(
         start: index of the first network.
         nets: metadata of the networks.
         networks: architectures with their graphs.
-        vocabulary: of the recorded graphs.
+        vocabulary: vocabulary of the recorded graphs.
     """
     report = ImportReport(split)
     for row, net in enumerate(nets):

@@ -1,4 +1,4 @@
-"""The metadata file beside a published file, decoded piece by piece: that of train describes 1,000,000 networks."""
+"""The metadata file beside a published file. It is decoded in blocks, as train has 1,000,000 networks."""
 
 import json
 import re
@@ -19,12 +19,12 @@ BLOCK = 2000
 
 @dataclass(frozen=True)
 class SplitMetadata:
-    """What is known of a split.
+    """The metadata of a split.
 
     Args:
         offsets: position in the text of every `BLOCK`-th architecture.
         count: number of architectures.
-        vocabulary: of the recorded graphs.
+        vocabulary: vocabulary of the recorded graphs.
     """
 
     offsets: list[int]
@@ -90,7 +90,7 @@ class Metadata:
         """Read an object, and return the position behind it.
 
         Args:
-            position: where it stands in the text.
+            position: its position in the text.
             read_value: reads the value of a name at a position, and returns the position behind the value.
         """
         position = self._skip(position)

@@ -17,7 +17,7 @@ EVALUATION_PARAMETERS = 2_500_000
 """Evaluation networks get the smallest width with at least as many parameters (32x32 inputs, 10 classes)."""
 
 WIDE_FACTORS = {32: 4, 224: 2}
-"""How much wider than evaluation networks those of the split wide are, by image size."""
+"""Widths of the split wide relative to those of other evaluation networks, by image size."""
 
 _WIDTH_STEP = 16
 

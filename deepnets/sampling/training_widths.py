@@ -1,4 +1,4 @@
-"""Widths and stem strides of training networks, sampled whenever a network is loaded; large ones stay affordable."""
+"""Widths and stem strides of training networks, sampled when a network is loaded, smaller for larger networks."""
 
 from dataclasses import replace
 

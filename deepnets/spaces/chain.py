@@ -1,4 +1,4 @@
-"""Chains of blocks: the graphs of whole networks, many at once as columns."""
+"""Chains: networks as sequences of blocks, and their graphs, one by one or as columns."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -95,12 +95,12 @@ def chain_graph(chain: Chain) -> ArchGraph:
 
 
 class ShapedGraphs(NamedTuple):
-    """Graphs of many networks with what shapes and names their nodes have.
+    """Graphs of many networks, with the shapes and names of their nodes.
 
     Args:
         graphs: the graphs as columns.
         shape: (N, 4) int32 shapes of all nodes.
-        vocabulary: what the names index, with `{cell}` for the number of the cell.
+        vocabulary: names that the name column indexes, with `{cell}` for the number of the cell.
     """
 
     graphs: GraphColumns

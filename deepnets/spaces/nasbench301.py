@@ -18,7 +18,7 @@ OPERATIONS = (
     *("max_pool_3x3", "avg_pool_3x3", "skip_connect"),
     *("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"),
 )
-"""The numbers of the operations of a cell."""
+"""The operations of a cell by their number in the published table."""
 
 N_CELLS = 8
 WIDTH = 32

@@ -21,7 +21,7 @@ Table = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What was measured of the architectures of a space.
+    """Measurements of the architectures of a space.
 
     Args:
         keys: (B) the architectures, in the notation of the space.

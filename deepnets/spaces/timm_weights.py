@@ -16,7 +16,7 @@ from deepnets.spaces.tables import Table, Truth, numbers, read_table
 _MORE_IMAGES = re.compile(
     r"in12k|in21k|in22k|laion|clip|openai|webli|jft|ig1b|wsl|yfcc|m30m|m38m|swag|seer|ssld",
 )
-"""What tags call data beyond ImageNet-1k: larger ImageNets, and pairs of images and texts or hashtags of the web."""
+"""Names in tags of data beyond ImageNet-1k: larger ImageNets, and web images with texts or hashtags."""
 
 _SPEEDS = {"timm_speed_cpu_i9_10940x_fp32": "cpu", "timm_speed_rtx4090_amp": "gpu"}
 

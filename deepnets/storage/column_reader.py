@@ -40,7 +40,7 @@ class Header:
     """Attributes of a file.
 
     Args:
-        split: which split.
+        split: name of the split.
         seed: root seed that the networks were sampled with.
         num_networks: number of networks.
         toolkit_version: version of the toolkit that wrote the file.
@@ -60,7 +60,7 @@ def content_hash(split: str, seed: int, checksums: Mapping[str, str]) -> str:
     It is equal for equal split, seed and columns, however the file was cut into shards or compressed.
 
     Args:
-        split: which split.
+        split: name of the split.
         seed: root seed.
         checksums: sha256 of each column by name.
     """
@@ -267,8 +267,8 @@ def reopen(file_cls: Any, arguments: tuple[Any, ...], content_sha256: str) -> An
 
     Args:
         file_cls: class of the file.
-        arguments: of its constructor; the path comes first.
-        content_sha256: of the file that was pickled.
+        arguments: arguments of its constructor; the path comes first.
+        content_sha256: hash of the file that was pickled.
 
     Raises:
         FileError: the file has been replaced by another.
@@ -281,7 +281,7 @@ def reopen(file_cls: Any, arguments: tuple[Any, ...], content_sha256: str) -> An
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where a column lies in the file; no offset for compressed and for empty columns."""
+    """Position of a column in the file; compressed and empty columns have no offset."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]

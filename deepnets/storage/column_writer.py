@@ -85,7 +85,7 @@ def write_columns(path: Path, split: str, seed: int, version: str, columns: Colu
 
     Args:
         path: the file.
-        split: which split.
+        split: name of the split.
         seed: root seed.
         version: version of the toolkit, which the file records.
         columns: values by name.

@@ -1,4 +1,4 @@
-"""How columns of texts are joined when parts of a file are merged.
+"""Joining of text columns when the parts of a file are merged.
 
 Parts of generated networks share a frozen vocabulary. Parts with graphs of any networks have one each: the file gets
 their union, to which the columns of names are translated.

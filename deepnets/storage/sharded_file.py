@@ -34,15 +34,15 @@ class Shard(NamedTuple):
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """What a file is to contain, and how it is cut into shards; only an equal plan continues an unfinished file.
+    """The content of a file and its shards. An unfinished file is continued with an equal plan only.
 
     Args:
-        split: which split.
+        split: name of the split.
         num: number of networks.
         seed: root seed of the split.
         compress: compress the columns of the file.
         shard_size: networks in a shard.
-        source: for imported files, what tells the published file from others.
+        source: for imported files, what identifies the published file.
         format_version: version of the file format.
         toolkit_version: version of the toolkit, which the file records.
     """
@@ -66,7 +66,7 @@ class ShardedFile:
 
     Args:
         path: the file.
-        plan: what it is to contain.
+        plan: its content and its shards.
 
     Attributes:
         finished: the shards that are written, with the notes that were taken of each.
@@ -95,7 +95,7 @@ class ShardedFile:
 
     @contextmanager
     def locked(self, overwrite: bool) -> Iterator["ShardedFile"]:
-        """Begin or continue the file, and keep other processes from writing it meanwhile.
+        """Begin or continue the file, and lock it against other processes inside the `with` block.
 
         At the end the folder of shards is deleted if the file is in place.
 
@@ -187,9 +187,9 @@ class ShardedFile:
         """Write a shard, then list it in the manifest.
 
         Args:
-            shard: which one.
+            shard: number of the shard.
             columns: its networks.
-            notes: what a later run has to know of the shard; JSON values.
+            notes: JSON values that a later run needs to know about the shard.
         """
         path = self._shard_path(shard)
         path.unlink(missing_ok=True)  # written, but not listed, before a kill

@@ -39,7 +39,7 @@ _LAST_CELL = -1  # stands for the last cell of each network, to which the head b
 
 @dataclass(frozen=True, eq=False)
 class _Tensor:
-    """Where a tensor comes from, in each of B networks; -1 where it is absent.
+    """The nodes that produce a tensor in each of B networks; -1 where it is absent.
 
     Shapes:
         producer_before_pruning: (B,) producer while all sums and concatenations are nodes.
@@ -53,17 +53,17 @@ class _Tensor:
 
     @classmethod
     def from_node(cls, node: Ints) -> "_Tensor":
-        """The output of a node."""
+        """Return the output of a node."""
         return cls(node, node, node)
 
     @classmethod
     def absent(cls, size: int) -> "_Tensor":
-        """A tensor that no network has."""
+        """Return a tensor that no network has."""
         return cls.from_node(np.full(size, -1))
 
     @classmethod
     def choose(cls, tensors: Sequence["_Tensor"], choice: Ints) -> "_Tensor":
-        """The tensor `choice[b]` in network b."""
+        """Return the tensor that is `tensors[choice[b]]` in network b."""
         row = np.arange(len(choice))
         return cls(
             np.stack([t.producer_before_pruning for t in tensors])[choice, row],
@@ -72,7 +72,7 @@ class _Tensor:
         )
 
     def where(self, condition: Mask, other: "_Tensor") -> "_Tensor":
-        """This tensor where the condition holds, else the other."""
+        """Return this tensor in the networks where the condition holds, and the other one elsewhere."""
         return _Tensor(
             np.where(condition, self.producer_before_pruning, other.producer_before_pruning),
             np.where(condition, self.producer_after_sums, other.producer_after_sums),

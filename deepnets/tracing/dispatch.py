@@ -46,7 +46,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignor
     """A mode in which operations are recorded.
 
     Args:
-        tape: what is recorded; it knows the parameters.
+        tape: record of the call; it knows the parameters.
         compute: run operations on real tensors.
     """
 

@@ -18,7 +18,7 @@ class FunctionRecorder(TorchFunctionMode):
     PyTorch's fused attention layers, which hide what they do, are not used while a mode like this is active.
 
     Args:
-        tape: what is recorded.
+        tape: record of the call.
         compute: run functions on real tensors.
     """
 

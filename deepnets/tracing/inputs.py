@@ -53,8 +53,8 @@ def real_arguments(arguments: Arguments, inputs: Any) -> Arguments:
     """Return the arguments of a traced call with numbers: those of the user, else small random ones.
 
     Args:
-        arguments: what `model_arguments` returned.
-        inputs: what the user gave.
+        arguments: result of `model_arguments`.
+        inputs: inputs as the user passed them.
     """
     given = iter([leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)])
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""A traced graph for people and for other programs."""
+"""Traced graphs as text for people, and as plain values for other programs."""
 
 from collections import Counter
 from typing import Any
@@ -10,7 +10,7 @@ _EXAMPLES = 3
 
 
 def summary(name: str, graph: ArchGraph, seconds: float) -> str:
-    """A few lines: size, primitives, and what has no node and why."""
+    """Return a few lines of text: size, primitives, and the parameters without a node with the reasons."""
     counts = Counter(PRIMITIVES[op] for op in graph.op)
     lines = [
         f"{name}: {len(graph)} nodes, {graph.edge_index.shape[1]} edges, traced in {seconds:.2f} s",
@@ -28,7 +28,7 @@ def summary(name: str, graph: ArchGraph, seconds: float) -> str:
 
 
 def graph_dict(graph: ArchGraph) -> dict[str, Any]:
-    """Nodes, edges and report as plain values, ready for JSON."""
+    """Return nodes, edges and report as plain values, ready for JSON."""
     report = graph.report
     return {
         "nodes": [

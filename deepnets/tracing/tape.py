@@ -72,9 +72,9 @@ class Tape:
         """Add the node of a parameter: of the largest one if the tensor is made of several; it absorbs the others.
 
         Args:
-            primitive: of the node.
+            primitive: primitive of the node.
             reads: activations that it reads.
-            parametric: what is known about the tensor.
+            parametric: the parameters that the tensor is made of.
             shape: from the shape of the parameter to (out, in, ...) of the node.
         """
         name = self.main_parameter(parametric)

@@ -1,4 +1,4 @@
-"""What the tracer knows about a tensor: constant, made of parameters, or an activation made by nodes of the graph."""
+"""Values: a tensor is made of parameters, an activation made by nodes of the graph, or a constant."""
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -46,7 +46,7 @@ class Parametric:
 
 
 Value = Activation | Parametric
-"""What the tracer knows about a tensor; constants have no value."""
+"""A tensor as the tracer sees it: an activation, or made of parameters. Constants have no value."""
 
 
 @dataclass

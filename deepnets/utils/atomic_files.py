@@ -57,7 +57,7 @@ def write_json(
 
     Args:
         path: the file.
-        content: what `json.dumps` accepts.
+        content: any value that `json.dumps` accepts.
         sort_keys: order the keys of objects.
         allow_nan: write infinite and undefined numbers, which are not JSON, instead of raising ValueError.
         durable: as in `atomic_write`.

@@ -82,7 +82,7 @@ def _reader_left(broken: bool) -> bool:
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C meanwhile: workers end and temporary files go. In other threads nothing changes."""
+    """Treat SIGTERM like Ctrl-C inside the `with` block, so that workers end and temporary files are deleted."""
     if threading.current_thread() is not threading.main_thread():  # only it may set handlers
         yield
         return

@@ -27,7 +27,7 @@ class DaskWorkers(WorkerPool):
 
     Args:
         client: connected to the scheduler.
-        address: of the scheduler.
+        address: address of the scheduler.
     """
 
     def __init__(self, client: Any, address: str) -> None:

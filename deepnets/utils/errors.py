@@ -10,7 +10,7 @@ _MOST_CHOICES = 40
 
 
 class InputError(ValueError):
-    """What users can do something about; the message is one sentence for them.
+    """An error that users can correct; the message is one sentence for them.
 
     Commands print the sentence of this error alone. All other errors but OSError are mistakes in the program, whose
     traceback is shown.
@@ -46,10 +46,10 @@ def unknown_choice(noun: str, name: object, choices: Iterable[str], more: str = 
     Choices are listed unless there are more than 40 of them.
 
     Args:
-        noun: what was asked for, "split" or "networks".
+        noun: word for what the user asked for, such as "split" or "networks".
         name: the unknown name.
         choices: all names that exist.
-        more: what else is accepted, at the end of the sentence.
+        more: other accepted values, as text for the end of the sentence.
 
     >>> unknown_choice("split", "tset", ["train", "test"])
     "there is no split 'tset'; did you mean test? accepted: train, test"

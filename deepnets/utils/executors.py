@@ -29,7 +29,7 @@ class WorkerPool:
 
     Args:
         executor: runs functions in its workers; None stands for this process.
-        width: how many tasks it computes at a time.
+        width: number of tasks that it computes at a time.
     """
 
     def __init__(self, executor: Executor | None, width: int) -> None:

@@ -51,7 +51,7 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Create the directory if it is missing, and keep other processes from working on it meanwhile.
+        """Create the directory if it is missing, and lock it against other processes inside the `with` block.
 
         Raises:
             FileError: it cannot be created, another process works on it, or it holds something else.
@@ -60,7 +60,7 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             with file_lock(self.path / _LOCK):
-                self.check()  # another process may have begun something meanwhile
+                self.check()  # another process may have begun something in between
                 identity = self.path / _IDENTITY
                 if not identity.exists():
                     write_json(identity, self.identity)

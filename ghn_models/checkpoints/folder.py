@@ -81,7 +81,7 @@ def save_folder(ghn: GHN, folder: Path, metadata: dict[str, Any], half: bool = F
     Args:
         ghn: the GHN.
         folder: a folder without a checkpoint.
-        metadata: what `config.json` says besides the configuration: data, recipe, seed, source.
+        metadata: content of `config.json` besides the configuration: data, recipe, seed, source.
         half: store float16.
 
     Raises:
@@ -158,8 +158,8 @@ def check_sha256(path: Path, expected: str | None, source: str) -> None:
 
     Args:
         path: the file.
-        expected: its sha256, None if it is not known.
-        source: where the hash is from, for messages.
+        expected: the sha256 that it must have; None if it is not known.
+        source: name of the file that has the hash, for messages.
     """
     if expected is not None and sha256(path) != expected:
         raise CheckpointError(f"{path} is damaged: its sha256 is not the one in {source}")
@@ -193,7 +193,7 @@ def check_state(ghn: GHN, state: dict[str, Tensor], source: str) -> None:
     Args:
         ghn: the GHN.
         state: all weights by name.
-        source: where they are from, for messages.
+        source: name of their file, for messages.
 
     Raises:
         CheckpointError: names or shapes that do not fit the configuration, or tensors without finite floating-point

@@ -22,7 +22,7 @@ def read_state_dict(data: bytes, kind: Literal["joblib", "torch"], max_bytes: in
     Args:
         data: content of the file.
         kind: as in `Published`.
-        max_bytes: of its decompressed content.
+        max_bytes: largest size of its decompressed content.
 
     Raises:
         CheckpointError: a file with anything but tensors and containers. A damaged file may raise any other exception.

@@ -16,10 +16,10 @@ class Published:
     Args:
         model: name of the model.
         file: name of the file.
-        source: where the file is.
+        source: address of the file.
         dataset: training data.
         kind: a joblib pickle of a state dict, or a torch file with one.
-        sha256: of the file, None if it is not known.
+        sha256: hash of the file; None if it is not known.
     """
 
     model: str

@@ -41,7 +41,7 @@ class ImageTask:
     """An image classification task.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         classes: names of the classes.
         train, val, test: its splits; val is held out of the published training images.
         flip: a mirrored image is still of its class, so training may mirror images.
@@ -242,7 +242,7 @@ def _filed(
         classes: names of the classes.
         files: (N,) paths.
         labels: (N,).
-        rows: of the images of train, val and test.
+        rows: rows of the images of train, val and test.
     """
     paths, targets = np.array([os.fsencode(file) for file in files]), torch.from_numpy(labels)
     mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
@@ -263,7 +263,7 @@ def _stored(
         classes: names of the classes.
         images: (N, 3, H, H) uint8.
         labels: (N,).
-        rows: of the images of train, val and test.
+        rows: rows of the images of train, val and test.
         flip: as in `ImageTask`.
     """
     images = resize(images, min(request.size, images.shape[-1]))

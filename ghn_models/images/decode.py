@@ -22,7 +22,7 @@ def open_rgb(file: str | Path | IO[bytes], name: str, size: int | None = None) -
 
     Args:
         file: path or content of the file.
-        name: of the file, for messages.
+        name: name of the file, for messages.
         size: the height and width that the image must have; by default any.
 
     Raises:

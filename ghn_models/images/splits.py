@@ -96,7 +96,7 @@ class ImageSplit:
 
         Args:
             per_class: images of each class.
-            seed: of the choice; a smaller subset of the same seed is part of a larger one.
+            seed: seed of the choice; a smaller subset of the same seed is part of a larger one.
             skip: leave out the images of `class_balanced_subset(skip, seed)`.
 
         Raises:

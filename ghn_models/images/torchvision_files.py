@@ -29,7 +29,7 @@ def read_torchvision(name: str, dataset_class: str, folder: Path) -> tuple[tuple
     """Read a data set in the published order.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         dataset_class: its class in torchvision.datasets.
         folder: the one that contains its own folder.
 

@@ -18,7 +18,7 @@ Shape = tuple[int, int, int, int]
 
 
 class ParameterKind(Enum):
-    """How a parameter is predicted."""
+    """Kinds of parameters, which are predicted in different ways."""
 
     WEIGHT = auto()
     POSITION = auto()  # positional encodings: a weight that is not normalized
@@ -35,7 +35,7 @@ class PredictionTarget:
     Args:
         node: its node in the graph.
         kind: how it is predicted.
-        names: of the parameter; for a norm layer of weight and bias, which is None if there is none.
+        names: name of the parameter; for a norm layer the names of weight and bias, None for a missing bias.
         shape: ones for missing dimensions.
     """
 

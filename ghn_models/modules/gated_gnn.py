@@ -26,7 +26,7 @@ class GatedGNN(nn.Module):
     Args:
         hidden: size d of node features.
         virtual_edges: nodes also receive messages of all ancestors at most 50 edges away, divided by the distance.
-            Neighbours are among them, as in the published checkpoints, where Eq. 4 begins at distance 2.
+            Neighbors are among them, as in the published checkpoints, where Eq. 4 begins at distance 2.
         propagation_steps: propagations T.
         bidirectional: whether each propagation also runs against the edges.
 
@@ -84,7 +84,7 @@ class _LevelSchedule:
         order: (N,) node at each place; rank: (N,) place of each node.
         bounds: first place of every level, then N.
         adjacency: (N, c N) how much the node at place i takes of the c messages of the node at place j < i, in columns
-            c j to c j + c - 1: 1 from neighbours, 1 / distance over virtual edges.
+            c j to c j + c - 1: 1 from neighbors, 1 / distance over virtual edges.
     """
 
     def __init__(self, graphs: GraphBatch, pairs: "_MessagePairs", reverse: bool) -> None:
@@ -136,7 +136,7 @@ def _levels(edge_index: NDArray[np.integer], n_nodes: int, reverse: bool) -> NDA
 
 
 class _SavedSweep(NamedTuple):
-    """What the backward pass of a sweep needs; rows are the N nodes in the order of their levels.
+    """Tensors that the backward pass of a sweep needs; rows are the N nodes in the order of their levels.
 
     Shapes:
         x (N, d), adjacency (N, c N), w_ih (3 d, d), w_hh (3 d, d), u1 (e, d), u2 (c d, e), recurrent (N, 3 d),

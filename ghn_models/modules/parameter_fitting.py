@@ -11,9 +11,9 @@ def window(kernel: int, size: int, place: str) -> slice:
     Args:
         kernel: rows of the kernel; if it has more than the tensor, all rows are taken.
         size: rows of the predicted tensor.
-        place: "corner" takes the first rows (GHN-2), "center" those in the middle (GHN-3).
+        place: "corner" takes the first rows (GHN-2), "centre" those in the middle (GHN-3).
 
-    >>> window(3, 11, "center")
+    >>> window(3, 11, "centre")
     slice(4, 7, None)
     """
     if kernel >= size:
@@ -91,7 +91,7 @@ def write(parameter: Tensor, w: Tensor, shape: tuple[int, int, int, int]) -> boo
     """Write a predicted tensor into a parameter, with its channels repeated.
 
     Args:
-        parameter: what is overwritten.
+        parameter: the parameter to overwrite.
         w: (o, i, height, width) predicted tensor.
         shape: (out, in, height, width) of the parameter; `as_parameter` says which other shapes fit.
 

@@ -69,7 +69,7 @@ class ArchitecturePool:
         num: number of architectures.
         image_size: 32 or 224.
         num_classes: outputs of the classifiers.
-        seed: of the meta-batches.
+        seed: seed of the meta-batches.
         ghn3_imagenet_widths: networks have the widths of GHN-3 on ImageNet, and some small ones larger maps, see
             `sample_stride2_stems`.
         quiet: show no progress bar while networks are sampled.
@@ -115,7 +115,7 @@ class ArchitecturePool:
             step: number of the step.
             meta_batch_size: number of networks.
             limits: largest sizes.
-            progress: of the run, from 0 to 1.
+            progress: progress of the run, from 0 to 1.
             share: the networks to build, those of this process.
 
         Raises:

@@ -21,8 +21,8 @@ def calibrate(ghn: GHN, networks: Sequence[TrainingNetwork], scale: float) -> fl
     correlated: with weights as large as He's signals grow from layer to layer, with half the size they stay constant.
 
     Args:
-        ghn: changed in place.
-        networks: whose weights are measured.
+        ghn: the GHN, which is changed in place.
+        networks: networks whose predicted weights are measured.
         scale: root mean square of weights, relative to sqrt(2 / fan_in) (He et al., 2015).
 
     Returns:

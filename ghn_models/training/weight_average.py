@@ -11,7 +11,7 @@ class WeightAverage:
     """An exponential moving average of the parameters of a module.
 
     Args:
-        module: whose parameters are averaged.
+        module: module with the parameters to average.
         decay: weight of the old average in a step; 0 for no average.
     """
 
@@ -36,7 +36,7 @@ class WeightAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Swap the average into the module; meanwhile `values` has the weights."""
+        """Swap the average into the module inside the `with` block, where `values` has the weights."""
         self._swap()
         try:
             yield

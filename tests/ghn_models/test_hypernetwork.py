@@ -80,7 +80,7 @@ def test_another_number_of_classes() -> None:
     own, other = torchvision.models.resnet18(num_classes=10), torchvision.models.resnet18(num_classes=7)
     before = other.fc.weight.detach().clone()
     ghn(own)
-    with pytest.warns(UserWarning, match=r"2 of 62 parameters keep their initialisation, among them fc\.weight"):
+    with pytest.warns(UserWarning, match=r"2 of 62 parameters keep their initialization, among them fc\.weight"):
         ghn(other)
     assert set(ghn.kept) == {"fc.weight", "fc.bias"}
     assert ghn.initialize(other) == ghn.kept

@@ -20,7 +20,7 @@ class NetworkFactory:
 
     Args:
         ghn, name: the GHN and its name.
-        image_size, seed: of the networks.
+        image_size, seed: image size and seed of the networks.
         beta: strength of the noise on predicted weights before they are made orthogonal (GHN-orth).
         orth_layer: first layer that GHN-orth makes orthogonal.
     """

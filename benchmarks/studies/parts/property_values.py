@@ -36,7 +36,7 @@ class PublishedDataset:
     """A published data set.
 
     Args:
-        image_size, num_classes: of its networks.
+        image_size, num_classes: image size and number of classes of its networks.
         accuracy, protocol: column of the accuracy in the published results, and how networks were trained.
     """
 

@@ -1,1 +1,1 @@
-"""What a traced call changes is as before afterwards: modules and their attributes, tensors, random numbers."""
+"""Undoing of a traced call: modules and their attributes, tensors and random numbers are as before."""

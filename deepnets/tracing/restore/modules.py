@@ -1,4 +1,4 @@
-"""The state of a model: what a traced call may change, saved before and restored after."""
+"""The state of a model, which is saved before a traced call and restored afterwards."""
 
 import sys
 import threading
@@ -22,10 +22,10 @@ _ATOMS = {type(None), bool, int, float, complex, str, bytes, FunctionType, Built
 
 @contextmanager
 def replaced_tensors(model: nn.Module, stand_ins: dict[int, Tensor]) -> Iterator[None]:
-    """Replace parameters and buffers of a model; afterwards all its attributes are the same objects as before.
+    """Replace parameters and buffers of a model inside the `with` block, and restore the model afterwards.
 
     Restored are the attributes of all modules, the contents of lists, dictionaries, sets and objects that can be
-    reached from them, and parameters and buffers. What is written into tensors is undone by the recorder.
+    reached from them, and parameters and buffers. The recorder undoes writes into tensors.
 
     Args:
         model: the network.

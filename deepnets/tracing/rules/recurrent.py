@@ -21,8 +21,9 @@ def record_recurrent(tape: Tape, args: Sequence[Any]) -> Activation | None:
     """Add the nodes of recurrent layers.
 
     Args:
-        tape: what has been recorded so far.
-        args: of one of `RECURRENT`: input, state, weights, and so on; packed sequences have their batch sizes second.
+        tape: record of the call so far.
+        args: arguments of one of `RECURRENT`: input, state, weights, and so on; packed sequences have their batch sizes
+            second.
 
     Returns:
         What the layers make; None if their input or weights are something else than activations and parameters.

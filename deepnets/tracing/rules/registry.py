@@ -37,7 +37,7 @@ ATTENTION = (
 """Fused attention operations."""
 
 _PRODUCTS = ("mm", "bmm", "mv", "addmm", "baddbmm", "addbmm", "convolution", *ATTENTION)
-"""What layers do. Weights are made of parameters by simpler operations, or by products of two parameters."""
+"""Operations of layers. Others that read parameters make weights of them, and so do products of two parameters."""
 
 
 _LOOKUPS = ("embedding", "_embedding_bag", "_embedding_bag_forward_only", "index", "index_select", "gather")
@@ -67,7 +67,7 @@ def record(tape: Tape, name: str, func: Any, args: Sequence[Any], kwargs: dict[s
     """Add the nodes of an operation to the tape and return the value of its result.
 
     Args:
-        tape: what has been recorded so far.
+        tape: record of the call so far.
         name: the operation, without its overload.
         func: the operation itself, for its schema.
         args: positional arguments.

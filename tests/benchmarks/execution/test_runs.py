@@ -76,7 +76,7 @@ def test_parameters_decide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("model", ["ghn1", "ghn2", "ghn3_t", "mlp"])
-@pytest.mark.filterwarnings("ignore:.*keep their initialisation")
+@pytest.mark.filterwarnings("ignore:.*keep their initialization")
 def test_initialisation_is_skipped_only_where_it_is_replaced(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = replace(PLAN, model=model, random_weights=True)
     ghn = Untrained(10, 32, plan.seed).create(model).eval()
