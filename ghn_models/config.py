@@ -65,7 +65,7 @@ class GHNConfig:
         for field, annotation in type(self).__annotations__.items():
             value = getattr(self, field)
             choices = getattr(annotation, "__args__", None)
-            if choices and value not in choices:
+            if choices and not (isinstance(value, str) and value in choices):
                 raise InputError(f"{field} is {value!r}; accepted: {', '.join(map(repr, choices))}")
             if annotation is int and (
                 not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_SIZE
@@ -84,7 +84,6 @@ class GHNConfig:
 
         Raises:
             InputError: an unknown setting, a missing one (a default would be a guess), or a value out of range.
-            TypeError: a setting of the wrong type.
         """
         names = {_FILE_NAMES.get(field.name, field.name): field.name for field in fields(cls)}
         unknown = [key for key in settings if key not in names]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.utils.bounded_files import read_at_most
-from deepnets.utils.errors import one_line
+from deepnets.utils.errors import is_mistake, one_line
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.checkpoints.folder import CheckpointError
 from ghn_models.checkpoints.pickle_reader import read_state_dict
@@ -51,6 +51,8 @@ def convert(
         state = read_state_dict(data, published.kind, max_bytes)
         checkpoints.load_state_strict(ghn, from_published(state, config), "the file")
     except Exception as error:  # whatever a damaged or hostile file makes of its readers
+        if is_mistake(error, through=()):
+            raise
         raise CheckpointError(f"{path} is not {name} ({one_line(error)})") from None
     source = {"source": f"{published.source}, {published.file}", "source_sha256": digest}
     checkpoints.save_folder(ghn, folder, {"name": name, "dataset": published.dataset, **source})

@@ -52,6 +52,23 @@ def test_functions_are_short() -> None:
     assert len(long) <= 10, long
 
 
+def vague_errors(path: Path) -> Iterator[str]:
+    """Return where a module raises errors that say neither that the input is bad nor that the program is."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Raise):
+            continue
+        name = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+        if isinstance(name, ast.Name) and name.id in ("ValueError", "TypeError", "RuntimeError", "Exception"):
+            yield f"{path.relative_to(ROOT)}:{node.lineno} {name.id}"
+
+
+def test_what_users_can_mend_is_an_input_error() -> None:
+    """Commands print its sentence; all other errors end in a traceback."""
+    found = [place for folder in folders() for path in sorted(folder.glob("*.py")) for place in vague_errors(path)]
+
+    assert found == []
+
+
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the packages, with the import contract."""

@@ -15,19 +15,15 @@ from torch import nn
 from benchmarks.core.ensemble import members
 from benchmarks.core.evaluation_networks import GLOBAL_RNG_LOCK, EvaluationNetwork, network_at
 from benchmarks.core.protocol import Case
+from benchmarks.execution.network_failures import describe, errors_of_network, is_of_network
 from benchmarks.execution.run_config import Job
 from benchmarks.execution.run_context import BatchSizes, RunContext, Stage
 from benchmarks.initializers.base import InitContext
 from deepnets.sampling.splits import SPLITS
-from deepnets.utils.errors import one_line
-from ghn_models.images.decode import ImageError
 from ghn_models.training.step import is_out_of_memory
 
 Row = dict[str, Any]
 """A row of results: `ROW_COLUMNS`, seconds, and the columns of the protocol."""
-
-# What Python raises for mistakes in a program. Networks that cannot be initialized or trained raise other errors.
-_PROGRAMMING_ERRORS = (AssertionError, AttributeError, ImportError, KeyError, NameError, TypeError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +65,8 @@ def prepare(context: RunContext, job: Job, initializer_share: float = 1.0) -> Pr
         # A GHN predicts all that networks of DeepNets-1M use, if these have as many classes as its classifiers.
         initialize = job.group not in SPLITS or context.initializer.num_classes != context.task.num_classes
         network = network_at(job.group, job.index)
-        model, graph = network.build(context.config.image_size, context.task.num_classes, initialize)
+        with errors_of_network():
+            model, graph = network.build(context.config.image_size, context.task.num_classes, initialize)
         params = sum(p.numel() for p in model.parameters())
         init_context = InitContext(
             name="",
@@ -122,7 +119,7 @@ def try_job(context: RunContext, job: Job, sizes: BatchSizes, prepared: "Prepare
 
     Raises:
         ImageError, OSError: the images cannot be read, which no network is to blame for.
-        TypeError, AttributeError, ...: a mistake in a protocol or an initializer.
+        TypeError, AttributeError, ...: a mistake in a protocol or an initializer, see `is_of_network`.
     """
     start, params, stage = time.perf_counter(), 0, Stage.PREPARE
     short: Stage | None = None
@@ -137,10 +134,10 @@ def try_job(context: RunContext, job: Job, sizes: BatchSizes, prepared: "Prepare
     except Exception as error:
         if is_out_of_memory(error):
             short = stage
-        elif isinstance(error, (ImageError, OSError, *_PROGRAMMING_ERRORS)):
+        elif not is_of_network(error):
             raise
         error.__traceback__ = None  # which has all tensors that were there
-        outcome = {"status": "failed", "reason": one_line(f"{type(error).__name__}: {error}")}
+        outcome = {"status": "failed", "reason": describe(error)}
     row: Row = {
         "params": params,
         "group": job.group,

@@ -29,7 +29,7 @@ from benchmarks.scoring.zero_cost_proxies import PROXIES
 from deepnets.sampling.sampler import sample_networks
 from deepnets.sampling.splits import SPLITS
 from deepnets.symbolic.builder import count_parameters
-from deepnets.utils.errors import one_line, unknown_choice
+from deepnets.utils.errors import InputError, one_line, unknown_choice
 
 _TOLERANCE = 1e-9
 _MOST_PROBLEMS = 20
@@ -157,7 +157,7 @@ def _name_problems(submission: _Submission) -> Problems:
     for group, count in submission.record["networks"].items():
         try:
             available = len(networks_in(group))
-        except ValueError as error:
+        except InputError as error:
             yield str(error)
             continue
         if count > available:
@@ -174,7 +174,7 @@ def _setting_problems(submission: _Submission) -> Problems:
         return
     try:
         protocol.check_groups(submission.settings, tuple(submission.record["networks"]))
-    except ValueError as error:
+    except InputError as error:
         yield f"its settings are not settings of {protocol.name} ({error})"
 
 

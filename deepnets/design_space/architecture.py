@@ -112,7 +112,7 @@ class Architecture:
         if missing:
             raise InputError(f"the architecture lacks {', '.join(sorted(missing))}")
         norm = fields.get("norm", "bn")
-        _check("norm", norm, norm in _NORMS, ", ".join(map(repr, _NORMS)))
+        _check("norm", norm, isinstance(norm, str | None) and norm in _NORMS, ", ".join(map(repr, _NORMS)))
         scalars = {name: fields[name] for name in (*_INTEGERS, *_FLAGS) if name in fields}
         for name, value in scalars.items():
             if name in _FLAGS:

@@ -1,6 +1,6 @@
 """Genotypes: the two cells, normal and reduction, that a network of the design space repeats."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,15 +80,12 @@ class Genotype:
         missing = {"normal", "normal_concat", "reduce", "reduce_concat"} - set(fields)
         if missing:
             raise InputError(f"the genotype lacks {', '.join(sorted(missing))}")
-        try:
-            return cls(
-                tuple((str(op), int(state)) for op, state in fields["normal"]),
-                tuple(int(s) for s in fields["normal_concat"]),
-                tuple((str(op), int(state)) for op, state in fields["reduce"]),
-                tuple(int(s) for s in fields["reduce_concat"]),
-            )
-        except TypeError:
-            raise InputError("a cell is a list of [operation, input state] and a list of concatenated states") from None
+        cells = [fields["normal"], fields["reduce"]]
+        concatenated = [fields["normal_concat"], fields["reduce_concat"]]
+        if not all(_is_list(cell, _is_edge) for cell in cells) or not all(_is_list(c, _is_int) for c in concatenated):
+            raise InputError("a cell is a list of [operation, input state] and a list of concatenated states")
+        normal, reduce = (tuple((op, state) for op, state in cell) for cell in cells)
+        return cls(normal, tuple(concatenated[0]), reduce, tuple(concatenated[1]))
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Return the published form, ready for JSON."""
@@ -98,6 +95,18 @@ class Genotype:
             "reduce": [list(edge) for edge in self.reduce],
             "reduce_concat": list(self.reduce_concat),
         }
+
+
+def _is_list(value: object, is_member: Callable[[object], bool]) -> bool:
+    return isinstance(value, list | tuple) and all(is_member(member) for member in value)
+
+
+def _is_edge(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str) and _is_int(value[1])
+
+
+def _is_int(value: object) -> bool:
+    return type(value) is int
 
 
 def _check_edges(cell: str, edges: tuple[Edge, ...]) -> None:

@@ -153,7 +153,8 @@ class Vocabulary:
             most_nodes: larger graphs are refused before they are read.
 
         Raises:
-            InputError: its matrices do not fit together, or are too large; KeyError, OSError: it is damaged.
+            InputError: its matrices do not fit together, are too large, or have unknown numbers.
+            KeyError, OSError: it is damaged.
         """
         graph = read_member(group, str(index), h5py.Group)
         adjacency, nodes = (read_member(graph, name, h5py.Dataset) for name in ("adj", "nodes"))
@@ -167,6 +168,9 @@ class Vocabulary:
         return self._labelled(adjacency[()], nodes[()].astype(np.int64))
 
     def _labelled(self, adjacency: NDArray[Any], nodes: Ints) -> LabelledGraph:
+        for numbers, known in ((nodes[:, 0], self.primitives), (nodes[:, 2], self.names)):
+            if unknown := set(numbers.tolist()).difference(known):
+                raise InputError(f"the vocabulary lacks {min(unknown)}")
         op = np.array([self.primitives[p] for p in nodes[:, 0].tolist()])
         names = [
             "" if o in _UNNAMED else self.names[n] if _GLOBAL.match(self.names[n]) else f"cells.{c}.{self.names[n]}"
@@ -179,12 +183,12 @@ def read_member(group: h5py.Group, name: str, kind: type) -> Any:
     """Return a member of a group of a foreign file.
 
     Raises:
-        KeyError: there is none.
-        InputError: it is of another kind, or lies in another file.
+        InputError: there is none, it is of another kind, or it lies in another file.
+        KeyError, OSError: the file is damaged.
     """
     link = group.get(name, getlink=True)
     if link is None:
-        raise KeyError(f"{group.name} lacks {name}")
+        raise InputError(f"{group.name} lacks {name}")
     if not isinstance(link, h5py.HardLink):
         raise InputError(f"{name} is a link")
     member = group[name]
@@ -206,6 +210,8 @@ def _texts_by_number(meta: Any, member: str) -> dict[int, str]:
         raise InputError(f"{member} is not an object of texts by number")
     if not all(isinstance(text, str) and len(text) <= _LONGEST_NAME for text in texts.values()):
         raise InputError(f"{member} has a value that is not a text of at most {_LONGEST_NAME} characters")
+    if not all(re.fullmatch("[0-9]{1,9}", number) for number in texts):
+        raise InputError(f"{member} has a name that is not a number")
     return {int(number): text for number, text in texts.items()}
 
 

@@ -44,7 +44,7 @@ from deepnets.storage.network_file import network_columns
 from deepnets.storage.sharded_file import Shard, ShardedFile, ShardPlan, file_state
 from deepnets.symbolic.block_tables import NAMES
 from deepnets.symbolic.builder import build_graphs
-from deepnets.utils.errors import FileError, InputError, one_line, unknown_choice
+from deepnets.utils.errors import FileError, InputError, is_mistake, one_line, unknown_choice
 
 Ints = NDArray[np.int64]
 
@@ -153,6 +153,8 @@ def _check_count(file: h5py.File, metadata: Metadata, split: str) -> None:
     try:
         num_groups = len(read_member(file, split, h5py.Group)) if split in file else 0
     except (KeyError, OSError, RuntimeError, ValueError) as error:
+        if is_mistake(error, through=()):
+            raise
         raise FileError(f"{metadata.source} is damaged: {one_line(error)}") from None
     count = metadata.splits[split].count
     if num_groups != count:
@@ -206,7 +208,7 @@ def _build_networks(split: str, nets: Sequence[dict[str, Any]], source: Path) ->
         for net in nets:
             if not isinstance(net.get("num_params", {}), dict):
                 raise InputError(f"num_params is {net['num_params']!r}; accepted: numbers by data set")
-    except (ValueError, TypeError, OverflowError) as error:
+    except InputError as error:
         raise FileError(f"the metadata of {source} has an architecture that cannot be read: {error}") from None
     table = ArchitectureTable.from_architectures([replace(a, channels=GENERATION_CHANNELS) for a in architectures])
     graphs = build_graphs(table)
@@ -257,6 +259,8 @@ def _compare_block(
         try:
             recorded = vocabulary.read_graph(group, index, _SPARE_NODES + 4 * len(symbolic.op))
         except (KeyError, OSError, ValueError) as error:
+            if is_mistake(error, through=()):
+                raise
             raise FileError(f"graph {index} of {split} cannot be read ({error})") from None
         outcome = compare_graphs(recorded, symbolic)
         report.count(outcome)

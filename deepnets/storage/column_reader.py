@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from deepnets.utils.errors import FileError, InputError, one_line
+from deepnets.utils.errors import FileError, InputError, is_mistake, one_line
 
 FORMAT = "deepnets"
 FORMAT_VERSION = 1
@@ -118,6 +118,8 @@ class ColumnFile:
             TypeError,
             ValueError,
         ) as error:  # what h5py raises for damaged metadata
+            if is_mistake(error, through=()):
+                raise
             raise FileError(f"{self.path} is damaged: its header cannot be read ({error})") from None
         self._check_bounds()
 

@@ -18,9 +18,10 @@ from deepnets.tracing.inputs import Arguments, model_arguments, real_arguments
 from deepnets.tracing.restore.modules import TRACING, replaced_tensors
 from deepnets.tracing.tape import Tape
 from deepnets.tracing.values import Activation, Parametric, TensorRole
-from deepnets.utils.errors import one_line
+from deepnets.utils.errors import is_mistake, one_line
 
 _EXAMPLES = 3
+_OPERATIONS = ("deepnets.tracing.function_mode",)  # it calls operations as the model does; errors are the model's
 _COMPUTABLE = 2**28  # parameters of models that are run on numbers unasked
 _SMALL = 0.02  # standard deviation of the numbers that parameters on the meta device get
 
@@ -158,6 +159,8 @@ def _run(model: nn.Module, stand_ins: dict[int, Tensor], arguments: Arguments, r
         except TraceError:
             raise
         except (Exception, SystemExit) as error:  # whatever the model raises
+            if is_mistake(error, through=_OPERATIONS):
+                raise
             raise TraceError(_describe_failure(model, arguments, error)) from error
         finally:
             recorder.writes.undo()

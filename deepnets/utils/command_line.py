@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 import deepnets
+from deepnets.utils.errors import InputError
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130  # as shells count: 128 and the number of the signal
@@ -21,10 +22,11 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # texts of files must n
 def run_command(command: Callable[[], int], arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
-    `--version` as the first argument prints the version of the toolkit and runs nothing. ValueError and OSError stand
+    `--version` as the first argument prints the version of the toolkit and runs nothing. InputError and OSError stand
     for bad input and unusable files: one sentence on standard error, and 2; the traceback comes first where the
-    environment has DEEPNETS_DEBUG=1. An interrupted command returns 130. If the
-    reader of the output has left, as in `... | head`, the command ends silently with 141.
+    environment has DEEPNETS_DEBUG=1. Other errors are mistakes in the program, and are raised: Python prints the
+    traceback and ends with 1. An interrupted command returns 130. If the reader of the output has left, as in
+    `... | head`, the command ends silently with 141.
 
     Args:
         command: parses its options, works, and returns its exit code; it may exit as parsers do.
@@ -43,7 +45,7 @@ def run_command(command: Callable[[], int], arguments: Sequence[str] | None = No
         reason = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error
         code, sentence, broken = _BAD_INPUT, f"error: {reason}", isinstance(error, BrokenPipeError)
         _show_traceback()
-    except ValueError as error:
+    except InputError as error:
         code, sentence = _BAD_INPUT, f"error: {error}"
         _show_traceback()
     if _reader_left(broken):

@@ -1,10 +1,15 @@
 """Error sentences for the user."""
 
 import errno
-from collections.abc import Iterable
+import sys
+from collections.abc import Container, Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from traceback import walk_tb
 
+_TOOLKIT = ("benchmarks", "deepnets", "ghn_models")
+_MISTAKES = (AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
+_LIBRARIES = sys.stdlib_module_names | {"h5py", "numpy", "pandas", "scipy", "torch"}
 _LONGEST = 200
 _MOST_CHOICES = 40
 
@@ -19,6 +24,23 @@ class InputError(ValueError):
 
 class FileError(InputError):
     """A file that cannot be used."""
+
+
+def is_mistake(error: BaseException, through: Container[str] = _LIBRARIES) -> bool:
+    """Tell whether an error is a mistake in the toolkit: of a kind that mistakes have, and raised by its own code.
+
+    Where other people's code is called, say that of a model, its errors are results, and mistakes must not look like
+    them.
+
+    Args:
+        error: as it was caught.
+        through: packages and modules that raise the errors of those who call them.
+    """
+    if not isinstance(error, _MISTAKES):
+        return False
+    modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in walk_tb(error.__traceback__)]
+    packages = (module.partition(".")[0] for module in reversed(modules) if module not in through)
+    return next((package for package in packages if package not in through), "") in _TOOLKIT
 
 
 def one_line(error: object) -> str:

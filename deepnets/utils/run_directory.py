@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from deepnets.utils.atomic_files import write_json
+from deepnets.utils.bounded_files import read_json_at_most
 from deepnets.utils.errors import FileError
 from deepnets.utils.file_lock import LockedError, file_lock
 
 _LOCK, _IDENTITY = "lock", "identity.json"
+_MOST_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,12 @@ def read_identity(path: Path, expected: Mapping[str, Any], noun: str) -> dict[st
         FileError: the file is damaged, or has another value.
     """
     try:
-        recorded: dict[str, Any] = json.loads(path.read_text())
-        changed = next((key for key in expected if recorded.get(key) != expected[key]), None)
-    except (ValueError, AttributeError):
-        raise FileError(
-            f"{path} is damaged, so the {noun} that it belongs to is unknown; choose another --out"
-        ) from None
+        recorded = read_json_at_most(path, _MOST_BYTES)
+    except (ValueError, RecursionError):
+        recorded = None
+    if not isinstance(recorded, dict):
+        raise FileError(f"{path} is damaged, so the {noun} that it belongs to is unknown; choose another --out")
+    changed = next((key for key in expected if recorded.get(key) != expected[key]), None)
     if changed is not None:
         raise FileError(
             f"{path.parent} has a {noun} with {changed} {recorded.get(changed)!r} instead of {expected[changed]!r}; "

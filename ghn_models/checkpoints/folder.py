@@ -134,7 +134,7 @@ def load_folder(folder: Path) -> GHN:
         config = GHNConfig.from_file(metadata["config"])
         with on_meta_without_init():
             ghn = GHN(config)
-    except (ValueError, TypeError, RuntimeError, MemoryError) as error:  # the last three: sizes beyond any memory
+    except (InputError, RuntimeError, MemoryError) as error:  # the last two: sizes beyond any memory
         raise CheckpointError(f"{folder / CONFIG}: {one_line(error)}") from None
     weights = folder / WEIGHTS
     if not weights.is_file():

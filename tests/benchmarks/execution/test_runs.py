@@ -40,7 +40,7 @@ from benchmarks.protocols.transfer import Transfer, TransferConfig
 from benchmarks.records.record import make_record
 from benchmarks.records.record_files import read_record
 from deepnets.utils import provenance
-from deepnets.utils.errors import FileError
+from deepnets.utils.errors import FileError, InputError
 from ghn_models import create
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.images.datasets import ImageTask
@@ -155,22 +155,72 @@ def test_learning_sees_few_labels_where_few_are_given(monkeypatch: pytest.Monkey
     assert few.labels.equal(task.train.class_balanced_subset(7, trained[0]).labels)
 
 
-@pytest.mark.parametrize("error", [AttributeError, KeyError, NameError, TypeError, AssertionError])
-def test_mistakes_in_a_protocol_are_no_results(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network's own errors are: it cannot be trained, or its shapes do not fit."""
+class Raising(nn.Module):
+    """A network whose own code raises an error."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [AttributeError, KeyError, NameError, TypeError, AssertionError, RuntimeError])
+def test_errors_of_networks_are_results_and_mistakes_in_protocols_are_not(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same kinds of errors: what counts is where they are raised."""
 
     def mistaken(case: Case[Any]) -> dict[str, float]:
         raise error("modle")
 
     def broken(case: Case[Any]) -> dict[str, float]:
-        raise RuntimeError("shapes do not fit")
+        return {"top1": float(Raising(error("no\nlayer"))(torch.ones(1)))}
 
     context, job = load_run_context(PLAN), PLAN.jobs()[0]
     scored(mistaken, monkeypatch)
     with pytest.raises(error, match="modle"):
         runs.evaluate(context, job)
     scored(broken, monkeypatch)
-    assert runs.evaluate(context, job)["reason"] == "RuntimeError: shapes do not fit"
+    text = "'no\\nlayer'" if error is KeyError else "no layer"  # as Python writes it
+    assert runs.evaluate(context, job)["reason"] == f"{error.__name__}: {text}"
+
+
+def test_networks_that_cannot_be_differentiated_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def undifferentiable(case: Case[Any]) -> dict[str, float]:
+        torch.ones(1).sum().backward()
+        return {}
+
+    def no_inverse(case: Case[Any]) -> dict[str, float]:
+        return {"top1": float(torch.linalg.inv(torch.zeros(2, 2)).sum())}
+
+    def no_value(case: Case[Any]) -> dict[str, float]:
+        raise InputError("it has no ReLU")
+
+    context, job = load_run_context(PLAN), PLAN.jobs()[0]
+    for protocol, reason in (
+        (undifferentiable, "RuntimeError: element 0 of tensors does not require grad"),
+        (no_inverse, "_LinAlgError: linalg.inv"),
+        (no_value, "it has no ReLU"),
+    ):
+        scored(protocol, monkeypatch)
+        assert runs.evaluate(context, job)["reason"].startswith(reason)
+
+
+def test_mistakes_in_layers_of_the_toolkit_and_in_ghns_are_no_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    context, job = load_run_context(PLAN), PLAN.jobs()[0]
+    code = compile("def forward(self, x):\n    return self.colour(x)", "layers.py", "exec")
+    layers: dict[str, Any] = {"__name__": "deepnets.networks.layers"}
+    exec(code, layers)
+    monkeypatch.setattr(Raising, "forward", layers["forward"])
+    scored(lambda case: {"top1": float(Raising(TypeError())(torch.ones(1)))}, monkeypatch)
+    with pytest.raises(AttributeError, match="colour"):
+        runs.evaluate(context, job)
+    ghn = type("GHN", (Raising,), {"__module__": "ghn_models.hypernetwork", "forward": lambda self, x: x @ x})
+    scored(lambda case: {"top1": float(ghn(TypeError())(torch.ones(2, 3)))}, monkeypatch)
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes"):
+        runs.evaluate(context, job)
 
 
 def test_a_run_leaves_threads_and_limits_of_the_process_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -391,7 +441,7 @@ def test_a_run_without_a_result_says_why_and_is_not_for_leaderboards(
     monkeypatch.setattr(sys, "argv", ["run", *arguments.split()])
     assert command.main() == 0
     output = capsys.readouterr().out
-    assert "1 failed: ValueError: FixUp is for networks without batch norm, and this one has 76 such layers" in output
+    assert "1 failed: FixUp is for networks without batch norm, and this one has 76 such layers" in output
     assert "to put it on the leaderboard" not in output
 
 

@@ -42,7 +42,7 @@ def with_net(net: object) -> Callable[[dict[str, Any]], None]:
     [
         (with_member(primitives_ext=[1]), "primitives_ext is not an object of texts"),
         (with_member(primitives_ext={"0": None}), "primitives_ext has a value that is not a text"),
-        (with_member(primitives_ext={"x": "conv"}), "invalid literal"),
+        (with_member(primitives_ext={"x": "conv"}), "has a name that is not a number"),
         (with_member(primitives_ext={"0": "conv" + "_1x1" * 100_000 + "!"}), "at most 200 characters"),
         (with_member(unique_op_names={"1": "A" * 10_000_000}), "at most 200 characters"),
         (with_member(unique_op_names={"1": 7}), "unique_op_names has a value that is not a text"),

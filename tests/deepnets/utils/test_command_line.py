@@ -61,8 +61,9 @@ def test_texts_of_files_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[
 def test_success_and_bugs() -> None:
     assert run_command(lambda: 0) == 0
     assert run_command(lambda: 1) == 1
-    with pytest.raises(TypeError):  # a bug shows where it is
-        run_command(fails(TypeError()))
+    for mistake in (TypeError(), KeyError(), ValueError("operands could not be broadcast"), AssertionError()):
+        with pytest.raises(type(mistake)):  # it shows where it is
+            run_command(fails(mistake))
 
 
 @pytest.mark.parametrize("module", ["deepnets.cli", "benchmarks.run"])
