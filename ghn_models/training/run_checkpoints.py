@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deepnets.utils.atomic_files import atomic_write
 from deepnets.utils.bounded_files import read_json_at_most
+from deepnets.utils.errors import InputError
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.checkpoints.folder import CheckpointError
 from ghn_models.hypernetwork import GHN
@@ -49,10 +50,10 @@ class LatestCheckpoint:
         """Return the pointer that a file has.
 
         Raises:
-            ValueError: no training run writes such a content.
+            InputError: no training run writes such a content.
         """
         if not isinstance(content, dict) or not all(isinstance(content.get(key), kind) for key, kind in _TYPES.items()):
-            raise ValueError("a key is missing or has a value of another type")
+            raise InputError("a key is missing or has a value of another type")
         counts = content["counts"]
         valid = (
             all(re.fullmatch(r"step_\d{7,}", content[key]) is not None for key in ("folder", "best"))
@@ -63,7 +64,7 @@ class LatestCheckpoint:
             and all(type(count) is int and count >= 0 for count in counts.values())
         )
         if not valid:
-            raise ValueError("a value is out of range")
+            raise InputError("a value is out of range")
         return cls(**{key: content[key] for key in _TYPES}, optimizer_sha256=content.get("optimizer_sha256"))
 
 
