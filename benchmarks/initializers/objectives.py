@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from benchmarks.core.stand_ins import call_with
 from deepnets.networks.kernels.convolution import convolve, is_plain
+from deepnets.networks.stand_ins import call_with
 from deepnets.utils.errors import InputError
 from ghn_models import batch_statistics
 

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from benchmarks.core.stand_ins import call_with
 from benchmarks.scoring.loss_gradients import loss_gradients, weight_names
 from benchmarks.scoring.rectifiers import Rectifiers
+from deepnets.networks.stand_ins import call_with
 from deepnets.utils.errors import InputError
 
 _ZEN_STEP = 0.01

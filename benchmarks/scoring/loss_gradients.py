@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from benchmarks.core.stand_ins import call_with
+from deepnets.networks.stand_ins import call_with
 
 
 def weight_names(model: nn.Module) -> list[str]:

@@ -20,11 +20,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from benchmarks.core.operation_count import count_operations
-from benchmarks.core.stand_ins import call_with
 from benchmarks.scoring.batch_proxies import BATCH_PROXIES
 from benchmarks.scoring.loss_gradients import cross_entropy, loss_gradients, weight_names
+from benchmarks.scoring.operation_count import count_operations
 from benchmarks.scoring.rectifiers import Rectifiers
+from deepnets.networks.stand_ins import call_with
 from deepnets.tracing.restore.modules import replaced_tensors
 from deepnets.utils.errors import InputError, unknown_choice
 from ghn_models import batch_statistics

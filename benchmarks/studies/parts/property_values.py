@@ -12,8 +12,8 @@ from torch import nn
 from tqdm import tqdm
 
 from benchmarks.core.evaluation_networks import network_at
-from benchmarks.core.operation_count import count_operations
 from benchmarks.published_results import per_network as published
+from benchmarks.scoring.operation_count import count_operations
 from benchmarks.scoring.scorers import read_csv
 from benchmarks.studies.parts.embeddings import columns_graphs
 from deepnets import ArchGraph

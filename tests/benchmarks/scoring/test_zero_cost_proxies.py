@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.core.operation_count import count_operations
+from benchmarks.scoring.operation_count import count_operations
 from benchmarks.scoring.zero_cost_proxies import PROXIES, score
 from deepnets.networks.layers import ChannelSqueezeExcite
 from deepnets.sampling.sampler import sample_networks
