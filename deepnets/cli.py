@@ -218,6 +218,8 @@ class Trace:
     """A torchvision model, timm:NAME, package.module:factory, or file.py:factory."""
     input_size: tuple[int, ...] = ()
     """Side of a square image (224), or the shape of the input without the batch (3 224 160)."""
+    inputs: str | None = None
+    """A function that makes what the model is called with: file.py:function or package.module:function."""
     strict: bool = False
     """Fail if a parameter has no node."""
     plot: Path | None = None
@@ -231,7 +233,7 @@ class Trace:
 
     def run(self) -> int:
         """Print a summary and write what was asked for."""
-        from deepnets.tracing.model_loader import loaded_model
+        from deepnets.tracing.model_loader import loaded_inputs, loaded_model
         from deepnets.tracing.summary import graph_dict, summary
         from deepnets.tracing.tracer import trace
 
@@ -242,10 +244,13 @@ class Trace:
         _check_folders(*results)
         if self.plot is not None:
             check_figure_suffix(self.plot)
+        if self.input_size and self.inputs is not None:
+            raise InputError("--input-size and --inputs exclude each other")
         size = self.input_size[0] if len(self.input_size) == 1 else self.input_size or None
+        inputs = None if self.inputs is None else loaded_inputs(self.inputs)
         with loaded_model(self.model) as model:
             start = time.monotonic()
-            graph = trace(model, size, strict=self.strict)
+            graph = trace(model, size, inputs, strict=self.strict)
         print(summary(self.model, graph, time.monotonic() - start))
         if self.json is not None:
             atomic_write(self.json, json.dumps(graph_dict(graph)) + "\n")

@@ -38,20 +38,56 @@ def loaded_model(target: str) -> Iterator[nn.Module]:
         yield _build(target, _timm_factory(name))
     elif source:
         with _importable(source):
-            yield _build(target, _attribute(_import(source), source, name))
+            yield _build(target, _model_factory(_attribute(_import(source), source, name), target))
     elif target.endswith(".py"):
         raise TraceError(f"{target} is a file; say which of its models or functions to trace, as in {target}:NAME")
     else:
         yield _build(target, _torchvision_factory(target))
 
 
+def loaded_inputs(target: str) -> Any:
+    """Return what a function makes that a user wrote: inputs for `deepnets.trace`.
+
+    Args:
+        target: `file.py:function` or `package.module:function`; it is called without arguments.
+
+    Raises:
+        TraceError: there is no such function, or it fails.
+    """
+    source, _, name = target.rpartition(":")
+    if not source:
+        raise TraceError(f"--inputs is {target}; it must be file.py:function or package.module:function")
+    with _importable(source):
+        make = _attribute(_import(source), source, name)
+        if not callable(make):
+            raise TraceError(f"{target} is {type(make).__name__}, not a function that makes inputs")
+        inputs = _try(f"{target} makes no inputs", make)
+    if inputs is None:
+        raise TraceError(f"{target} returns None; it must return a tensor, a tuple, or a dictionary of arguments")
+    return inputs
+
+
 def _torchvision_factory(name: str) -> Callable[[], nn.Module]:
     import torchvision
 
-    names = torchvision.models.list_models(module=torchvision.models)
+    names = torchvision.models.list_models()
     if name not in names:
         raise TraceError(f"torchvision has no model {name!r}{did_you_mean(name, names)}")
-    return lambda: torchvision.models.get_model(name)
+    builder = torchvision.models.get_model_builder(name)
+    options = {"weights_backbone": None} if "weights_backbone" in signature(builder).parameters else {}
+    return partial(builder, **options)
+
+
+def torchvision_model(name: str) -> nn.Module:
+    """Build a model of torchvision with random weights; those of its backbone are random too.
+
+    Args:
+        name: any of `torchvision.models.list_models()`.
+
+    Raises:
+        TraceError: torchvision has no such model.
+    """
+    return _torchvision_factory(name)()
 
 
 def timm_model(name: str, num_classes: int | None = None) -> nn.Module:
@@ -126,16 +162,24 @@ def _try(what: str, function: Callable[[], Any]) -> Any:
         raise TraceError(f"{what} ({one_line(f'{type(error).__name__}: {error}')})") from None
 
 
-def _attribute(module: ModuleType, source: str, name: str) -> Callable[[], Any]:
+def _attribute(module: ModuleType, source: str, name: str) -> Any:
+    """Return what a module calls a name.
+
+    Raises:
+        TraceError: it has no such name.
+    """
     if not hasattr(module, name):
         names = [n for n in vars(module) if callable(getattr(module, n)) and not n.startswith("_")]
         raise TraceError(f"{source} has no {name!r}{did_you_mean(name, names)}")
-    attribute = getattr(module, name)
+    return getattr(module, name)
+
+
+def _model_factory(attribute: Any, target: str) -> Callable[[], Any]:
     if isinstance(attribute, nn.Module):
         return lambda: attribute
     if not callable(attribute):
         kind = type(attribute).__name__
-        raise TraceError(f"{source}:{name} is {kind}, neither a model nor a function that makes one")
+        raise TraceError(f"{target} is {kind}, neither a model nor a function that makes one")
     factory: Callable[[], Any] = attribute
     return factory
 

@@ -10,11 +10,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from deepnets.graphs.arch_graph import ArchGraph
+from deepnets.tracing.attempts import Recording, first_graph
 from deepnets.tracing.dispatch import Recorder
 from deepnets.tracing.errors import TraceError
 from deepnets.tracing.function_mode import FunctionRecorder
 from deepnets.tracing.graph_builder import build_graph
-from deepnets.tracing.inputs import Arguments, model_arguments, real_arguments
+from deepnets.tracing.inputs.arguments import Arguments, real_arguments
+from deepnets.tracing.inputs.failure import shapes_of
+from deepnets.tracing.inputs.guesses import possible_calls
 from deepnets.tracing.restore.modules import TRACING, replaced_tensors
 from deepnets.tracing.tape import Tape
 from deepnets.tracing.values import Activation, Parametric, TensorRole
@@ -45,9 +48,10 @@ def trace(
     Args:
         model: the network; its parameters may be on any device, also on meta.
         input_size: height and width of an image, or the whole shape of the input without the batch, for example
-            (3, 224, 224); by default what the model or its configuration says, else 224.
-        inputs: what to call the model with instead of an image: a tensor, a tuple of arguments, or a mapping of keyword
-            arguments. The first tensor is the input node 0.
+            (3, 224, 224).
+        inputs: what to call the model with: a tensor, a tuple of arguments, or a mapping of keyword arguments. The
+            first tensor is the input node 0. Without size and inputs, what the model, its configuration, its first
+            layer and the signature of `forward` say is tried: images, videos, volumes, texts, sound, graphs.
         strict: raise if a parameter has no node, or a layer has no parameters.
         compute: run the model on numbers, with copies of its parameters; control flow may depend on values then, and
             the graph shows the path that these inputs take. By default only where nothing else works, for models of at
@@ -58,30 +62,29 @@ def trace(
             the values of activations; with `strict`, parameters without a node.
     """
     with TRACING:
-        graph = _trace(model, model_arguments(model, input_size, inputs), inputs, compute)
+        graph = _trace(model, input_size, inputs, compute)
     if strict:
         _check_complete(graph)
     return graph
 
 
-def _trace(model: nn.Module, arguments: Arguments, inputs: Any, compute: bool | None) -> ArchGraph:
+def _trace(model: nn.Module, input_size: int | Sequence[int] | None, inputs: Any, compute: bool | None) -> ArchGraph:
     """Trace on meta tensors, or on numbers if that is wanted, or if it works where meta tensors do not."""
     parameters = _checked_parameters(model)
-    if compute:
-        return _record(model, parameters, real_arguments(arguments, inputs), compute=True)
-    try:
-        return _record(model, parameters, arguments, compute=False)
-    except TraceError as error:
-        if compute is False or sum(parameter.numel() for parameter in parameters.values()) > _COMPUTABLE:
-            raise
-        reason = error
-    try:
-        graph = _record(model, parameters, real_arguments(arguments, inputs), compute=True)
-    except TraceError as error:
-        raise (reason if reason.reads_values else error) from error.__cause__
-    if not any(name in parameters for name in graph.name.tolist()):
-        raise reason
-    return graph
+
+    def on_numbers(call: Arguments) -> ArchGraph:
+        graph = _record(model, parameters, real_arguments(call, inputs), compute=True)
+        if not compute and not any(name in parameters for name in graph.name.tolist()):
+            raise TraceError("no parameter has a node")
+        return graph
+
+    computable = compute is None and sum(parameter.numel() for parameter in parameters.values()) <= _COMPUTABLE
+    recording = Recording(
+        meta=lambda call: _record(model, parameters, call, compute=False),
+        real=on_numbers if compute or computable else None,
+        only_real=bool(compute),
+    )
+    return first_graph(model, possible_calls(model, input_size, inputs), recording)
 
 
 def _record(model: nn.Module, parameters: dict[str, nn.Parameter], arguments: Arguments, compute: bool) -> ArchGraph:
@@ -161,7 +164,8 @@ def _run(model: nn.Module, stand_ins: dict[int, Tensor], arguments: Arguments, r
         except (Exception, SystemExit) as error:  # whatever the model raises
             if is_mistake(error, through=_OPERATIONS):
                 raise
-            raise TraceError(_describe_failure(model, arguments, error)) from error
+            what = f"{type(model).__name__} fails on inputs of shape {shapes_of(arguments)}"
+            raise TraceError(f"{what} ({one_line(error)})") from error
         finally:
             recorder.writes.undo()
 
@@ -169,14 +173,6 @@ def _run(model: nn.Module, stand_ins: dict[int, Tensor], arguments: Arguments, r
 def _needs_functions(model: nn.Module, recorder: Recorder) -> bool:
     """Return whether functions have to be seen too, which costs time."""
     return recorder.compute or any(isinstance(module, nn.RNNBase) for module in model.modules())
-
-
-def _describe_failure(model: nn.Module, arguments: Arguments, error: BaseException) -> str:
-    shapes = [tuple(leaf.shape) for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
-    return (
-        f"{type(model).__name__} fails on inputs of shape {', '.join(map(str, shapes)) or 'none'} ({one_line(error)}); "
-        "give the size it expects (input_size) or other inputs"
-    )
 
 
 def _plain(out: Any) -> Any:

@@ -93,6 +93,7 @@ def test_factories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "beside.py").write_text("from mine import model\n")
     with file.open("a") as more:
         more.write("def broken(): return torch.nn.Conv2d(3, 'a', 3)\n")
+        more.write("def fixed(): return torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3), torch.nn.Linear(7, 7))\n")
     assert run(capsys, "trace", f"{tmp_path}/beside.py:model", "--input-size", 3)[0] == 0
     assert run(capsys, "trace", f"{file}:model", "--input-size", 3)[0] == 0
     assert run(capsys, "trace", f"{file}:ready", "--input-size", 3)[0] == 0
@@ -103,7 +104,7 @@ def test_factories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("resnet5O", "torchvision has no model 'resnet5O'; did you mean resnet50"),
         (f"{file}:modle", "has no 'modle'; did you mean model?"),
         (f"{file}:number", "is int, neither a model nor a function that makes one"),
-        (f"{file}:model", "give the size it expects"),
+        (f"{file}:fixed", "give the size it expects"),
         ("no_such_package:model", "no_such_package cannot be imported (ModuleNotFoundError"),
         ("../mine:model", "../mine cannot be imported (TypeError"),
         (f"{file}:broken", "mine.py:broken makes no model (TypeError: "),
@@ -116,6 +117,32 @@ def test_factories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "trace", "vit_b_16", "--strict")
     assert code == 2
     assert "1 parameters have no node: class_token (a token concatenated with activations)" in err
+
+
+def test_inputs_of_a_function(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import torch\n"
+        "class Model(torch.nn.Bilinear):\n"
+        "    def __init__(self): super().__init__(3, 5, 2)\n"
+        "    def forward(self, left, right): return super().forward(left, right)\n"
+        "def inputs(): return {'left': torch.zeros(2, 3), 'right': torch.zeros(2, 5)}\n"
+        "def nothing(): pass\n"
+        "def broken(): raise KeyError('no')\n"
+        "number = 3\n"
+    )
+    model = f"{file}:Model"
+    assert run(capsys, "trace", model, "--inputs", f"{file}:inputs")[0] == 0
+    assert_refused(run(capsys, "trace", model), "forward takes (left, right)")
+    for inputs, message in (
+        (f"{file}:nothing", "returns None; it must return a tensor, a tuple, or a dictionary"),
+        (f"{file}:broken", "broken makes no inputs (KeyError: 'no')"),
+        (f"{file}:number", "is int, not a function that makes inputs"),
+        (f"{file}:input", "did you mean inputs"),
+        ("inputs", "it must be file.py:function or package.module:function"),
+    ):
+        assert_refused(run(capsys, "trace", model, "--inputs", inputs), message)
+    assert_refused(run(capsys, "trace", model, "--inputs", f"{file}:inputs", "--input-size", 3), "exclude each other")
 
 
 def test_files_are_imported_only_while_they_are_traced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -285,13 +285,17 @@ class Branching(nn.Module):
     ("model", "options", "message"),
     [
         (nn.ReLU(), {}, "ReLU has no parameters"),
-        (nn.Linear(4, 2), {}, r"Linear fails on inputs of shape \(2, 3, 224, 224\).*give the size it expects"),
+        (
+            nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(7, 2)),
+            {},
+            r"Sequential fails on inputs of shape \(2, 1, 224, 224\).*give the size it expects",
+        ),
         (nn.Bilinear(4, 4, 2), {"inputs": torch.zeros(2, 4)}, "Bilinear fails on inputs"),
         (Branching(), {"inputs": torch.zeros(2, 4)}, "control flow depends on the values of activations"),
         (nn.LazyLinear(3), {}, "has no shape yet"),
         (nn.Conv2d(3, 4, 3), {"input_size": 0}, "sizes must be 1 or more"),
         (nn.Conv2d(3, 4, 3), {"input_size": 10**10}, "larger than any tensor can be"),
-        (Exiting(), {}, r"Exiting fails on inputs of shape \(2, 3, 224, 224\) \(3\)"),
+        (Exiting(), {}, r"Exiting fails on inputs of shape \(2, 4\) \(3\)"),
     ],
 )
 def test_models_that_cannot_be_traced(model: nn.Module, options: dict[str, Any], message: str) -> None:

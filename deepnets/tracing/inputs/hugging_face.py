@@ -1,0 +1,36 @@
+"""Models of Hugging Face: every tower gets an input, in the sizes of the configuration."""
+
+from collections.abc import Iterator, Sequence
+
+from deepnets.tracing.inputs.arguments import Arguments
+from deepnets.tracing.inputs.facts import Facts
+from deepnets.tracing.inputs.kinds.registry import MAKERS
+from deepnets.tracing.inputs.named import combinations
+
+_TOWERS = ("input_ids", "pixel_values", "input_values", "input_features", "bbox", "decoder_input_ids", "past_values")
+_EMBEDDED = "inputs_embeds"
+
+
+def hugging_face_calls(facts: Facts) -> Iterator[Arguments]:
+    """Provide calls with an input for every tower, then with fewer."""
+    main = getattr(facts.model, "main_input_name", None)
+    if main is None or not hasattr(facts.config, "model_type"):
+        return
+    mains = [main] if isinstance(main, str) else list(main)
+    for names in dict.fromkeys(map(tuple, _argument_names(facts, mains))):
+        if all(name in MAKERS for name in names):
+            for arguments in combinations({name: MAKERS[name](facts) for name in names}):
+                yield (), arguments
+
+
+def _argument_names(facts: Facts, mains: Sequence[str]) -> Iterator[list[str]]:
+    """Provide the arguments of a call: all towers, those that have no default and the main one, the main one alone."""
+    required = facts.required
+    towers = [name for name in _TOWERS if name in facts.forward]
+    if not getattr(facts.config, "is_encoder_decoder", False) and "decoder_input_ids" not in required:
+        towers = [name for name in towers if name != "decoder_input_ids"]
+    main = [name for name in mains if name in facts.forward and name not in required]
+    yield list(dict.fromkeys((*main, *required, *towers)))
+    yield list(dict.fromkeys((*main, *required, *(t for t in towers if t in ("input_ids", "decoder_input_ids")))))
+    yield [*main, *required]
+    yield main
