@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from benchmarks.performance.model_zoo.vision import Factories
+from deepnets.utils.errors import InputError
 
 _DEPTHS = re.compile(
     r"(num_|n_|.*_)?(hidden_)?layers?$|depth|.*_depth|num_blocks|num_block|num_stages_layers|n_layer|.*_num_layers"
@@ -40,7 +41,7 @@ def small_model(name: str) -> nn.Module:
     """Build a model with random weights, as small as its configuration allows.
 
     Raises:
-        ValueError: it cannot be built small.
+        InputError: it cannot be built small.
     """
     import transformers
 
@@ -55,7 +56,7 @@ def small_model(name: str) -> nn.Module:
             return model.eval()
         except Exception as error:  # configurations check themselves, each in its own way
             problems.append(error)
-    raise ValueError(f"{name} cannot be built small: {problems[:1]}")
+    raise InputError(f"{name} cannot be built small: {problems[:1]}")
 
 
 def _size(kind: Any, config: Any) -> int:
