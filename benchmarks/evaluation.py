@@ -10,10 +10,11 @@ import torch
 from benchmarks.core.cli_options import RunOptions
 from benchmarks.core.evaluation_networks import EVALUATION_SPLITS, check_group
 from benchmarks.core.protocol import Protocol
-from benchmarks.execution.run_config import RunConfig
+from benchmarks.execution.run_config import Outputs, RunConfig
 from benchmarks.execution.run_context import RunContext, load_run_context
 from benchmarks.execution.run_folder import RunFolder
 from benchmarks.execution.scheduler import compute
+from benchmarks.execution.selection import select_best
 from benchmarks.initializers.ghn import Untrained, find_weights, is_ghn, load_predictor, parse_name
 from benchmarks.protocols.registry import get_protocol
 from benchmarks.records.record import Record, RecordError, make_record, run_id, run_identity
@@ -42,11 +43,14 @@ def run_config(options: RunOptions, settings: Any) -> RunConfig:
         InputError: an option that cannot be used.
     """
     protocol = get_protocol(options.protocol)
-    groups = _groups(protocol, options.split)
-    protocol.check_groups(settings, groups)
+    groups, selection = _groups(protocol, options.split), None
+    if options.select_from is not None:
+        groups, selection = select_best(options.select_from)
+    protocol.check_groups(settings, groups, options.networks_from is not None)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device is None else options.device
     check_device(device)
     _check_numbers(options)
+    _check_outputs(options, protocol)
     if options.random_weights and not is_ghn(parse_name(options.model)[0]):
         raise InputError(f"--random-weights is for GHNs, and {options.model} is none; accepted: as in --model ghn3_l")
     dataset = (protocol.own_dataset or _trained_on(options)) if options.dataset is None else options.dataset
@@ -64,6 +68,8 @@ def run_config(options: RunOptions, settings: Any) -> RunConfig:
         orth_layer=options.orth_layer,
         random_weights=options.random_weights,
         device=device,
+        networks_from=None if options.networks_from is None else str(options.networks_from.resolve()),
+        selection=selection,
     )
     _check_enough_networks(protocol, config.networks())
     return config
@@ -88,6 +94,14 @@ def _check_numbers(options: RunOptions) -> None:
     for name, value in (("seed", options.seed), ("orth_layer", options.orth_layer)):
         if not 0 <= value < 2**63:
             raise InputError(f"{name} is {value}; it must be from 0 to 2^63 - 1")
+
+
+def _check_outputs(options: RunOptions, protocol: Protocol[Any, Any]) -> None:
+    if not options.state_every >= 0:
+        raise InputError(f"state_every is {options.state_every}; it must be 0 or more")
+    for name in ("curves", "save"):
+        if getattr(options, name) and not protocol.trains:
+            raise InputError(f"--{name} is for protocols that train networks of images, not {protocol.name}")
 
 
 def _trained_on(options: RunOptions) -> str:
@@ -126,6 +140,8 @@ def evaluate_run(context: RunContext, options: RunOptions, command: Sequence[str
         InputError: the folder has another run, or no scheduler answers.
     """
     folder = _run_folder(context, options.out)
+    outputs = Outputs(str(folder.path.resolve()), options.state_every, options.curves, options.save)
+    context = replace(context, config=replace(context.config, outputs=outputs))
     rows = compute(context, folder, options.scheduler, options.workers)
     record, table = make_record(context.config, context, rows, command)
     path = folder.path / f"{record['run_id']}.json"

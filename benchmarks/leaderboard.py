@@ -101,6 +101,8 @@ class Verify:
     """Folder of the images; digits need none."""
     device: str = "cpu"
     """cpu, cuda or cuda:N."""
+    networks_from: Path | None = None
+    """Folder of files with networks, for records that were measured with --networks-from."""
     mark: bool = False
     """Mark the record as verified if all networks agree, and update the tables; for maintainers."""
     by: str | None = None
@@ -125,9 +127,8 @@ class Verify:
         seed = secrets.randbits(32) if self.seed is None else self.seed
         entry = sign_off(record, self.by, seed, num) if self.mark else None  # before hours of work
         print(f"{num} results, {describe_chances(total, num)}")
-        right = _measure_again(
-            record, table, LocalInputs(self.weights, self.truth, self.data_dir, self.device), num, seed
-        )
+        inputs = LocalInputs(self.weights, self.truth, self.data_dir, self.device, self.networks_from)
+        right = _measure_again(record, table, inputs, num, seed)
         if entry is not None and right:
             board.mark_verified(record, entry)
         return 0 if right else 1

@@ -34,8 +34,10 @@ from typing import Annotated, Any
 import tyro
 
 from benchmarks.core.cli_options import RunOptions
+from benchmarks.core.model_names import TRAINED_PREFIX
 from benchmarks.core.protocol import Protocol
 from benchmarks.initializers.model_help import MODEL_HELP
+from benchmarks.protocols.presets import PRESETS, Preset, get_preset
 from benchmarks.protocols.registry import PROTOCOLS, get_protocol
 from benchmarks.scoring.scorer_help import SCORER_HELP
 from benchmarks.studies.registry import STUDIES
@@ -45,6 +47,7 @@ from deepnets.utils.errors import InputError, unknown_choice
 
 _ALL = tuple(name for name, protocol in PROTOCOLS.items() if protocol.own_dataset is None)
 """Protocols that --protocol all stands for."""
+_PRESET, _PRESET_OPTIONS = "--preset", ("protocol", "dataset", "split", "repeats", "orth_layer")
 _STUDY_OPTIONS = ("model", "protocol", "seed", "random_weights", "image_size", "device", "out")
 
 
@@ -54,7 +57,7 @@ def main() -> int:
 
 
 def _main() -> int:
-    options = parse_options()
+    options = _with_model(parse_options())
     command = ["python", "-m", "benchmarks.run", *sys.argv[1:]]
     _check_settings(options)
     return (_study if options.protocol in STUDIES else _evaluate)(options, command)
@@ -64,19 +67,55 @@ def parse_options(arguments: Sequence[str] | None = None) -> Any:
     """Parse a command line, by default that of this process.
 
     Returns:
-        `RunOptions`, with the settings of each protocol and study as an attribute of its name.
+        `RunOptions`, with the settings of each protocol and study as an attribute of its name. What the user does not
+        give is as the preset says, if there is one.
     """
-    return tyro.cli(options_class(), args=arguments, prog="python -m benchmarks.run", description=_description())
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    name = _typed_preset(typed)
+    preset = None if name is None else get_preset(name)
+    return tyro.cli(options_class(preset), args=typed, prog="python -m benchmarks.run", description=_description())
 
 
-def options_class() -> type:
-    """Return `RunOptions` with the options of every protocol and study: --finetune.epochs and so on."""
-    groups = [
-        (name, Annotated[settings, tyro.conf.arg(help=one.about)], field(default_factory=settings))
+def _typed_preset(typed: Sequence[str]) -> str | None:
+    """Return the value of --preset, which decides the defaults of other options."""
+    for place, word in enumerate(typed):
+        if word == _PRESET and place + 1 < len(typed):
+            return typed[place + 1]
+        if word.startswith(f"{_PRESET}="):
+            return word.partition("=")[2]
+    return None
+
+
+def options_class(preset: Preset | None = None) -> type:
+    """Return `RunOptions` with the options of every protocol and study: --finetune.epochs and so on.
+
+    Args:
+        preset: decides defaults; without one they are those of `RunOptions` and of the protocols.
+    """
+    own = {} if preset is None else {preset.protocol: preset.settings}
+    groups: list[Any] = [
+        (name, Annotated[settings, tyro.conf.arg(help=one.about)], field(default=own.get(name, settings())))
         for name, one in _protocols_and_studies()
         if fields(settings := one.settings_class)
     ]
+    if preset is not None:
+        types = {option.name: option.type for option in fields(RunOptions)}
+        groups += [(name, types[name], field(default=getattr(preset, name))) for name in _PRESET_OPTIONS]
     return make_dataclass("Run", groups, bases=(RunOptions,), frozen=True, namespace={"__doc__": RunOptions.__doc__})
+
+
+def _with_model(options: Any) -> Any:
+    """Return the options with the model that --start-from stands for.
+
+    Raises:
+        InputError: there is no model, or there are two.
+    """
+    if bool(options.model) == (options.start_from is not None):
+        raise InputError("give --model NAME, as ghn3_t, or --start-from RUN, the folder of a run with --save")
+    if options.start_from is not None:
+        options = replace(options, model=f"{TRAINED_PREFIX}{options.start_from}")
+    is_orthogonal = options.model.endswith("_orth")
+    return options if is_orthogonal or options.preset is None else replace(options, orth_layer=0)
 
 
 def _description() -> str:
@@ -85,6 +124,7 @@ def _description() -> str:
         "Models": MODEL_HELP,
         "For --protocol nas also what gives networks scores": SCORER_HELP,
         "Protocols": "".join(f"{name:<12}  {protocol.about}\n" for name, protocol in PROTOCOLS.items()),
+        "Presets of --preset": "".join(f"{name}: {preset.source}\n" for name, preset in PRESETS.items()),
         f"Studies of a GHN, which accept {_flags(_STUDY_OPTIONS)} and options of their own": "".join(
             f"{name:<12}  {study.about}{also[name]}\n" for name, study in STUDIES.items()
         ),
@@ -107,6 +147,9 @@ def _check_settings(options: Any) -> None:
     if options.protocol not in names:
         raise InputError(unknown_choice("protocol", options.protocol, names))
     used = _ALL if options.protocol == "all" else (options.protocol,)
+    preset = None if options.preset is None else get_preset(options.preset)
+    if preset is not None and options.protocol != preset.protocol:
+        raise InputError(f"{options.preset} is a preset of {preset.protocol}, not of {options.protocol}")
     for name, one in _protocols_and_studies():
         if name not in used and getattr(options, name, None) not in (None, one.settings_class()):
             raise InputError(f"there are options --{name}., which are for --protocol {name}, not {options.protocol}")

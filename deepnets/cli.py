@@ -128,7 +128,7 @@ class Stats:
     """Print and save Table 1 of the DeepNets-1M paper for files of networks, beside the published values."""
 
     files: Positional[tuple[Path, ...]]
-    """Files of networks."""
+    """Files of networks; traced ones, as torchvision74, have no cells and are not plotted."""
     out: Path = Path("stats")
     """Folder for table_1.txt and table_1.json (and figure_6.png)."""
     plot: bool = False
@@ -138,11 +138,11 @@ class Stats:
 
     def run(self) -> int:
         """Print the table, save it and the figure."""
-        from deepnets.analysis.statistics import split_statistics
+        from deepnets.analysis.statistics import statistics_of_files
         from deepnets.analysis.table_1 import format_table_1
         from deepnets.sampling.splits import SPLITS
         from deepnets.storage.column_reader import check_undamaged
-        from deepnets.storage.network_file import NetworkFile
+        from deepnets.storage.network_file import NetworkFile, open_graphs
 
         if not self.files:
             raise InputError("no file is given; name one or more files of networks")
@@ -150,12 +150,12 @@ class Stats:
         check_writable(table, data, *([figure] if self.plot else []), overwrite=self.overwrite)
         for path in self.files:
             check_undamaged(path)
-        files = {file.header.split: file for file in map(NetworkFile, self.files)}
+        files = {file.header.split: file for file in map(open_graphs, self.files)}
         files = {split: files[split] for split in sorted(files, key=[*SPLITS, *files].index)}
         if len(files) < len(self.files):
             raise InputError("two files hold the same split; give one file for each split")
         self.out.mkdir(parents=True, exist_ok=True)
-        statistics = [(split, split_statistics(file)) for split, file in files.items()]
+        statistics = statistics_of_files(files)
         text = format_table_1(statistics)
         print(text)
         atomic_write(table, text + "\n")
@@ -163,7 +163,8 @@ class Stats:
         if self.plot:
             from deepnets.analysis.statistics_plot import plot_statistics
 
-            plot_statistics(files, files.get("train"), figure)
+            networks = {split: file for split, file in files.items() if isinstance(file, NetworkFile)}
+            plot_statistics(networks, networks.get("train"), figure)
         print(f"saved in {self.out}")
         return 0
 

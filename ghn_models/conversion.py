@@ -28,11 +28,11 @@ def convert(
         path: the published file.
         folder: folder of the checkpoint to write.
         trust: whether the user trusts the file.
-        sha256: hash that the file must have.
+        sha256: hash that the file must have; without it, files that git holds are compared with their known git id.
         allow_unpinned: whether to accept a file without a known hash.
 
     Raises:
-        CheckpointError: no trust, another hash, a file that is not a state dict of tensors, or one of another
+        CheckpointError: no trust, another hash or git id, a file that is not a state dict of tensors, or one of another
             model.
     """
     pinned = check_trust(name, trust, sha256, allow_unpinned)
@@ -47,6 +47,12 @@ def convert(
     digest = hashlib.sha256(data).hexdigest()
     if pinned is not None and digest != pinned.lower():
         raise CheckpointError(f"{path} has sha256 {digest}, not {pinned}")
+    is_pinned = pinned is None and not allow_unpinned
+    if is_pinned and published.git_blob is not None and git_blob_id(data) != published.git_blob:
+        raise CheckpointError(
+            f"{path} is not {published.file} of {published.source}: git calls it {git_blob_id(data)}, not "
+            f"{published.git_blob}"
+        )
     try:
         state = read_state_dict(data, published.kind, max_bytes)
         checkpoints.load_state_strict(ghn, from_published(state, config), "the file")
@@ -57,6 +63,15 @@ def convert(
     source = {"source": f"{published.source}, {published.file}", "source_sha256": digest}
     checkpoints.save_folder(ghn, folder, {"name": name, "dataset": published.dataset, **source})
     return folder
+
+
+def git_blob_id(data: bytes) -> str:
+    """Return the id that git gives a file of this content.
+
+    >>> git_blob_id(b"hello\\n")
+    'ce013625030ba8dba906f756967f9e9ca394464a'
+    """
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 def check_trust(name: str, trust: bool, sha256: str | None, allow_unpinned: bool) -> str | None:
@@ -71,7 +86,7 @@ def check_trust(name: str, trust: bool, sha256: str | None, allow_unpinned: bool
             f"{published.file} is a pickle, whose content could be harmful; say that you trust it with --trust"
         )
     pinned = sha256 or published.sha256
-    if pinned is None and not allow_unpinned:
+    if pinned is None and published.git_blob is None and not allow_unpinned:
         raise CheckpointError(
             f"no hash of {published.file} is known to compare it with; give the one you know (--sha256) or "
             "--allow-unpinned"

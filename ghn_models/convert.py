@@ -1,12 +1,13 @@
 """Convert published weights, once.
 
     python -m ghn_models.convert ghn3_t.imagenet_m8 --hub --trust --allow-unpinned
-    python -m ghn_models.convert ghn2.cifar10 --file ghn2_cifar10.pt --trust --sha256 HASH
+    python -m ghn_models.convert ghn2.cifar10 --file ghn2_cifar10.pt --trust
 
 Published weights are pickles, a format whose files can run programs. Only this command reads them, after you have said
-that you trust the file (--trust). It compares the file's sha256 with the one that you expect (--sha256), unless you
-accept any (--allow-unpinned). It builds tensors and containers only; a file that asks for anything else is refused
-before anything of it runs. The result is a folder with safetensors, which `ghn_models.load` reads.
+that you trust the file (--trust). It compares the file's sha256 with the one that you expect (--sha256), or, for the
+files of GHN-1, GHN-2 and MLP, their git ids with the known ones, unless you accept any (--allow-unpinned). It builds
+tensors and containers only; a file that asks for anything else is refused before anything of it runs. The result is a
+folder with safetensors, which `ghn_models.load` reads.
 """
 
 # What needs PyTorch is imported after the options are parsed, so that --help and --version are quick.

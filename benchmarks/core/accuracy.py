@@ -1,7 +1,7 @@
 """Accuracy of networks on labelled images."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,10 @@ from ghn_models import batch_statistics
 
 
 @torch.no_grad()
-def topk_accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-    """Return top-1 and top-5 accuracy of a network, 0 to 1; batch norm uses the statistics of each batch.
+def topk_accuracy(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], running: bool = False
+) -> tuple[float, float]:
+    """Return top-1 and top-5 accuracy of a network, 0 to 1, in evaluation mode.
 
     Images with logits that are not finite are classified wrongly.
 
@@ -25,8 +27,9 @@ def topk_accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
     model.to(memory_format=torch.channels_last)  # convolutions are a quarter faster on CPUs
     # Hooks of layers, which FixUp adds, see all channels.
     hooked = any(module._forward_hooks for module in model.modules())
-    shortcut = repeated_channels_once(model) if isinstance(model, Network) and not hooked else nullcontext()
-    with batch_statistics(model), shortcut:
+    repeats = isinstance(model, Network) and not hooked and not running  # only predicted weights do
+    shortcut = repeated_channels_once(model) if repeats else nullcontext()
+    with running_statistics(model) if running else batch_statistics(model), shortcut:
         for images, labels in _join_single_image(batches):
             logits = model(images.contiguous(memory_format=torch.channels_last)).float()  # (B, K)
             best = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]  # (B, 5)
@@ -34,6 +37,18 @@ def topk_accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
             correct += torch.stack([best[:, 0].sum(), best.sum()]).cpu()
             total += len(labels)
     return correct[0].item() / total, correct[1].item() / total
+
+
+@contextmanager
+def running_statistics(model: nn.Module) -> Iterator[nn.Module]:
+    """Put a network in evaluation mode, with running statistics of batch norm; afterwards it is as before."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def _join_single_image(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from benchmarks.training.job_folder import JobFolder
     from ghn_models.images.datasets import ImageTask
 
 Result = dict[str, float | str]
@@ -43,6 +44,9 @@ class Task(Interface):
     def to(self, device: torch.device | str) -> Self:
         """Return the same data on a device."""
 
+    def resized(self, size: int) -> Self:
+        """Return the same data with images of another size, if networks decide it."""
+
     def hashes(self) -> dict[str, str | None]:
         """Return the sha256 of train, val and test, for records."""
 
@@ -64,6 +68,9 @@ class Case(Generic[TaskT]):
         scorer: function that scores the network, for protocols about scores.
         classifier_fits: whether the initializer made the classifier for these classes, so that it is a part of the
             method.
+        running_statistics: whether the first parameters are those of a trained network, which has running statistics of
+            batch norm; if not, batch norm uses the statistics of each batch unless the protocol trains.
+        folder: folder for states of a training, curves and the trained network; None to keep none.
     """
 
     model: nn.Module
@@ -73,6 +80,8 @@ class Case(Generic[TaskT]):
     network: EvaluationNetwork
     scorer: Callable[[Case[Any]], float]
     classifier_fits: bool = False
+    running_statistics: bool = False
+    folder: JobFolder | None = None
 
     @property
     def evaluation_batch(self) -> int:
@@ -89,7 +98,7 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
     name: ClassVar[str]
     """Value of --protocol, and the name of leaderboards/NAME.csv."""
     version: ClassVar[int] = 1
-    """Raise it when results change; records of another version are refused."""
+    """Raise it when results change, see `version_of`; records of another version are refused."""
     about: ClassVar[str]
     """One sentence for people."""
     settings_class: type[SettingsT]
@@ -102,14 +111,18 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
     """Rule that computes metrics from results; by default accuracies, 0 to 1, are averaged."""
     default_groups: ClassVar[tuple[str, ...]] = EVALUATION_SPLITS
     """Groups of networks that --split all stands for."""
-    batch_size: int = EVALUATION_BATCH
-    """Batch size of a case that fits into memory."""
+    batch_size: ClassVar[int] = EVALUATION_BATCH
+    """Batch size of a case that fits into memory, unless settings say another one, see `batch_size_of`."""
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {}
+    """By column, the settings that list what its values may be."""
     repeats: ClassVar[int] = 1
     """Default number of seeds for each network."""
     min_networks: ClassVar[int] = 1
     """Smallest number of networks that a metric can be computed from."""
     needs_classifier: ClassVar[bool] = False
     """Predicted classifiers are used as they are, so the data set must have the classes of the GHN."""
+    trains: ClassVar[bool] = False
+    """Networks are trained, so there are curves and trained networks to keep."""
     accepts_scorers: ClassVar[bool] = False
     """--model may also be a proxy or a file of scores, see `benchmarks.scoring.scorers`."""
     tolerance: ClassVar[float] = 0.01
@@ -154,8 +167,14 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
         """
         return settings
 
-    def check_groups(self, settings: SettingsT, groups: tuple[str, ...]) -> None:
-        """Raise InputError if these settings do not suit these groups of networks."""
+    def check_groups(self, settings: SettingsT, groups: tuple[str, ...], from_files: bool = False) -> None:
+        """Raise InputError if these settings do not suit these groups of networks.
+
+        Args:
+            settings: of the protocol.
+            groups: names.
+            from_files: networks of DeepNets-1M are read from files.
+        """
 
     def known_value(self, settings: SettingsT, network: EvaluationNetwork) -> tuple[str, float] | None:
         """Return name and value of a column that depends on settings and network alone; None if there is none."""
@@ -176,10 +195,22 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
         """Columns of the table of networks."""
         return (*ROW_COLUMNS, *self.columns, *self.accuracy_columns)
 
-    @property
-    def batch_sizes(self) -> list[int]:
-        """The batch sizes to try: the usual one, then halves of it for networks that do not fit into memory."""
-        sizes = [self.batch_size]
+    def version_of(self, settings: SettingsT, model: str) -> int:
+        """Return the version of what is measured; records of another version are refused.
+
+        Args:
+            settings: of a run.
+            model: its name in records. A change may concern some models or settings only.
+        """
+        return self.version
+
+    def batch_size_of(self, settings: SettingsT) -> int:
+        """Return the batch size of a case that fits into memory."""
+        return self.batch_size
+
+    def batch_sizes(self, settings: SettingsT) -> list[int]:
+        """Return the batch sizes to try: the usual one, then halves of it for networks that do not fit into memory."""
+        sizes = [self.batch_size_of(settings)]
         while sizes[-1] // 2 >= _SMALLEST_BATCH:
             sizes.append(sizes[-1] // 2)
         return sizes

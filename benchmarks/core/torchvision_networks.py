@@ -10,9 +10,10 @@ from deepnets.networks.torchvision_variants import VARIANTS
 def torchvision_network(name: str, image_size: int, num_classes: int) -> nn.Module:
     """Build a network of torchvision, or a variant of one; for 32 pixels its first layers keep the resolution.
 
-    As for ResNet-50 in the DeepNets paper (section 3), the first convolution of residual and dense networks, ConvNeXt
-    and Swin gets 3x3 kernels and stride 1, and a pooling layer right behind it goes. Vision Transformers get patches
-    of 4x4 pixels. Other families stay as they are.
+    As for ResNet-50 in the DeepNets paper (section 3), the first convolution of residual and dense networks and Swin
+    gets 3x3 kernels and stride 1, and a pooling layer right behind it goes. That of ConvNeXt keeps its 4x4 kernels and
+    gets stride 1, as in the code of the GHN-orth paper. Vision Transformers get patches of 4x4 pixels. Other families
+    stay as they are.
     """
     network = VARIANTS[name](num_classes) if name in VARIANTS else _torchvision_model(name, image_size, num_classes)
     if image_size == 32:
@@ -36,7 +37,9 @@ def _keep_resolution(network: Any, name: str) -> None:
     elif name.startswith("densenet"):
         features = network.features
         features.conv0, features.pool0 = _stride1(features.conv0), nn.Identity()
-    elif name.startswith(("convnext", "swin")):
+    elif name.startswith("convnext"):
+        network.features[0][0].stride = (1, 1)
+    elif name.startswith("swin"):
         network.features[0][0] = _stride1(network.features[0][0])
     elif hasattr(network, "set_patches"):
         network.set_patches(32, 4, nn.Conv2d(3, network.hidden_dim, 4, stride=4))

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.core.sgd import optimizer, set_lr
 from benchmarks.detection.average_precision import average_precision
 from benchmarks.detection.backbones import Backbone
 from benchmarks.detection.penn_fudan import Scene
+from benchmarks.training.optimizers import make_optimizer, set_lr
 
 _WEIGHT_DECAY = 5e-4
 _WARM_UP, _WARM_UP_STEPS = 1e-3, 1000
@@ -61,7 +61,7 @@ def train(
     Returns:
         Number of steps, and whether all losses were finite; training ends with the first loss that is not.
     """
-    sgd = optimizer(detector, lr, _WEIGHT_DECAY)
+    sgd = make_optimizer(detector, lr, _WEIGHT_DECAY)
     rng = np.random.default_rng([seed, 1])
     per_epoch = math.ceil(len(scenes) / batch_size)
     detector.train()

@@ -71,6 +71,10 @@ class PedestrianTask:
         """Return the task on a device."""
         return replace(self, scenes=tuple(scene.to(device) for scene in self.scenes))
 
+    def resized(self, size: int) -> "PedestrianTask":
+        """Return the same task: the detector resizes photographs."""
+        return self
+
     def hashes(self) -> dict[str, str | None]:
         """Return the sha256 by part of the data, for records.
 

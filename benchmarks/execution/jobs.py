@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from benchmarks.core.ensemble import members
-from benchmarks.core.evaluation_networks import GLOBAL_RNG_LOCK, EvaluationNetwork, network_at
+from benchmarks.core.evaluation_networks import GLOBAL_RNG_LOCK, EvaluationNetwork
 from benchmarks.core.protocol import Case
 from benchmarks.execution.network_failures import describe, errors_of_network, is_of_network
 from benchmarks.execution.run_config import Job
@@ -63,21 +63,22 @@ def prepare(context: RunContext, job: Job, initializer_share: float = 1.0) -> Pr
         # Only the generator of the CPU: on a GPU the last network may still be in training.
         generator = torch.default_generator.manual_seed(seed)
         # A GHN predicts all that networks of DeepNets-1M use, if these have as many classes as its classifiers.
-        initialize = job.group not in SPLITS or context.initializer.num_classes != context.task.num_classes
-        network = network_at(job.group, job.index)
+        network = context.config.network(job)
+        initialize = network.split not in SPLITS or context.initializer.num_classes != context.task.num_classes
         with errors_of_network():
             model, graph = network.build(context.config.image_size, context.task.num_classes, initialize)
         params = sum(p.numel() for p in model.parameters())
         init_context = InitContext(
             name="",
             graph=graph,
-            task=context.protocol.initializer_images(context.task, context.config.settings, seed % 2**31),
-            image_size=context.config.image_size,
+            task=context.protocol.initializer_images(context.task_for(network), context.config.settings, seed % 2**31),
+            image_size=network.input_size(context.config.image_size),
             generator=generator,
             beta=context.protocol.noise_strength(context.config.settings),
             initialized=initialize,
             batch_share=initializer_share,
             needs_classifier=context.protocol.needs_classifier,
+            repeat=job.repeat,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # parameters that are not predicted keep their initialization
@@ -130,7 +131,7 @@ def try_job(context: RunContext, job: Job, sizes: BatchSizes, prepared: "Prepare
             if prepared is None:
                 prepared = prepare(context, job, sizes.initializer_share)
             params, stage = prepared.params, Stage.EVALUATE
-            outcome: Row = _evaluate_prepared(context, prepared, sizes)
+            outcome: Row = _evaluate_prepared(context, prepared, sizes, job.repeat)
     except Exception as error:
         if is_out_of_memory(error):
             short = stage
@@ -143,23 +144,25 @@ def try_job(context: RunContext, job: Job, sizes: BatchSizes, prepared: "Prepare
         "group": job.group,
         "index": job.index,
         "repeat": job.repeat,
-        "name": network_at(job.group, job.index).name,
+        "name": context.config.network(job).name,
         "batch_size": sizes.evaluation,
         "seconds": time.perf_counter() - start,
     }
     return Trial(row | outcome, short)
 
 
-def _evaluate_prepared(context: RunContext, prepared: Prepared, sizes: BatchSizes) -> Row:
+def _evaluate_prepared(context: RunContext, prepared: Prepared, sizes: BatchSizes, repeat: int) -> Row:
     share = sizes.initializer_share
     case = Case(
         model=prepared.model,
-        task=context.task,
+        task=context.task_for(prepared.network),
         batch_size=sizes.evaluation,
         seed=prepared.seed,
         network=prepared.network,
         scorer=context.scorer,
         classifier_fits=context.initializer.makes_classifiers,
+        running_statistics=context.initializer.running_statistics,
+        folder=context.config.job_folder(prepared.network.name, repeat),
     )
     reason = "" if share == 1 else f"memory was short: initialised with {share:.2g} of the batch"
     return {"status": "ok", "reason": reason, **context.protocol.evaluate(case, context.config.settings)}

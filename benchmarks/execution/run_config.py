@@ -1,9 +1,11 @@
 """Configuration of a run, and its jobs: one for each network and repetition."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from benchmarks.core.evaluation_networks import networks_in
+from benchmarks.core.evaluation_networks import EvaluationNetwork, network_at, networks_in
+from benchmarks.training.job_folder import JobFolder, file_stem
 
 
 @dataclass(frozen=True)
@@ -13,6 +15,40 @@ class Job:
     group: str
     index: int
     repeat: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The best networks of another run, which are evaluated alone.
+
+    Args:
+        name: of the selection, a column of leaderboards: top10, torchvision74_top10.
+        run_id: of the run that they are the best of.
+    """
+
+    name: str
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a run keeps of networks besides their rows.
+
+    Args:
+        run: folder of the run.
+        state_every: seconds from one state of an unfinished training to the next.
+        curves: write training curves.
+        save: keep trained networks.
+    """
+
+    run: str
+    state_every: float = 60.0
+    curves: bool = False
+    save: bool = False
+
+    def job_folder(self, name: str, repeat: int) -> JobFolder:
+        """Return where the files of a network go."""
+        return JobFolder(Path(self.run), file_stem(name, repeat), self.state_every, self.curves, self.save)
 
 
 @dataclass(frozen=True)
@@ -31,6 +67,9 @@ class RunConfig:
         orth_layer: first layer that NAME_orth makes orthogonal, counted from 0.
         random_weights: use the GHN with random weights instead of its trained ones.
         device: device that networks run on.
+        networks_from: folder of files with networks of DeepNets-1M; None samples them.
+        selection: how the networks were selected, if they were, see `benchmarks.execution.selection`.
+        outputs: what is kept of networks besides their rows; does not change results.
     """
 
     protocol: str
@@ -46,10 +85,21 @@ class RunConfig:
     orth_layer: int = 0
     random_weights: bool = False
     device: str = "cpu"
+    networks_from: str | None = None
+    selection: Selection | None = None
+    outputs: Outputs | None = None
+
+    def network(self, job: Job) -> EvaluationNetwork:
+        """Return the network of a job."""
+        return network_at(job.group, job.index, self.networks_from)
+
+    def job_folder(self, name: str, repeat: int) -> JobFolder | None:
+        """Return where files of a network go; None if none are kept."""
+        return None if self.outputs is None else self.outputs.job_folder(name, repeat)
 
     def networks(self) -> dict[str, int]:
         """Return the number of networks by group."""
-        return {group: len(networks_in(group, self.num)) for group in self.groups}
+        return {group: len(networks_in(group, self.num, self.networks_from)) for group in self.groups}
 
     def jobs(self) -> list[Job]:
         """Return all jobs in the order of the table of results."""

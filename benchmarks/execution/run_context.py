@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from benchmarks.core.evaluation_networks import EvaluationNetwork
 from benchmarks.core.protocol import Protocol, Task
 from benchmarks.execution.run_config import RunConfig
 from benchmarks.initializers.base import Initializer
@@ -57,12 +58,17 @@ class RunContext:
     @property
     def batch_sizes(self) -> BatchSizes:
         """The batch sizes of jobs that fit into memory."""
-        return BatchSizes(self.protocol.batch_size)
+        return BatchSizes(self.protocol.batch_size_of(self.config.settings))
+
+    def task_for(self, network: EvaluationNetwork) -> Task:
+        """Return the data, with images of the size that a network needs."""
+        size = network.input_size(self.config.image_size)
+        return self.task if size == self.config.image_size else self.task.resized(size)
 
     def reduce(self, sizes: BatchSizes, stage: Stage) -> BatchSizes | None:
         """Return half the batch size of the stage that took too much memory; None if it is the smallest one."""
         if stage is Stage.EVALUATE:
-            smallest = self.protocol.batch_sizes[-1]
+            smallest = self.protocol.batch_sizes(self.config.settings)[-1]
             return replace(sizes, evaluation=sizes.evaluation // 2) if sizes.evaluation > smallest else None
         share = sizes.initializer_share
         return replace(sizes, initializer_share=share / 2) if share > self.initializer.smallest_share else None

@@ -10,6 +10,7 @@ from benchmarks.core.protocol import ROW_COLUMNS
 from benchmarks.execution.jobs import Row
 from benchmarks.execution.run_config import Job
 from benchmarks.protocols.registry import get_protocol
+from benchmarks.training.job_folder import file_stem, forget_unfinished
 from deepnets.utils.atomic_files import append_json_line
 from deepnets.utils.run_directory import RunDirectory
 
@@ -56,5 +57,6 @@ class RunFolder:
         return rows
 
     def append(self, row: Row) -> None:
-        """Store a row durably."""
+        """Store a row durably, and remove the states of the training that led to it."""
         append_json_line(self._rows, row)
+        forget_unfinished(self.path, file_stem(row["name"], row["repeat"]))

@@ -37,6 +37,7 @@ class InitContext:
             must set all of them.
         batch_share: batch size of initializers that learn, as a share of the usual one; below 1 if memory is short.
         needs_classifier: whether the classifier is used as it is, because the network is not trained afterwards.
+        repeat: number of the repetition.
     """
 
     name: str
@@ -48,6 +49,7 @@ class InitContext:
     initialized: bool = True
     batch_share: float = 1.0
     needs_classifier: bool = False
+    repeat: int = 0
 
     def images(self) -> ImageTask:
         """Return the images for classification.
@@ -79,6 +81,7 @@ class Initializer:
         num_classes: number of classes of the classifiers that it predicts; None if it predicts none.
         smallest_share: smallest batch size that it can learn with, as a share of the usual one; 1 if it does not learn.
         makes_classifiers: whether it initializes the classifier too, for any number of classes.
+        running_statistics: whether it sets running statistics of batch norm too, as trained networks have them.
     """
 
     name: str
@@ -87,6 +90,7 @@ class Initializer:
     num_classes: int | None = None
     smallest_share: float = 1.0
     makes_classifiers: bool = False
+    running_statistics: bool = False
 
     @property
     def learns(self) -> bool:

@@ -34,7 +34,7 @@ def fixup(model: nn.Module, context: InitContext) -> None:
     Scalar parameters come along: biases before each convolution and linear layer and behind those without a bias
     (which makes one before each activation), and a multiplier at the end of each branch. They belong to the layers, as
     `fixup_before`, `fixup_after` and `fixup_scale`, and are not among the parameters that tables count. Their learning
-    rate is a tenth of the others', see `benchmarks.core.sgd.optimizer`.
+    rate is a tenth of the others', see `benchmarks.training.optimizers`.
 
     Raises:
         InputError: the network has batch norm, which FixUp replaces, or attention in one function, which leaves its

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from benchmarks.core.sgd import epochs_of
 from benchmarks.initializers.base import InitContext
 from benchmarks.initializers.objectives import check_finite, differentiable, gradients, loss, norm
+from benchmarks.training.loop import epochs_of
 
 STEPS = 390
 """An epoch of CIFAR-10 (section 4.1)."""

@@ -10,13 +10,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from benchmarks.core.model_names import PRETRAINED_RECORD_PREFIX
 from benchmarks.initializers.base import InitContext, Initializer
 from deepnets.utils.errors import InputError, one_line
 from ghn_models.checkpoints import folder as checkpoints
 
-PRETRAINED_PREFIX = "pretrained:"
-PRETRAINED_RECORD_PREFIX = "pretrained-"
-"""Prefixes of the name of trained weights: pretrained:PATH in options, pretrained-HASH in records."""
 _KINDS = (".safetensors", ".pth", ".pt")
 _COUNT = "num_batches_tracked"
 _RENAMED = (  # since torchvision made its files
@@ -44,14 +42,14 @@ def pretrained_initializer(source: Path) -> Initializer:
         raise InputError(f"{source} is neither a file of weights ({', '.join(_KINDS)}) nor a folder with some")
     digests = [checkpoints.sha256(file) for file in files]
     for file in files:
-        _read(file)  # so that what is damaged is said at once
+        read_state(file)  # so that what is damaged is said at once
     sha256 = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
     def apply(model: nn.Module, context: InitContext) -> None:
         file = source if source.is_file() else _file_of(files, context.name)
-        _fill(model, _read(file), context.needs_classifier, f"{file.name} does not fit {context.name}")
+        fill(model, read_state(file), context.needs_classifier, f"{file.name} does not fit {context.name}")
 
-    return Initializer(f"{PRETRAINED_RECORD_PREFIX}{sha256[:6]}", apply, sha256)
+    return Initializer(f"{PRETRAINED_RECORD_PREFIX}{sha256[:6]}", apply, sha256, running_statistics=True)
 
 
 def _file_of(files: list[Path], name: str) -> Path:
@@ -69,7 +67,7 @@ def _downloads(name: str) -> set[str]:
     return {Path(weights.url).stem for weights in get_model_weights(name)} if name in list_models() else set()
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def read_state(file: Path) -> dict[str, Tensor]:
     """Read the tensors of a file; nothing else is unpickled.
 
     Raises:
@@ -93,7 +91,18 @@ def _current(name: str) -> str:
 
 
 @torch.no_grad()
-def _fill(model: Any, state: dict[str, Tensor], needs_classifier: bool, wrong: str) -> None:
+def fill(model: Any, state: dict[str, Tensor], needs_classifier: bool, wrong: str) -> None:
+    """Copy a state dictionary into a network; classifiers for other classes keep their initialization.
+
+    Args:
+        model: the network.
+        state: tensors by name.
+        needs_classifier: the network is not trained afterwards, so its classifier must be there.
+        wrong: how the sentence of an error begins.
+
+    Raises:
+        InputError: names or shapes differ.
+    """
     own = {name: value for name, value in model.state_dict().items() if not name.endswith(_COUNT)}
     num_classes = [len(p) for p in model.parameters() if p.dim() >= 2][-1]
     for name, value in own.items():

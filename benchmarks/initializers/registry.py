@@ -3,13 +3,15 @@
 from functools import partial
 from pathlib import Path
 
+from benchmarks.core.model_names import PRETRAINED_PREFIX, TRAINED_PREFIX
 from benchmarks.initializers.base import Apply, Initializer
 from benchmarks.initializers.fixup import fixup
 from benchmarks.initializers.ghn import ORTH_SUFFIX, Untrained, ghn_initializer, is_ghn, parse_name
 from benchmarks.initializers.gradinit import gradinit
 from benchmarks.initializers.metainit import metainit
-from benchmarks.initializers.pretrained import PRETRAINED_PREFIX, pretrained_initializer
+from benchmarks.initializers.pretrained import pretrained_initializer
 from benchmarks.initializers.random_init import he, orth, randinit
+from benchmarks.initializers.trained_run import trained_initializer
 from deepnets.utils.errors import InputError, unknown_choice
 from ghn_models import list_models
 
@@ -56,6 +58,8 @@ def load_initializer(
         raise InputError(f"{PRETRAINED_PREFIX} names no file; accepted: as in {PRETRAINED_PREFIX}resnet50.pth")
     if name.startswith(PRETRAINED_PREFIX):
         return pretrained_initializer(Path(name.removeprefix(PRETRAINED_PREFIX)))
+    if name.startswith(TRAINED_PREFIX):
+        return trained_initializer(Path(name.removeprefix(TRAINED_PREFIX)))
     weights, _ = parse_name(name)
     if is_ghn(weights) or (weights and Path(weights).is_dir()):
         return ghn_initializer(name, device, orth_layer, untrained)

@@ -57,8 +57,8 @@ class Detection(Protocol[DetectionConfig, "PedestrianTask"]):
     own_dataset = "pennfudan"
 
     def evaluate(self, case: Case[PedestrianTask], settings: DetectionConfig) -> Result:
-        from benchmarks.core.sgd import seed_device
         from benchmarks.detection.faster_rcnn import faster_rcnn, precision, train
+        from benchmarks.training.loop import seed_device
 
         seed_device(case.model, case.seed)
         train_scenes, test_scenes = case.task.split(case.seed)
@@ -75,7 +75,7 @@ class Detection(Protocol[DetectionConfig, "PedestrianTask"]):
 
         return load_pedestrians(dataset, data_dir, image_size)
 
-    def check_groups(self, settings: DetectionConfig, groups: tuple[str, ...]) -> None:
+    def check_groups(self, settings: DetectionConfig, groups: tuple[str, ...], from_files: bool = False) -> None:
         """Raise InputError if there is an ensemble, which has no feature maps of its own."""
         for group in groups:
             if "+" in group:

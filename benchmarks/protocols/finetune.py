@@ -1,9 +1,9 @@
-"""Accuracy after a short training that starts from the first parameters (GHN-3 paper, section 5.1)."""
+"""Accuracy after a training that starts from the first parameters (GHN-3 paper, section 5.1)."""
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 from benchmarks.core.protocol import Case, ImageProtocol, Result
@@ -14,78 +14,103 @@ from benchmarks.core.protocol_settings import (
     is_nonnegative,
     is_positive,
 )
+from benchmarks.training.config import OptimizerName, TrainingConfig, Trial
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from ghn_models.images.datasets import ImageTask
-
-_WEIGHT_DECAY = 3e-5
 
 
 @dataclass(frozen=True)
-class FinetuneConfig:
+class FinetuneConfig(TrainingConfig):
     """Settings of fine-tuning.
 
     Args:
-        epochs: number of training epochs; 0.1, 1 and 10 in the papers.
+        epochs: number of training epochs; 0.1, 1 and 10 in the GHN-3 paper.
+        steps: number of training steps, in place of epochs; 0 for epochs.
+        optimizer: sgd with momentum 0.9, adam or adamw.
         lrs: learning rates to try; each network gets the one with the best validation accuracy.
+        weight_decays: weight decays to try; each network gets the best pair of learning rate and weight decay.
         beta: for GHNs: strength of the noise on predicted weights, which makes equal channels different; 3e-5 in the
             GHN-orth paper, for weights that are made orthogonal.
     """
 
     epochs: float = 1.0
+    steps: int = 0
+    optimizer: OptimizerName = "sgd"
     lrs: tuple[float, ...] = (0.4, 0.1, 0.04, 0.01, 0.001)
+    weight_decays: tuple[float, ...] = (3e-5,)
     beta: float = 1e-5
 
     def __post_init__(self) -> None:
+        self.check("finetune")
         check_setting("finetune.epochs", self.epochs, is_positive, "above 0")
+        check_setting("finetune.steps", self.steps, is_nonnegative, "0 or more")
         check_setting("finetune.lrs", self.lrs, is_positive, "one or more learning rates above 0")
+        check_setting(
+            "finetune.weight_decays", self.weight_decays, lambda w: 0 <= w < 1, "one or more numbers from 0 to below 1"
+        )
         check_setting("finetune.beta", self.beta, is_nonnegative, "0 or more")
+
+    def trials(self) -> list[Trial]:
+        """Return the points of the grid."""
+        pairs = product(self.lrs, self.weight_decays)
+        return [Trial(self.optimizer, self.epochs, lr, decay, self.steps) for lr, decay in pairs]
 
 
 class Finetune(ImageProtocol[FinetuneConfig]):
-    """Test accuracy with the learning rate that is best on the validation images.
+    """Test accuracy with the learning rate and weight decay that are best on the validation images.
 
-    Training is SGD with momentum 0.9, weight decay 3e-5 and batches of 128 images. Test images are seen by the network
-    with the best learning rate alone. If the loss is not finite for any learning rate, the accuracies are 0 and the
-    recorded lr is the first. Batch norm uses the statistics of batches of 64 images, as without fine-tuning. The
-    members of an ensemble are trained one by one, with the learning rate that is best for the ensemble.
+    Test images are seen by the network with the best hyperparameters alone. If the loss is not finite for any of them,
+    the accuracies are 0 and the recorded lr is the first. Batch norm uses running statistics: version 1 used those of
+    test batches. The members of an ensemble are trained one by one, with the learning rate that is best for the
+    ensemble.
     """
 
     name = "finetune"
+    version = 2
     about = "accuracy after a short training that starts from the first parameters"
     settings_class = FinetuneConfig
-    columns = ("lr", "val_top1")
+    columns = ("lr", "weight_decay", "norm_batches", "val_top1")
+    choices = {"lr": ("lrs",), "weight_decay": ("weight_decays",)}  # noqa: RUF012
     batch_size = 128
+    trains = True
     tolerance = 0.04
 
     def evaluate(self, case: Case[ImageTask], settings: FinetuneConfig) -> Result:
-        from benchmarks.core.accuracy import topk_accuracy
+        from benchmarks.training.search import train_copy
 
-        evaluation_batch = case.evaluation_batch
-        best: tuple[float, float] = (-1.0, 0.0)
-        trained = False
-        for lr in settings.lrs:
-            model, finite = _train(case, settings.epochs, lr)
-            accuracy = topk_accuracy(model, case.task.val.batches(evaluation_batch))[0] if finite else 0.0
-            if accuracy > best[0]:
-                best, chosen, trained = (accuracy, lr), model, finite
-        top1, top5 = topk_accuracy(chosen, case.task.test.batches(evaluation_batch)) if trained else (0.0, 0.0)
-        return {"lr": best[1], "val_top1": best[0], "top1": top1, "top5": top5}
+        best, best_accuracy, curves = None, -1.0, []
+        for number, trial in enumerate(settings.trials()):
+            trained = train_copy(case, case.task.train, settings, trial, str(number))
+            curves += trained.curve
+            accuracy = trained.accuracy(case.task.val.batches(case.evaluation_batch))[0]
+            if accuracy > best_accuracy:
+                best, best_accuracy = trained, accuracy
+        assert best is not None  # there is one trial at least
+        if case.folder is not None:
+            case.folder.write_curves(curves)
+            case.folder.keep_network(best.model)
+        top1, top5 = best.accuracy(case.task.test.batches(case.evaluation_batch))
+        return {
+            "lr": best.trial.lr,
+            "weight_decay": best.trial.weight_decay,
+            "norm_batches": best.norm_batches,
+            "val_top1": best_accuracy,
+            "top1": top1,
+            "top5": top5,
+        }
 
     def describe_settings(self, settings: FinetuneConfig) -> str:
-        return describe_nondefault(format_count(settings.epochs, "epoch"), settings, "epochs")
+        from benchmarks.protocols.presets import preset_of
+
+        length = format_count(settings.steps, "step") if settings.steps else format_count(settings.epochs, "epoch")
+        preset = preset_of(self.name, settings, "epochs", "steps")
+        if preset is not None:
+            return f"{length}, as in {preset}"
+        return describe_nondefault(length, settings, "epochs", "steps")
+
+    def batch_size_of(self, settings: FinetuneConfig) -> int:
+        return settings.batch_size
 
     def noise_strength(self, settings: FinetuneConfig) -> float:
         return settings.beta
-
-
-def _train(case: Case[ImageTask], epochs: float, lr: float) -> tuple[nn.Module, bool]:
-    """Return a trained copy of the network, and whether all losses were finite."""
-    from benchmarks.core.ensemble import members
-    from benchmarks.core.sgd import fine_tune
-
-    model = deepcopy(case.model)
-    options = (case.task.train, epochs, case.batch_size, lr, _WEIGHT_DECAY, case.seed, case.task.flip)
-    return model, all(fine_tune(member, *options) for member in members(model))

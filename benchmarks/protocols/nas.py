@@ -7,13 +7,13 @@ one for all networks, which mostly reflects differences between groups.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.core.evaluation_networks import GLOBAL_RNG_LOCK, EvaluationNetwork
+from benchmarks.core.model_names import is_trained
 from benchmarks.core.protocol import Case, ImageProtocol, Result
 from benchmarks.core.protocol_settings import check_setting, describe_nondefault, format_count, is_positive
 from benchmarks.core.summaries import CORRELATION
@@ -38,8 +38,10 @@ class NasConfig:
     Args:
         truth: "published" takes the accuracy of torchvision's ImageNet weights (torchvision74) or the published
             accuracy (splits of trained architectures); the name of another column of such a split, such as
-            cifar100_test, takes that column; "training" trains each network here; anything else is a CSV file with the
-            columns group, index and truth (or top1, as in tables of other runs).
+            cifar100_test, takes that column; sgd_1ep takes ImageNet accuracy after 1 epoch (torchvision74);
+            cifar10_sgd_50ep and imagenet_sgd_1ep are for the published networks of DeepNets-1M (--networks-from);
+            "training" trains each network here; anything else is a CSV file with the columns group, index and truth
+            (or top1, as in tables of other runs).
         epochs: number of training epochs, if networks are trained here.
         lr: learning rate of that training.
     """
@@ -76,16 +78,23 @@ class Nas(ImageProtocol[NasConfig]):
     tolerance = 0.04
 
     def evaluate(self, case: Case[ImageTask], settings: NasConfig) -> Result:
+        from benchmarks.published_results.truths import check_is_published, published_truth
+
         score = case.scorer(case)
         if settings.truth == _TRAINING:
             return {"score": score, "truth": _trained_accuracy(case, settings)}
         if not is_truth_file(settings.truth):
-            return {"score": score, "truth": _published_truth(settings.truth, case.network)}
+            check_is_published(settings.truth, case.network)
+            return {"score": score, "truth": published_truth(settings.truth, case.network)}
         truths = _read_truth_file(settings.truth)
         key = (case.network.group, case.network.index)
         if key not in truths.index:
             raise InputError(f"{Path(settings.truth).name} has no truth for it")
         return {"score": score, "truth": float(truths[key])}
+
+    def version_of(self, settings: NasConfig, model: str) -> int:
+        """Return 2 where trained networks are scored with running statistics of batch norm, as they were not before."""
+        return 2 if settings.truth == _TRAINING or is_trained(model) else 1
 
     def describe_settings(self, settings: NasConfig) -> str:
         if settings.truth == _PUBLISHED:
@@ -113,69 +122,54 @@ class Nas(ImageProtocol[NasConfig]):
         _read_truth_file(settings.truth)
         return replace(settings, truth=f"{recordable(path.name)[-80:]} {checkpoints.sha256(path)[:16]}")
 
-    def check_groups(self, settings: NasConfig, groups: tuple[str, ...]) -> None:
+    def check_groups(self, settings: NasConfig, groups: tuple[str, ...], from_files: bool = False) -> None:
         """Raise InputError if the truth is the published one and a group has none."""
+        from benchmarks.published_results.truths import truth_names
+
         if settings.truth == _TRAINING or is_truth_file(settings.truth):
             return
-        others = [group for group in groups if group != _GROUP and group not in SPACE_SPLITS]
+        others = [group for group in groups if not truth_names(group, from_files)]
         if others:
             raise InputError(
                 f"there are no published accuracies of {', '.join(others)}, but of "
-                f"{', '.join((_GROUP, *SPACE_SPLITS))}; --nas.truth training trains each network here, and "
-                "--nas.truth FILE.csv reads the truth"
+                f"{', '.join((_GROUP, *SPACE_SPLITS))}, and of the published networks of DeepNets-1M "
+                "(--networks-from FOLDER); --nas.truth training trains each network here, and --nas.truth FILE.csv "
+                "reads the truth"
             )
         for group in groups:
-            if settings.truth not in _truth_columns(group):
-                raise InputError(
-                    f"nas.truth is {settings.truth!r}; accepted for {group}: {', '.join(_truth_columns(group))}"
-                )
+            names = truth_names(group, from_files)
+            if settings.truth not in names:
+                raise InputError(f"nas.truth is {settings.truth!r}; accepted for {group}: {', '.join(names)}")
 
     def known_value(self, settings: NasConfig, network: EvaluationNetwork) -> tuple[str, float] | None:
         """Return the column truth and its value if it is published."""
         if settings.truth == _TRAINING or is_truth_file(settings.truth):
             return None
-        return "truth", _published_truth(settings.truth, network)
+        from benchmarks.published_results.truths import published_truth
+
+        return "truth", published_truth(settings.truth, network)
 
 
 def is_truth_file(truth: str) -> bool:
     """Return whether the truth, as settings or a record have it, is a file."""
-    return truth not in ("", _TRAINING) and not any(truth in _truth_columns(group) for group in (_GROUP, *SPACE_SPLITS))
+    from benchmarks.published_results.truths import is_truth_name
 
-
-def _truth_columns(group: str) -> tuple[str, ...]:
-    """Return the names of the published truths of a group."""
-    from deepnets.spaces.registry import get_space
-
-    return (_PUBLISHED, *get_space(group).truth().names) if group in SPACE_SPLITS else (_PUBLISHED,)
-
-
-def _published_truth(truth: str, network: EvaluationNetwork) -> float:
-    """Return the published truth of a network."""
-    from deepnets.spaces.registry import get_space
-
-    if network.group not in SPACE_SPLITS:
-        return float(_torchvision_accuracies()[network.name])
-    space = get_space(network.group)
-    value = float(space.truth().column(space.target if truth == _PUBLISHED else truth)[network.place_in_split])
-    if math.isnan(value):
-        raise InputError(f"there is no published {truth} of it")
-    return value
+    return truth not in ("", _TRAINING) and not is_truth_name(truth)
 
 
 def _trained_accuracy(case: Case[ImageTask], settings: NasConfig) -> float:
     import torch
 
-    from benchmarks.core.accuracy import topk_accuracy
-    from benchmarks.core.ensemble import members
-    from benchmarks.core.sgd import fine_tune
+    from benchmarks.training.config import TrainingConfig, Trial
+    from benchmarks.training.search import train_in_place
 
     with GLOBAL_RNG_LOCK:
         torch.default_generator.manual_seed(case.seed)
         model, _ = case.network.build(case.task.train.size, case.task.num_classes)
     model = model.to(next(case.model.parameters()).device)
-    options = (min(_BATCH, case.batch_size), settings.lr, _WEIGHT_DECAY, case.seed, case.task.flip)
-    finite = all(fine_tune(member, case.task.train, settings.epochs, *options, decay=True) for member in members(model))
-    return topk_accuracy(model, case.task.test.batches(case.evaluation_batch))[0] if finite else 0.0
+    trial = Trial("sgd", settings.epochs, settings.lr, _WEIGHT_DECAY)
+    trained = train_in_place(model, case, case.task.train, TrainingConfig(_BATCH, "cosine"), trial)
+    return trained.accuracy(case.task.test.batches(case.evaluation_batch))[0]
 
 
 @cache
@@ -184,12 +178,3 @@ def _read_truth_file(path: str) -> pd.Series:
     from benchmarks.scoring.scorers import read_column
 
     return read_column(Path(path), ("truth", "top1"))
-
-
-@cache
-def _torchvision_accuracies() -> pd.Series:
-    """Return the ImageNet accuracy of torchvision's weights by the name of the network."""
-    from benchmarks.published_results.per_network import load
-
-    table = load(_GROUP)
-    return table[(table["method"] == "RANDINIT") & (table["protocol"] == "sota")].set_index("arch")["top1"]

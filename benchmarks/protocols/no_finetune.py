@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchmarks.core.model_names import is_trained
 from benchmarks.core.protocol import Case, ImageProtocol, Result
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ class NoFinetuneConfig:
 
 
 class NoFinetune(ImageProtocol[NoFinetuneConfig]):
-    """Test accuracy; batch norm uses the statistics of batches of 64 images."""
+    """Test accuracy; batch norm uses the statistics of batches of 64 images, or the running ones of trained weights."""
 
     name = "no_finetune"
     about = "accuracy with the first parameters as they are, without training"
@@ -27,8 +28,13 @@ class NoFinetune(ImageProtocol[NoFinetuneConfig]):
     def evaluate(self, case: Case[ImageTask], settings: NoFinetuneConfig) -> Result:
         from benchmarks.core.accuracy import topk_accuracy
 
-        top1, top5 = topk_accuracy(case.model, case.task.test.batches(case.batch_size))
+        test = case.task.test.batches(case.batch_size)
+        top1, top5 = topk_accuracy(case.model, test, case.running_statistics)
         return {"top1": top1, "top5": top5}
+
+    def version_of(self, settings: NoFinetuneConfig, model: str) -> int:
+        """Return 2 for trained weights: version 1 used the statistics of test batches with them, too."""
+        return 2 if is_trained(model) else 1
 
     def describe_settings(self, settings: NoFinetuneConfig) -> str:
         return ""

@@ -11,16 +11,18 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import pandas as pd
 
-from benchmarks.core.evaluation_networks import EVALUATION_SPLITS
+from benchmarks.core.evaluation_networks import EVALUATION_SPLITS, open_split, split_of
 from benchmarks.core.protocol import Protocol
 from benchmarks.core.summaries import Statistics
 from benchmarks.execution.jobs import Row
 from benchmarks.execution.run_config import Job, RunConfig, list_jobs
 from benchmarks.execution.run_context import RunContext
+from benchmarks.initializers.base import recordable
+from deepnets.sampling.splits import SPLITS
 from deepnets.utils import provenance
 from deepnets.utils.errors import InputError, one_line
 
@@ -55,6 +57,20 @@ class ModelField(TypedDict):
     orth_layer: int
 
 
+class NetworksFromField(TypedDict):
+    """Files that networks of DeepNets-1M were read from: their source, and sha256 of their content by split."""
+
+    source: str
+    sha256: dict[str, str]
+
+
+class SelectionField(TypedDict):
+    """The networks are the best of another run."""
+
+    name: str
+    run_id: str
+
+
 class Identity(TypedDict):
     """All that decides the results of a run; `networks` are counts by group."""
 
@@ -64,6 +80,8 @@ class Identity(TypedDict):
     networks: dict[str, int]
     seed: int
     repeats: int
+    networks_from: NotRequired[NetworksFromField]
+    selection: NotRequired[SelectionField]
 
 
 GroupResult = dict[str, int | Statistics]
@@ -91,10 +109,10 @@ class RecordError(InputError):
 
 def run_identity(plan: RunConfig, context: RunContext) -> Identity:
     """Return all that decides the results of a run."""
-    return {
+    identity: Identity = {
         "protocol": {
             "name": plan.protocol,
-            "version": context.protocol.version,
+            "version": context.protocol.version_of(plan.settings, context.initializer.name),
             "settings": json.loads(json.dumps(asdict(context.protocol.recorded_settings(plan.settings)))),
         },
         "dataset": {
@@ -112,6 +130,21 @@ def run_identity(plan: RunConfig, context: RunContext) -> Identity:
         "seed": plan.seed,
         "repeats": plan.repeats,
     }
+    if plan.networks_from is not None:
+        identity["networks_from"] = networks_from(plan)
+    if plan.selection is not None:
+        identity["selection"] = {"name": plan.selection.name, "run_id": plan.selection.run_id}
+    return identity
+
+
+def networks_from(plan: RunConfig) -> NetworksFromField:
+    """Return which files the networks of DeepNets-1M of a run are read from."""
+    assert plan.networks_from is not None
+    splits = sorted({split_of(group) for group in plan.groups} & set(SPLITS))
+    headers = {split: open_split(plan.networks_from, split, plan.image_size).header for split in splits}
+    origins = [header.toolkit_version.partition("imported from ")[2] for header in headers.values()]
+    source = "+".join(sorted({recordable(origin) or "generated" for origin in origins}))
+    return {"source": source, "sha256": {split: header.content_sha256 for split, header in headers.items()}}
 
 
 def run_id(record: Identity) -> str:
@@ -132,7 +165,7 @@ def make_record(
         "run_id": run_id(content),
         "status": "dev" if plan.random_weights else "self_reported",
         **content,
-        "results": dict(aggregate(read_rows(table), context.protocol)),
+        "results": dict(aggregate(read_rows(table), context.protocol, content.get("selection"))),
         "rows_sha256": hashlib.sha256(table).hexdigest(),
         "environment": {**provenance.versions(), **provenance.machine(plan.device)},
         "commit": provenance.commit(),
@@ -163,11 +196,21 @@ def read_rows(table: bytes) -> pd.DataFrame:
         raise RecordError(f"its table cannot be read ({one_line(error)})") from None
 
 
-def aggregate(rows: pd.DataFrame, protocol: Protocol[Any, Any]) -> dict[str, GroupResult]:
-    """Return the result of each group, and of "all", the evaluation splits together, if there are several of these."""
+def aggregate(
+    rows: pd.DataFrame, protocol: Protocol[Any, Any], selection: SelectionField | None = None
+) -> dict[str, GroupResult]:
+    """Return the result of each group, and of "all", the evaluation splits together, if there are several of these.
+
+    Args:
+        rows: results of networks.
+        protocol: what they are results of.
+        selection: the networks are the best ones of another run, so the result of all has the name of the selection.
+    """
     parts = {str(group): part for group, part in rows.groupby("group", sort=False)}
     if len(parts.keys() & set(EVALUATION_SPLITS)) > 1:
         parts["all"] = rows[rows["group"].isin(EVALUATION_SPLITS)]
+    if selection is not None:
+        parts[selection["name"]] = rows
     return {
         group: {
             "networks": _count_networks(part),

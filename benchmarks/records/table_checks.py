@@ -75,6 +75,7 @@ def _decode(table: bytes) -> str:
 
 def _row_problems(row: dict[str, str], protocol: Protocol[Any, Any], settings: Any) -> Iterator[str]:
     results = (*protocol.columns, *protocol.accuracy_columns)
+    texts = {name for name, lists in protocol.choices.items() if isinstance(getattr(settings, lists[0])[0], str)}
     if len(row["reason"]) > _LONGEST_REASON:
         yield f"its reason has more than {_LONGEST_REASON} characters"
     if row["status"] == "failed":
@@ -85,16 +86,17 @@ def _row_problems(row: dict[str, str], protocol: Protocol[Any, Any], settings: A
         return
     if row["status"] != "ok":
         yield f"its status is {row['status']!r}; accepted: ok, failed"
-    numbers = {name: parse_number(row[name]) for name in ("params", "batch_size", *results)}
+    numbers = {name: parse_number(row[name]) for name in ("params", "batch_size", *results) if name not in texts}
     for name, value in numbers.items():
         is_accuracy = name in (*protocol.accuracy_columns, "val_top1")
         if not isfinite(value) or (is_accuracy and not 0 <= value <= 1):
             yield f"{name} is {row[name]!r}, which is not {'an accuracy' if is_accuracy else 'a number'}"
-    if numbers["batch_size"] not in protocol.batch_sizes:
-        yield f"batch_size is {row['batch_size']}; accepted: {', '.join(map(str, protocol.batch_sizes))}"
-    for name in protocol.columns:
-        choices = getattr(settings, f"{name}s", None)  # lr is one of lrs
-        if choices is not None and numbers[name] not in choices:
+    sizes = protocol.batch_sizes(settings)
+    if numbers["batch_size"] not in sizes:
+        yield f"batch_size is {row['batch_size']}; accepted: {', '.join(map(str, sizes))}"
+    for name, lists in protocol.choices.items():
+        choices = [value for each in lists for value in getattr(settings, each)]
+        if (row[name] if name in texts else numbers[name]) not in choices:
             yield f"{name} is {row[name]}, but its settings have {', '.join(map(str, choices))}"
     if protocol.accuracy_columns == ("top1", "top5") and numbers["top1"] > numbers["top5"]:
         yield "top1 is above top5"

@@ -16,8 +16,9 @@ import pandas as pd
 from jsonschema import Draft202012Validator, ValidationError, validators
 from numpy.typing import NDArray
 
-from benchmarks.core.evaluation_networks import network_at, networks_in
+from benchmarks.core.evaluation_networks import network_at, networks_in, split_of
 from benchmarks.core.protocol import Protocol
+from benchmarks.execution.selection import best_groups
 from benchmarks.initializers.ghn import ORTH_SUFFIX
 from benchmarks.initializers.registry import get_method
 from benchmarks.protocols.registry import PROTOCOLS
@@ -151,9 +152,7 @@ def _name_problems(submission: _Submission) -> Problems:
     if protocol is None:
         yield unknown_choice("protocol", recorded["name"], PROTOCOLS)
         return
-    if recorded["version"] != protocol.version:
-        yield f"its version of {protocol.name} is {recorded['version']}; accepted: {protocol.version}"
-    yield from _setting_problems(submission)
+    yield from _version_problems(submission)
     for group, count in submission.record["networks"].items():
         try:
             available = len(networks_in(group))
@@ -166,6 +165,17 @@ def _name_problems(submission: _Submission) -> Problems:
         yield "its status is dev (random weights); such records are not for a leaderboard"
 
 
+def _version_problems(submission: _Submission) -> Problems:
+    """Check settings and version: what another version measured is another number."""
+    record, protocol = submission.record, submission.protocol
+    recorded, found = record["protocol"]["version"], list(_setting_problems(submission))
+    accepted = protocol.version if found else protocol.version_of(submission.settings, record["model"]["name"])
+    if recorded != accepted:
+        yield f"its version of {protocol.name} is {recorded}; accepted: {accepted}, so it has to be measured again"
+    else:
+        yield from found
+
+
 def _setting_problems(submission: _Submission) -> Problems:
     protocol, settings = submission.protocol, submission.record["protocol"]["settings"]
     defaults = asdict(protocol.settings_class())
@@ -173,7 +183,9 @@ def _setting_problems(submission: _Submission) -> Problems:
         yield f"its settings are not settings of {protocol.name}, such as {defaults}"
         return
     try:
-        protocol.check_groups(submission.settings, tuple(submission.record["networks"]))
+        protocol.check_groups(
+            submission.settings, tuple(submission.record["networks"]), "networks_from" in submission.record
+        )
     except InputError as error:
         yield f"its settings are not settings of {protocol.name} ({error})"
 
@@ -228,7 +240,7 @@ def _table_problems(submission: _Submission) -> Problems:
 def _result_problems(submission: _Submission) -> Problems:
     """Compute the results from the table again and compare."""
     protocol, recorded = submission.protocol, submission.record["results"]
-    computed = aggregate(submission.rows, protocol)
+    computed = aggregate(submission.rows, protocol, submission.record.get("selection"))
     if list(computed) != list(recorded):
         yield "its results are of other groups than its table"
         return
@@ -269,10 +281,11 @@ def _network_problems(submission: _Submission) -> Problems:
         members = networks_in(str(group))
         if any(name != members[index].name for name, index in zip(part["name"], part["index"], strict=True)):
             yield f"networks of {group} have other names"
-        if group not in SPLITS:
+        if split_of(str(group)) not in SPLITS or "networks_from" in submission.record:
             continue
         num = submission.record["networks"][str(group)]
-        counts = _parameter_counts(str(group), num, data["image_size"], data["classes"])
+        start = 0 if group in SPLITS else members[0].place_in_split
+        counts = _parameter_counts(split_of(str(group)), start, num, data["image_size"], data["classes"])
         for row in part[part["status"] == "ok"].itertuples():
             if row.params != counts[row.index]:
                 yield f"{row.name} has {counts[row.index]} parameters, not {row.params}"
@@ -280,9 +293,9 @@ def _network_problems(submission: _Submission) -> Problems:
 
 
 @cache
-def _parameter_counts(split: str, num: int, image_size: int, num_classes: int) -> NDArray[np.int64]:
-    """Return the (num,) parameter counts of the first networks of a split."""
-    networks = sample_networks(split, 0, num)
+def _parameter_counts(split: str, start: int, num: int, image_size: int, num_classes: int) -> NDArray[np.int64]:
+    """Return the (num,) parameter counts of networks of a split, from the network `start` on."""
+    networks = sample_networks(split, start, start + num)
     return count_parameters(networks.table.with_channels(networks.channels(image_size)), image_size, num_classes)
 
 
@@ -308,6 +321,16 @@ _CHECKS = (
     _network_problems,
     _predictable_problems,
 )
+
+
+def _selection_problem(record: Record, others: dict[str, bytes]) -> str:
+    """Return why the networks of a record are not the best of the run that it names, if that run is at hand."""
+    selection = record.get("selection")
+    table = None if selection is None else others.get(selection["run_id"])
+    if selection is None or table is None:
+        return ""
+    best = best_groups(read_rows(table).to_dict("records"))
+    return "" if best == tuple(record["networks"]) else f"its networks are not the best of {selection['run_id']}"
 
 
 def find_clashes(records: Sequence[tuple[Record, bytes]]) -> Iterator[tuple[str, str]]:
@@ -337,4 +360,9 @@ def find_clashes(records: Sequence[tuple[Record, bytes]]) -> Iterator[tuple[str,
         first_content, owner = images.setdefault((data["name"], data["image_size"]), (content, name))
         if first_content != content:
             yield name, f"its images differ from those of {owner}, which are called {data['name']} too"
+    tables = {record["run_id"]: table for record, table in records}
+    for record, _ in records:
+        problem = _selection_problem(record, tables)
+        if problem:
+            yield record["run_id"], problem
     yield from find_copies(records)

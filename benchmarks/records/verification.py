@@ -9,16 +9,22 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.core.model_names import (
+    PRETRAINED_PREFIX,
+    PRETRAINED_RECORD_PREFIX,
+    TRAINED_PREFIX,
+    TRAINED_RECORD_PREFIX,
+    is_trained,
+)
 from benchmarks.core.protocol import Protocol
 from benchmarks.execution import memory
 from benchmarks.execution.jobs import Row, evaluate
 from benchmarks.execution.run_config import Job, RunConfig
 from benchmarks.execution.run_context import RunContext, load_run_context
 from benchmarks.initializers.ghn import ORTH_SUFFIX
-from benchmarks.initializers.pretrained import PRETRAINED_PREFIX, PRETRAINED_RECORD_PREFIX
 from benchmarks.protocols.nas import is_truth_file
 from benchmarks.protocols.registry import PROTOCOLS
-from benchmarks.records.record import Record, RecordError, read_rows, record_jobs
+from benchmarks.records.record import Record, RecordError, networks_from, read_rows, record_jobs
 from benchmarks.scoring.scorers import SCORE_FILE_PREFIX, by_accuracy
 
 
@@ -31,12 +37,14 @@ class LocalInputs:
         truth: CSV file of the truth, for records that were measured with one.
         data_dir: folder of the images.
         device: cpu, cuda or cuda:N.
+        networks: folder of files, for records whose networks were read from files.
     """
 
     weights: Path | None = None
     truth: Path | None = None
     data_dir: Path | None = None
     device: str = "cpu"
+    networks: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,10 @@ def context_of_record(record: Record, inputs: LocalInputs) -> RunContext:
         repeats=record["repeats"],
         orth_layer=record["model"]["orth_layer"],
         device=inputs.device,
+        networks_from=_networks_folder(record, inputs.networks),
     )
+    if config.networks_from is not None and networks_from(config) != record["networks_from"]:
+        raise RecordError(f"the networks at hand are not those of {record['run_id']}")
     context = load_run_context(config)
     if context.initializer.weights_sha256 != record["model"]["weights_sha256"]:
         raise RecordError(f"the weights at hand have another sha256 than those of {record['run_id']}")
@@ -90,11 +101,20 @@ def context_of_record(record: Record, inputs: LocalInputs) -> RunContext:
     return context
 
 
+def _networks_folder(record: Record, networks: Path | None) -> str | None:
+    if ("networks_from" in record) == (networks is not None):
+        return None if networks is None else str(networks)
+    if networks is None:
+        raise RecordError(f"its networks are files of {record['networks_from']['source']}; give --networks-from")
+    raise RecordError(f"{record['run_id']} has sampled networks, so --networks-from is of no use")
+
+
 def _model(name: str, weights: Path | None) -> str:
     if weights is not None:
         prefix = PRETRAINED_PREFIX * name.startswith(PRETRAINED_RECORD_PREFIX)
+        prefix += TRAINED_PREFIX * name.startswith(TRAINED_RECORD_PREFIX)
         return f"{prefix}{weights}{ORTH_SUFFIX * name.endswith(ORTH_SUFFIX)}"
-    if name.startswith((PRETRAINED_RECORD_PREFIX, SCORE_FILE_PREFIX)):
+    if is_trained(name) or name.startswith(SCORE_FILE_PREFIX):
         raise RecordError(f"{name} is a file that its owner has; give it as --weights")
     return name
 

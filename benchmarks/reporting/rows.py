@@ -103,6 +103,8 @@ def record_rows(record: Record) -> list[LeaderboardRow]:
     rows = []
     for metric in protocol.metrics:
         values = {g: summary.cell(r[metric]) for g, r in results.items() if g != "all" or g in complete}
+        if "selection" in record:  # of its single networks nobody asks
+            values = {record["selection"]["name"]: values[record["selection"]["name"]]}
         if summary.best:
             values |= {_TOP_COLUMNS[g]: summary.cell(results[g][metric], summary.best) for g in complete}
         measured, needed = count_networks(record, metric)
@@ -163,6 +165,8 @@ def describe_setting(record: Record) -> str:
         f"{size} pixels" if size != protocol.default_image_size(record["dataset"]["name"]) else "",
         f"orthogonal from layer {layer} on" if layer else "",
         f"seed {record['seed']}" if record["seed"] else "",
+        f"networks of {record['networks_from']['source']}" if "networks_from" in record else "",
+        "ten best selected before" if "selection" in record else "",
     ]
     return ", ".join(filter(None, parts))
 

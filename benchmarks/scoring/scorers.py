@@ -34,7 +34,8 @@ def is_scorer(name: str) -> bool:
 
 def by_accuracy(case: Case[ImageTask]) -> float:
     """Score a network by its accuracy on validation images."""
-    return topk_accuracy(case.model, case.task.val.batches(case.evaluation_batch))[0]
+    val = case.task.val.batches(case.evaluation_batch)
+    return topk_accuracy(case.model, val, case.running_statistics)[0]
 
 
 def load_scorer(name: str) -> tuple[Initializer, Scorer] | None:

@@ -4,7 +4,9 @@ Statistics that take one pass over the columns of the file are exact. Shortest p
 which networks are used, are those of a seeded random sample of the networks.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from deepnets.graphs.primitives import PRIMITIVES
 from deepnets.graphs.shortest_paths import average_path_length
 from deepnets.sampling.splits import SPLITS
 from deepnets.sampling.training_widths import with_training_widths
+from deepnets.storage.graph_file import GraphFile
 from deepnets.storage.network_file import NetworkFile
 from deepnets.symbolic.builder import count_parameters
 from deepnets.utils.errors import InputError
@@ -24,6 +27,8 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 _SEED = 0
+EVALUATION_SPLITS = ("test", "wide", "deep", "dense", "bnfree")
+_IMAGENET_CLASSES = 1000
 _PIECE = 1 << 16  # architectures in memory at a time
 
 
@@ -50,7 +55,7 @@ class SplitStatistics:
         split: name of the split.
         num_graphs: networks in the file.
         image_size, num_classes: inputs and outputs that widths and parameters refer to.
-        cells, channels, nodes, degree: over all networks.
+        cells, channels, nodes, degree: over all networks; traced ones have neither cells nor one width.
         without_bn: share of networks without batch normalization, in percent.
         params: trainable parameters in millions, over the sample.
         path_length: average shortest path length of the undirected graph, over the sample.
@@ -62,8 +67,8 @@ class SplitStatistics:
     num_graphs: int
     image_size: int
     num_classes: int
-    cells: SummaryStatistics
-    channels: SummaryStatistics
+    cells: SummaryStatistics | None
+    channels: SummaryStatistics | None
     nodes: SummaryStatistics
     without_bn: float
     params: SummaryStatistics
@@ -77,37 +82,132 @@ class SplitStatistics:
         return asdict(self)
 
 
-def split_statistics(file: NetworkFile, sample: int = 2000) -> SplitStatistics:
+@dataclass(frozen=True, eq=False)
+class SplitColumns:
+    """What the statistics of a file are computed from.
+
+    Args:
+        cells, channels: (B,) of all networks; None for traced networks, which are not made of cells.
+        nodes, degree: (B,) of all networks.
+        has_bn: (B,) whether they have batch normalization.
+        params, path_length: (S,) of the sample.
+        primitives: (15,) nodes of each primitive.
+    """
+
+    cells: NDArray[Any] | None
+    channels: NDArray[Any] | None
+    nodes: Ints
+    degree: Floats
+    has_bn: NDArray[np.bool_]
+    params: Ints
+    path_length: Floats
+    primitives: Ints
+
+    @classmethod
+    def of_file(cls, file: GraphFile, sample: int) -> "SplitColumns":
+        """Read a file; widths and parameters are those for its image size and number of classes."""
+        index = sample_indices(file, sample)
+        table = architectures_in_use(file) if isinstance(file, NetworkFile) else None
+        return cls(
+            cells=None if table is None else table.n_cells,
+            channels=None if table is None else table.channels,
+            nodes=file.num_nodes,
+            degree=average_degrees(file),
+            has_bn=_traced_bn(file) if table is None else table.bn,
+            params=_traced_params(file, index) if table is None else _params(file, table.take(index)),
+            path_length=average_path_lengths(file.graphs(index)),
+            primitives=_primitive_totals(file),
+        )
+
+    @classmethod
+    def pooled(cls, parts: Sequence["SplitColumns"]) -> "SplitColumns":
+        """Join the columns of files of networks that are made of cells."""
+        names = ("cells", "channels", "nodes", "degree", "has_bn", "params", "path_length")
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return cls(**joined, primitives=np.sum([part.primitives for part in parts], axis=0))
+
+    def summarize(self, split: str, image_size: int, num_classes: int) -> SplitStatistics:
+        """Return the statistics, under the name of a split."""
+        shares = 100 * self.primitives / self.primitives.sum()
+        return SplitStatistics(
+            split=split,
+            num_graphs=len(self.nodes),
+            image_size=image_size,
+            num_classes=num_classes,
+            cells=None if self.cells is None else SummaryStatistics.from_values(self.cells),
+            channels=None if self.channels is None else SummaryStatistics.from_values(self.channels),
+            nodes=SummaryStatistics.from_values(self.nodes),
+            without_bn=100 * (1 - float(self.has_bn.mean())),
+            params=SummaryStatistics.from_values(self.params / 1e6),
+            degree=SummaryStatistics.from_values(self.degree),
+            path_length=SummaryStatistics.from_values(self.path_length),
+            primitives=dict(zip(PRIMITIVES, shares.tolist(), strict=True)),
+            sample=len(self.params),
+        )
+
+
+def split_statistics(file: GraphFile, sample: int = 2000) -> SplitStatistics:
     """Compute the statistics of Table 1; every call on a file returns the same.
 
     Args:
-        file: networks; widths and parameters are those for its image size and number of classes.
+        file: networks, of any split.
         sample: networks whose paths and parameters are computed.
 
     Raises:
         InputError: a sample of fewer than 1 network.
     """
-    index = sample_indices(file, sample)
-    table = architectures_in_use(file)
-    params = count_parameters(table.take(index), file.image_size, file.num_classes)
-    return SplitStatistics(
-        split=file.header.split,
-        num_graphs=len(file),
-        image_size=file.image_size,
-        num_classes=file.num_classes,
-        cells=SummaryStatistics.from_values(table.n_cells),
-        channels=SummaryStatistics.from_values(table.channels),
-        nodes=SummaryStatistics.from_values(file.num_nodes),
-        without_bn=100 * (1 - float(table.bn.mean())),
-        params=SummaryStatistics.from_values(params / 1e6),
-        degree=SummaryStatistics.from_values(average_degrees(file)),
-        path_length=SummaryStatistics.from_values(average_path_lengths(file.graphs(index))),
-        primitives=_primitive_shares(file),
-        sample=len(index),
-    )
+    return SplitColumns.of_file(file, sample).summarize(file.header.split, *_task_of(file))
 
 
-def sample_indices(file: NetworkFile, sample: int) -> Ints:
+def statistics_of_files(files: Mapping[str, GraphFile], sample: int = 2000) -> list[tuple[str, SplitStatistics]]:
+    """Return label and statistics of each file, then those of the evaluation splits together, if there are several.
+
+    The latter are the row DeepNets-1M of Table 3 of the GHN-3 paper.
+
+    Args:
+        files: by split.
+        sample: as for `split_statistics`.
+    """
+    columns = {split: SplitColumns.of_file(file, sample) for split, file in files.items()}
+    rows = [(split, columns[split].summarize(split, *_task_of(file))) for split, file in files.items()]
+    evaluation = [split for split in EVALUATION_SPLITS if split in files]
+    if len(evaluation) > 1:
+        pooled = SplitColumns.pooled([columns[split] for split in evaluation])
+        rows.append(("evaluation", pooled.summarize("evaluation", *_task_of(files[evaluation[0]]))))
+    return rows
+
+
+def _task_of(file: GraphFile) -> tuple[int, int]:
+    """Return image size and number of classes; those of traced graphs follow from the classifier."""
+    if isinstance(file, NetworkFile):
+        return file.image_size, file.num_classes
+    _, shapes = file.read(slice(0, 1))
+    classes = int(shapes[:, 0][shapes[:, 0] > 0][-1])
+    return (224 if classes == _IMAGENET_CLASSES else 32), classes
+
+
+def _params(file: GraphFile, table: ArchitectureTable) -> Ints:
+    assert isinstance(file, NetworkFile)
+    return count_parameters(table, file.image_size, file.num_classes)
+
+
+def _traced_params(file: GraphFile, index: Ints) -> Ints:
+    """Return the numbers of parameters of traced networks, which are built without storage."""
+    from deepnets.datasets.runnable import build_network
+    from deepnets.networks.skip_init import build_on_meta
+
+    image_size, _ = _task_of(file)
+    models = (build_on_meta(partial(build_network, file, i, image_size)) for i in index.tolist())
+    return np.array([sum(p.numel() for p in model.parameters()) for model in models])
+
+
+def _traced_bn(file: GraphFile) -> NDArray[np.bool_]:
+    graphs = file.graphs(slice(0, len(file)))
+    has_bn: NDArray[np.bool_] = primitive_counts(graphs)[:, PRIMITIVES.index("bn")] > 0
+    return has_bn
+
+
+def sample_indices(file: GraphFile, sample: int) -> Ints:
     """Return the ascending indices of a seeded random sample of the networks; all if there are no more.
 
     Raises:
@@ -137,7 +237,7 @@ def architectures_in_use(file: NetworkFile) -> ArchitectureTable:
     return replace(table, channels=channels, fc_dim=fc_dim)
 
 
-def average_degrees(file: NetworkFile) -> Floats:
+def average_degrees(file: GraphFile) -> Floats:
     """Return the (B,) average degrees 2E / N of all graphs, undirected."""
     degrees: Floats = 2 * np.diff(file.edge_ptr) / np.diff(file.node_ptr)
     return degrees
@@ -162,11 +262,11 @@ def primitive_counts(graphs: GraphColumns) -> Ints:
     return counts.reshape(-1, len(PRIMITIVES))
 
 
-def _primitive_shares(file: NetworkFile) -> dict[str, float]:
+def _primitive_totals(file: GraphFile) -> Ints:
     counts = np.zeros(len(PRIMITIVES), np.int64)
     for piece in file.file.pieces("graphs/op"):
         counts += np.bincount(piece, minlength=len(PRIMITIVES))
-    return {name: 100 * count / counts.sum().item() for name, count in zip(PRIMITIVES, counts.tolist(), strict=True)}
+    return counts
 
 
 def assignment_costs(counts: Ints, others: Ints) -> Ints:

@@ -41,8 +41,8 @@ PAPER_TABLE_1: dict[str, dict[str, str]] = {
 
 _ROWS: dict[str, Callable[[SplitStatistics], str]] = {
     "graphs": lambda s: f"{s.num_graphs:,}",
-    "cells": lambda s: f"{s.cells.min}-{s.cells.max}",
-    "channels": lambda s: f"{s.channels.min}-{s.channels.max}",
+    "cells": lambda s: "-" if s.cells is None else f"{s.cells.min}-{s.cells.max}",
+    "channels": lambda s: "-" if s.channels is None else f"{s.channels.min}-{s.channels.max}",
     "nodes |V|": lambda s: f"{s.nodes.min}-{s.nodes.max}",
     "  mean": lambda s: f"{s.nodes.mean:.0f}±{s.nodes.std:.0f}",
     "% w/o BN": lambda s: f"{s.without_bn:.1f}",

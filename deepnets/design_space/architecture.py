@@ -55,7 +55,9 @@ class Architecture:
 
     def __post_init__(self) -> None:
         _check("n_cells", self.n_cells, 1 <= self.n_cells <= 255, "1 to 255")
-        _check("channels", self.channels, 8 <= self.channels <= 65528 and self.channels % 8 == 0, "a multiple of 8")
+        step = 8 if self.is_vit else 4  # attention has 8 heads; DARTS has 36 channels
+        fits = 8 <= self.channels <= 65528 and self.channels % step == 0
+        _check("channels", self.channels, fits, "a multiple of 8 (4 without attention)")
         _check("norm", self.norm, self.norm in ("bn", None), "'bn' or None")
         _check("ks", self.ks, self.ks in STEM_KERNELS, f"one of {STEM_KERNELS}")
         _check("stem_type", self.stem_type, self.stem_type in (0, 1), "0 or 1")

@@ -77,6 +77,19 @@ def darts() -> Architecture:
     return Architecture(DARTS, n_cells=14, channels=48, stem_type=1)
 
 
+def darts_cifar() -> Architecture:
+    """Return the CIFAR-10 network of the DARTS paper (section 3.2): 20 cells, 36 channels.
+
+    The DeepNets-1M paper trains it for Table 9.
+    """
+    return Architecture(DARTS, n_cells=20, channels=36)
+
+
+def pdarts_cifar() -> Architecture:
+    """Return the CIFAR-10 network of the P-DARTS paper (Chen et al., 2019): 20 cells, 36 channels."""
+    return Architecture(PDARTS, n_cells=20, channels=36)
+
+
 def vit() -> Architecture:
     """Return the 12-layer Vision Transformer of the split predefined (DeepNets-1M, section 3), with 128 channels.
 
@@ -107,6 +120,8 @@ def resnet50() -> Architecture:
 
 ARCHITECTURES: dict[str, Callable[[], Architecture]] = {
     "darts": darts,
+    "darts_cifar": darts_cifar,
+    "pdarts_cifar": pdarts_cifar,
     "vit": vit,
     "resnet18": resnet18,
     "resnet50": resnet50,

@@ -256,19 +256,39 @@ class Network(nn.Module):
         self.architecture = architecture
         self.image_size = image_size
         self.drop_path = DropPath(drop_path)
-        plans = plan_cells(architecture, self._add_stem(image_size))
+        self.num_classes = num_classes
+        self.plans = plans = plan_cells(architecture, self._add_stem(image_size))
         self.cells = nn.ModuleList(Cell(plan, architecture.norm, self.drop_path) for plan in plans)
-        self.auxiliary_cell = 2 * architecture.n_cells // 3 if auxiliary else None
-        read = {len(plans) - 1} | ({self.auxiliary_cell} if self.auxiliary_cell is not None else set())
-        self.live_cells = live_cells(plans, read)
-        if self.auxiliary_cell is not None:
-            plan = plans[self.auxiliary_cell]
-            if not plan.output_present:
-                raise InputError(f"cell {self.auxiliary_cell} has no output that an auxiliary head could read")
-            self.auxiliary_head = AuxiliaryHead(plan.output_width, num_classes, image_size, architecture.norm)
+        self.auxiliary_cell: int | None = None
+        self.live_cells = live_cells(plans, {len(plans) - 1})
+        if auxiliary:
+            self.add_auxiliary_head()
         self.global_pooling = nn.AdaptiveAvgPool2d(1) if architecture.glob_avg else nn.Identity()
         area = 1 if architecture.glob_avg else _map_side(architecture, image_size) ** 2
         self.classifier = _classifier(architecture, plans[-1].output_width * area, num_classes)
+
+    def add_auxiliary_head(self) -> None:
+        """Add an auxiliary head two thirds into the network (DARTS), with a random initialization.
+
+        Raises:
+            InputError: the cell there has no output.
+        """
+        number = 2 * self.architecture.n_cells // 3
+        plan = self.plans[number]
+        if not plan.output_present:
+            raise InputError(f"cell {number} has no output that an auxiliary head could read")
+        self.auxiliary_cell = number
+        self.live_cells = live_cells(self.plans, {len(self.plans) - 1, number})
+        self.auxiliary_head = AuxiliaryHead(
+            plan.output_width, self.num_classes, self.image_size, self.architecture.norm
+        )
+
+    def remove_auxiliary_head(self) -> None:
+        """Remove the auxiliary head, which only training needs."""
+        if self.auxiliary_cell is not None:
+            self.auxiliary_cell = None
+            self.live_cells = live_cells(self.plans, {len(self.plans) - 1})
+            del self.auxiliary_head
 
     def _add_stem(self, image_size: int) -> int:
         """Add the layers before the first cell, and return their output channels."""

@@ -68,6 +68,10 @@ class ImageTask:
         """Return the task with its tensors on a device."""
         return replace(self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device))
 
+    def resized(self, size: int) -> "ImageTask":
+        """Return the task with images of another height and width."""
+        return replace(self, train=self.train.resized(size), val=self.val.resized(size), test=self.test.resized(size))
+
     def hashes(self) -> dict[str, str | None]:
         """Return the sha256 of each split, for records of results."""
         return {"train": self.train.sha256(), "val": self.val.sha256(), "test": self.test.sha256()}

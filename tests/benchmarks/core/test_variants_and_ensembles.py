@@ -132,9 +132,11 @@ def test_members_of_an_ensemble_are_trained_alone() -> None:
     with pytest.MonkeyPatch.context() as patch:
         real = accuracy.topk_accuracy
 
-        def recording(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+        def recording(
+            model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], running: bool = False
+        ) -> tuple[float, float]:
             trained.append(model)
-            return real(model, batches)
+            return real(model, batches, running)
 
         patch.setattr(accuracy, "topk_accuracy", recording)
         for model in (together, small(0), small(1)):
@@ -142,7 +144,7 @@ def test_members_of_an_ensemble_are_trained_alone() -> None:
     ensemble, first, second = trained[::2]
     for member, alone in zip(members(ensemble), (first, second), strict=True):
         assert all(map(torch.equal, member.parameters(), alone.parameters()))
-    few = transfer.TransferConfig(labels_per_class=5, epochs=1, lrs=(0.1,), weight_decays=(1e-4,))
+    few = transfer.TransferConfig(labels_per_class=5, epochs=(1,), lrs=(0.1,), weight_decays=(1e-4,))
     result = transfer.Transfer().evaluate(Case(together, digits, 16, 0, SUBJECT, by_accuracy), few)
     assert 0 <= float(result["top1"]) <= 1
 

@@ -61,7 +61,7 @@ def test_memory_that_the_next_network_takes_is_not_missing(monkeypatch: pytest.M
 def test_the_last_network_has_all_of_the_memory(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """It was made beside the one before it, which took too much; some protocols have no smaller batch."""
     scored(lambda case: {"top1": 0.5, "top5": 0.5}, monkeypatch, sizes[0])
-    assert load_run_context(PLAN).protocol.batch_sizes == sizes
+    assert load_run_context(PLAN).protocol.batch_sizes(PLAN.settings) == sizes
     prepare = runs.prepare
     failed: list[Job] = []
 

@@ -13,14 +13,15 @@ from torchvision.models.convnext import CNBlockConfig
 
 from benchmarks.core.accuracy import topk_accuracy
 from benchmarks.core.evaluation_networks import EvaluationNetwork
-from benchmarks.core.sgd import fine_tune, optimizer, set_lr
 from benchmarks.initializers.base import InitContext
 from benchmarks.initializers.fixup import residual_branches
 from benchmarks.initializers.registry import load_initializer
+from benchmarks.training.optimizers import make_optimizer, set_lr
 from deepnets import trace
 from deepnets.networks.torchvision_variants import resnet50_bnfree
 from ghn_models.images.datasets import ImageTask, load_images
 from tests.support.small_networks import applied, chain, init_context
+from tests.support.training import trained
 
 
 class Residual(nn.Module):
@@ -96,7 +97,7 @@ def test_fixup_trains_50_layers(digits: ImageTask) -> None:
     losses: dict[str, list[float]] = {"fixup": [], "he": []}
     for name, values in losses.items():
         model = applied(name, Residual(24), init_context(digits))
-        sgd = optimizer(model, 0.1, weight_decay=0.0)
+        sgd = make_optimizer(model, 0.1, weight_decay=0.0)
         for epoch in range(3):
             for x, y in digits.train.shuffled(64, 0, epoch):
                 loss = F.cross_entropy(model(x), y)
@@ -113,7 +114,7 @@ def test_fixup_trains_50_layers(digits: ImageTask) -> None:
 def test_scalars_of_fixup_are_trained_and_copied(digits: ImageTask) -> None:
     model = applied("fixup", Residual(2), init_context(digits))
     twin = copy.deepcopy(model)
-    fine_tune(twin, digits.train, 1, 64, 0.05, 0.0, seed=0, flip=False)
+    trained(twin, digits.train, 1, 64, 0.05)
     moved = [name for (name, a), b in zip(model.named_parameters(), twin.parameters(), strict=True) if not a.equal(b)]
     assert any("fixup_scale" in name for name in moved)
     assert any("fixup_before" in name for name in moved)
@@ -129,7 +130,7 @@ def test_scalars_learn_and_decay_ten_times_as_slowly() -> None:
     weight, scale = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
     model.register_parameter("weight", weight)
     model.register_parameter("fixup_scale", scale)
-    sgd = optimizer(model, 0.1, weight_decay=0.01)
+    sgd = make_optimizer(model, 0.1, weight_decay=0.01)
     for p in model.parameters():
         p.grad = torch.ones(1)
     sgd.step()
@@ -202,7 +203,7 @@ def test_fixup_trains_resnet50_without_batch_norm() -> None:
     """That of torchvision, in 144 steps. At 0.1, the paper's learning rate, it is lost after 115 steps of this kind."""
     digits = load_images("digits", None, 16)
     model = applied("fixup", resnet50_bnfree(10), init_context(digits, size=16))
-    sgd = optimizer(model, 0.03, weight_decay=0.0)
+    sgd = make_optimizer(model, 0.03, weight_decay=0.0)
     for epoch in range(8):
         for x, y in digits.train.shuffled(64, 0, epoch):
             sgd.zero_grad()

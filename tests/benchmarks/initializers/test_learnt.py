@@ -19,7 +19,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchmarks.core.evaluation_networks import EvaluationNetwork
-from benchmarks.core.sgd import epochs_of
 from benchmarks.initializers import ghn, gradinit, metainit, objectives
 from benchmarks.initializers.base import InitContext
 from benchmarks.initializers.metainit import gradient_quotient, noise
@@ -30,6 +29,7 @@ from benchmarks.performance.initializer_speed import INITIALIZERS, measured
 from benchmarks.records import validation
 from benchmarks.scoring.scorer_help import SCORER_HELP
 from benchmarks.scoring.zero_cost_proxies import PROXIES
+from benchmarks.training.loop import epochs_of
 from deepnets.datasets.traced_splits import TORCHVISION74
 from ghn_models.images.datasets import ImageTask, load_images
 from tests.support.small_networks import applied, chain, init_context

@@ -23,6 +23,7 @@ from benchmarks.protocols import nas
 from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.published_results.paper_tables import published_rows
 from benchmarks.published_results.per_network import accuracy, load, values
+from benchmarks.published_results.truths import published_truth
 from benchmarks.records.record import Record, make_record, read_rows, run_identity
 from benchmarks.records.validation import find_problems
 from benchmarks.reporting.rows import record_rows
@@ -78,7 +79,7 @@ def test_a_proxy_against_a_file_of_truth(tmp_path: Path, truth: Path) -> None:
 
 def test_published_truth_is_that_of_the_network_of_this_name() -> None:
     members = networks_in("torchvision74")
-    known = {(s.group, s.index): nas._published_truth("published", s) for s in members}
+    known = {(s.group, s.index): published_truth("published", s) for s in members}
     table = load("torchvision74")
     trained = table[(table["method"] == "RANDINIT") & (table["protocol"] == "sota")].set_index("arch")["top1"]
     assert {s.name: known["torchvision74", s.index] for s in networks_in("torchvision74")} == trained.to_dict()

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.core import accuracy, sgd
+from benchmarks.core import accuracy
 from benchmarks.core.accuracy import topk_accuracy
 from benchmarks.core.evaluation_networks import EvaluationNetwork, check_group, networks_in
 from benchmarks.core.protocol import Case
@@ -22,10 +22,13 @@ from benchmarks.initializers.registry import load_initializer
 from benchmarks.protocols import finetune, transfer
 from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.scoring.scorers import by_accuracy
+from benchmarks.training import loop
+from benchmarks.training.loop import Outcome, TrainingPlan
 from deepnets import ArchGraph
 from deepnets.sampling.splits import SPLITS
 from ghn_models import add_noise, orthogonalize
 from ghn_models.images.datasets import ImageTask, load_images
+from tests.support.training import trained
 
 
 @pytest.fixture(scope="module")
@@ -89,22 +92,22 @@ def test_logits_that_are_not_finite_are_wrong() -> None:
 def test_fine_tuning_learns_and_repeats_itself(digits: ImageTask) -> None:
     models = [small_network() for _ in range(2)]
     for model in models:
-        assert sgd.fine_tune(model, digits.train, 3, 64, 0.05, 0.0, seed=1, flip=False)
+        assert trained(model, digits.train, 3, 64, 0.05, seed=1).finite
     assert all(map(torch.equal, models[0].parameters(), models[1].parameters()))
     assert (
         topk_accuracy(models[0], digits.test.batches())[0]
         > 2 * topk_accuracy(small_network(), digits.test.batches())[0]
     )
-    assert not sgd.fine_tune(small_network(norm=False), digits.train, 1, 64, 1e6, 0.0, seed=1, flip=False)
+    assert not trained(small_network(norm=False), digits.train, 1, 64, 1e6, seed=1).finite
 
 
 def test_a_fraction_of_an_epoch(digits: ImageTask, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = []
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: steps.append(self.param_groups[0]["lr"]))
-    sgd.fine_tune(small_network(), digits.train, 0.1, 128, 0.5, 0.0, seed=0, flip=False)
+    trained(small_network(), digits.train, 0.1, 128, 0.5)
     assert steps == [0.5]
     steps.clear()
-    sgd.fine_tune(small_network(), digits.train, 2, 128, 0.5, 0.0, seed=0, flip=False, decay=True)
+    trained(small_network(), digits.train, 2, 128, 0.5, schedule="cosine")
     assert len(steps) == 2 * (1197 // 128)
     assert steps[0] == 0.5
     assert 0 < steps[-1] < 0.01
@@ -113,32 +116,35 @@ def test_a_fraction_of_an_epoch(digits: ImageTask, monkeypatch: pytest.MonkeyPat
 
 def test_finetune_tests_the_choice_of_validation_once(digits: ImageTask, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = {0.1: 0.3, 0.02: 0.8, 0.5: 0.4}
-    trained, asked = [], []
+    tried, asked = [], []
     rates: dict[nn.Module, float] = {}
 
-    def training(model: nn.Module, images: object, epochs: float, batch: int, lr: float, *rest: object) -> bool:
+    def training(model: nn.Module, images: object, plan: TrainingPlan, *rest: object) -> Outcome:
         assert images is digits.train
-        trained.append((lr, epochs, batch))
-        rates[model] = lr
-        return lr < 0.4
+        tried.append((plan.trial.lr, plan.trial.epochs, plan.batch_size))
+        rates[model] = plan.trial.lr
+        return Outcome(plan.trial.lr < 0.4, 18)
 
-    def measured(model: nn.Module, batches: object) -> tuple[float, float]:
+    def measured(model: nn.Module, batches: object, running: bool) -> tuple[float, float]:
+        assert running
         asked.append((rates[model], batches))
         return scores[rates[model]], 1.0
 
-    monkeypatch.setattr(sgd, "fine_tune", training)
+    monkeypatch.setattr(loop, "train_network", training)
     monkeypatch.setattr(accuracy, "topk_accuracy", measured)
     monkeypatch.setattr(type(digits.val), "batches", lambda self, size: (len(self), size, self is digits.test))
     case = case_of(small_network(), digits, 128, 3)
-    result = finetune.Finetune().evaluate(case, finetune.FinetuneConfig(epochs=2, lrs=(0.1, 0.02, 0.5)))
-    assert result == {"lr": 0.02, "val_top1": 0.8, "top1": 0.8, "top5": 1.0}
-    assert trained == [(0.1, 2, 128), (0.02, 2, 128), (0.5, 2, 128)]
+    settings = finetune.FinetuneConfig(epochs=2, lrs=(0.1, 0.02, 0.5), batch_norm="running")
+    result = finetune.Finetune().evaluate(case, settings)
+    chosen = {"lr": 0.02, "weight_decay": 3e-5, "norm_batches": 0}
+    assert result == {**chosen, "val_top1": 0.8, "top1": 0.8, "top5": 1.0}
+    assert tried == [(0.1, 2, 128), (0.02, 2, 128), (0.5, 2, 128)]
     assert asked == [(0.1, (300, 64, False)), (0.02, (300, 64, False)), (0.02, (300, 64, True))]  # 0.5 diverged
 
 
 def test_training_that_diverges_has_no_accuracy(digits: ImageTask) -> None:
     tuned = finetune.FinetuneConfig(epochs=0.5, lrs=(1e30, 1e25))
-    moved = transfer.TransferConfig(labels_per_class=10, epochs=2, lrs=(1e30,), weight_decays=(0.0,))
+    moved = transfer.TransferConfig(labels_per_class=10, epochs=(2,), lrs=(1e30,), weight_decays=(0.0,))
     for result in (
         finetune.Finetune().evaluate(case_of(small_network(), digits, 16, 0), tuned),
         transfer.Transfer().evaluate(case_of(small_network(), digits, 16, 0), moved),
@@ -151,7 +157,7 @@ def test_finetune_and_transfer_learn(digits: ImageTask) -> None:
     settings = finetune.FinetuneConfig(epochs=1, lrs=(0.1, 0.01))
     result = finetune.Finetune().evaluate(case_of(small_network(), digits, 128, 0), settings)
     assert float(result["top1"]) > before + 0.2
-    few = transfer.TransferConfig(labels_per_class=10, epochs=5, lrs=(0.1,), weight_decays=(1e-4,))
+    few = transfer.TransferConfig(labels_per_class=10, epochs=(5,), lrs=(0.1,), weight_decays=(1e-4,))
     model = small_network()
     weight = classifier_weight(model)
     classifier = weight.detach().clone()
@@ -166,15 +172,17 @@ def test_labels_for_choosing_are_not_trained_on(digits: ImageTask, monkeypatch: 
     chosen: list[list[tuple[Tensor, Tensor]]] = []
     real = accuracy.topk_accuracy
 
-    def trained_on(model: nn.Module, images: object, *rest: object, **options: object) -> bool:
+    def trained_on(model: nn.Module, images: object, *rest: object) -> Outcome:
         seen.append(images)
-        return True
+        return Outcome(True, 100)
 
-    def measured(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+    def measured(
+        model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], running: bool = False
+    ) -> tuple[float, float]:
         chosen.append(list(batches))
-        return real(model, chosen[-1])
+        return real(model, chosen[-1], running)
 
-    monkeypatch.setattr(sgd, "fine_tune", trained_on)
+    monkeypatch.setattr(loop, "train_network", trained_on)
     monkeypatch.setattr(accuracy, "topk_accuracy", measured)
     case = case_of(small_network(), digits, 16, 5)
     transfer.Transfer().evaluate(
@@ -186,11 +194,11 @@ def test_labels_for_choosing_are_not_trained_on(digits: ImageTask, monkeypatch: 
         return {image.numpy().tobytes() for image in images}
 
     held_out = rows(torch.cat([x for x, _ in chosen[0]]))
-    trained = rows(torch.cat([x for x, _ in part.batches()]))
-    assert len(trained) == 80
+    used = rows(torch.cat([x for x, _ in part.batches()]))
+    assert len(used) == 80
     assert len(held_out) == 20
-    assert not trained & held_out
-    assert rows(torch.cat([x for x, _ in everything.batches()])) == trained | held_out
+    assert not used & held_out
+    assert rows(torch.cat([x for x, _ in everything.batches()])) == used | held_out
     assert sum(len(y) for _, y in chosen[-1]) == len(digits.test)
 
 
@@ -199,14 +207,14 @@ def test_settings_are_checked() -> None:
     for wrong in ({"epochs": 0}, {"lrs": ()}, {"lrs": (0.1, -1)}, {"beta": -1}, {"epochs": float("nan")}):
         with pytest.raises(ValueError, match=rf"^finetune.{next(iter(wrong))} is .+; accepted: "):
             finetune.FinetuneConfig(**wrong)
-    for wrong in ({"labels_per_class": 1}, {"epochs": 0}, {"lrs": ()}, {"weight_decays": (-1,)}):
+    for wrong in ({"labels_per_class": 1}, {"epochs": (0,)}, {"lrs": ()}, {"weight_decays": (-1,)}):
         with pytest.raises(ValueError, match=rf"^transfer.{next(iter(wrong))} is .+; accepted: "):
             transfer.TransferConfig(**wrong)
 
 
 @pytest.mark.parametrize("fits", [True, False])
 def test_transfer_keeps_classifiers_that_were_made_for_it(fits: bool, digits: ImageTask) -> None:
-    settings = transfer.TransferConfig(epochs=1, lrs=(1e-9,), weight_decays=(0.0,))
+    settings = transfer.TransferConfig(labels_per_class=100, epochs=(1,), lrs=(1e-9,), weight_decays=(0.0,))
     model = small_network()
     case = replace(case_of(model, digits, 96, 0), classifier_fits=fits)
     with torch.no_grad():
@@ -218,10 +226,10 @@ def test_transfer_keeps_classifiers_that_were_made_for_it(fits: bool, digits: Im
 
 
 def test_every_protocol_names_what_it_returns(digits: ImageTask) -> None:
-    few = {
+    few: dict[str, dict[str, Any]] = {
         "finetune": {"epochs": 0.1, "lrs": (0.1,)},
         "nas": {"truth": "training", "epochs": 0.1},
-        "transfer": {"epochs": 1, "lrs": (0.1,), "weight_decays": (0.0,)},
+        "transfer": {"epochs": (1,), "lrs": (0.1,), "weight_decays": (0.0,)},
     }
     for name, kind in PROTOCOLS.items():
         if kind.own_dataset is not None:  # of other data
@@ -245,7 +253,8 @@ def test_first_layers_keep_the_resolution_of_small_images(name: str) -> None:
     convolutions[0].register_forward_hook(lambda module, args, output: sizes.append(tuple(output.shape[2:])))
     with torch.no_grad():
         assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
-    assert sizes == [(8, 8) if name.startswith("vit") else (32, 32)]
+    side = {"vit_b_16": 8, "convnext_tiny": 29}.get(name, 32)  # 4x4 kernels without padding in ConvNeXt
+    assert sizes == [(side, side)]
 
 
 def test_networks_of_other_sizes_stay_as_they_are() -> None:

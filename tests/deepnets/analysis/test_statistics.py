@@ -39,6 +39,8 @@ def test_equal_to_networkx(val: NetworkFile, graphs: list[ArchGraph]) -> None:
 
 def test_equal_to_architectures(val: NetworkFile) -> None:
     found = split_statistics(val)
+    assert found.cells is not None
+    assert found.channels is not None
     architectures = [val.architecture(i) for i in range(len(val))]
     params = [architecture.num_params(32, 10) / 1e6 for architecture in architectures]
     assert (found.params.min, found.params.max) == pytest.approx((min(params), max(params)))
@@ -79,6 +81,7 @@ def test_the_sample_is_recorded_seeded_and_checked(train: NetworkFile) -> None:
 
 def test_parameters_of_train_are_at_drawn_widths(train: NetworkFile) -> None:
     found = split_statistics(train, sample=300)
+    assert found.channels is not None
     index = sample_indices(train, 300)
     drawn = architectures_in_use(train)
     table = drawn.take(index)

@@ -7,6 +7,7 @@ import operator
 import os
 import pickle
 import struct
+import subprocess
 import sys
 import zipfile
 import zlib
@@ -32,6 +33,7 @@ from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.checkpoints.pickle_reader import read_state_dict
 from ghn_models.checkpoints.published import from_published, to_published
 from ghn_models.checkpoints.published_files import PUBLISHED
+from ghn_models.conversion import git_blob_id
 from ghn_models.registry import model_config
 from tests.support.small_ghns import KINDS
 
@@ -300,7 +302,10 @@ def test_consent_and_hashes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     start = ["ghn2.cifar10", "--file", str(path)]
     for options, message in (
         ([], "say that you trust it with --trust"),
-        (["--trust"], "give the one you know (--sha256) or --allow-unpinned"),
+        (
+            ["--trust"],
+            "is not ghn2_cifar10.pt of github.com/facebookresearch/ppuda (folder checkpoints), commit 4673a42",
+        ),
         (["--trust", "--sha256", "00"], ", not 00"),
     ):
         assert convert.main([*start, *options]) == 2
@@ -319,6 +324,24 @@ def test_consent_and_hashes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err.count("\n") == 1
     for unusable in (["ghn9", "--file", str(path)], ["ghn2.cifar10"], [*start, "--hub"]):
         assert convert.main(unusable) == 2
+
+
+def test_files_that_git_holds_are_pinned_by_their_git_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Compared without a hash of the user; the id is what `git hash-object` prints."""
+    path = tmp_path / "ghn2_cifar10.pt"
+    write_torch(published_state("ghn2.cifar10"), path)
+    command = ["git", "hash-object", "--no-filters", str(path)]
+    blob = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert git_blob_id(path.read_bytes()) == blob
+    arguments = ["ghn2.cifar10", "--file", str(path), "--trust"]
+    assert convert.main(arguments) == 2
+    assert f"git calls it {blob}, not 4f290e0fad1b73066eeabb50be52e0c377d0b15b" in capsys.readouterr().err
+    monkeypatch.setitem(PUBLISHED, "ghn2.cifar10", replace(PUBLISHED["ghn2.cifar10"], git_blob=blob))
+    assert convert.main(arguments) == 0
+    pinned = {name for name, published in PUBLISHED.items() if published.git_blob}
+    assert pinned == {"ghn1.cifar10", "ghn1.imagenet", "ghn2.cifar10", "ghn2.imagenet", "mlp.cifar10"}
 
 
 class Calls:
