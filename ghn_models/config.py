@@ -10,6 +10,8 @@ _MAX_SIZE = 2**16  # of any dimension: a damaged file must not fill the memory
 
 _FILE_NAMES = {"propagation_steps": "sweeps", "bidirectional": "backward"}
 """Fields that are called otherwise in `config.json`."""
+_LATER = {"shape_encoding": True}
+"""Fields that older files do not have, with the value of GHNs of that time; other values alone are written."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class GHNConfig:
         edge_embedding: which shortest paths enter the attention of the graphormer (GHN-3 paper, Eq. 9).
         centrality: nodes embed their in- and out-degrees (GHN-3 paper, Eq. 7).
         input_distance: nodes embed their distance from the input (GHN-3 paper, section A.1).
+        shape_encoding: nodes embed the shape of their parameter (DeepNets paper, section B.1).
 
     Raises:
         InputError: a value out of range, or sizes that do not divide.
@@ -60,6 +63,7 @@ class GHNConfig:
     edge_embedding: Literal["both", "forward", "none"] = "both"
     centrality: bool = False
     input_distance: bool = False
+    shape_encoding: bool = True
 
     def __post_init__(self) -> None:
         for field, annotation in type(self).__annotations__.items():
@@ -89,11 +93,12 @@ class GHNConfig:
         unknown = [key for key in settings if key not in names]
         if unknown:
             raise InputError(f"unknown setting {unknown[0]!r}; a newer version wrote it")
-        missing = [key for key in names if key not in settings]
+        missing = [key for key in names if key not in settings and key not in _LATER]
         if missing:
             raise InputError(f"it has no setting {missing[0]!r}")
         return cls(**{names[key]: value for key, value in settings.items()})
 
     def to_file(self) -> dict[str, Any]:
         """Return what `config.json` holds of the configuration."""
-        return {_FILE_NAMES.get(name, name): value for name, value in asdict(self).items()}
+        content = {name: value for name, value in asdict(self).items() if _LATER.get(name) != value}
+        return {_FILE_NAMES.get(name, name): value for name, value in content.items()}

@@ -76,7 +76,7 @@ class GHN(nn.Module):
         super().__init__()
         self.config = config
         d = config.hidden
-        self.encoding = NodeEncoding(d, config.num_classes, config.kernel_size)
+        self.encoding = NodeEncoding(d, config.num_classes, config.kernel_size, config.shape_encoding)
         self.position = NodePositionalEncoding(d, config.centrality, config.input_distance)
         self.graph_network = nn.ModuleList(_graph_network(config))
         self.norm = nn.LayerNorm(d) if config.layer_norm else nn.Identity()

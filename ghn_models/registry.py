@@ -107,6 +107,24 @@ def ghn2_stacked() -> GHNConfig:
 
 
 @_variant
+def ghn2_stacked_no_virtual_edges() -> GHNConfig:
+    """GHN-2 with a second gated GNN and no virtual edges (DeepNets paper, Table 8)."""
+    return replace(ghn2(), layers=2, virtual_edges=False)
+
+
+@_variant
+def ghn2_no_shape_encoding() -> GHNConfig:
+    """GHN-2 whose nodes do not know the shapes of their parameters (DeepNets paper, Table 8)."""
+    return replace(ghn2(), shape_encoding=False)
+
+
+@_variant
+def ghn1_layer_norm() -> GHNConfig:
+    """GHN-1 with LayerNorm before the decoders (DeepNets paper, Table 8)."""
+    return replace(ghn1(), layer_norm=True)
+
+
+@_variant
 def ghn2_forward() -> GHNConfig:
     """GHN-2 with the forward pass alone (DeepNets paper, Table 8)."""
     return replace(ghn2(), bidirectional=False)

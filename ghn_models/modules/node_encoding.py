@@ -17,6 +17,7 @@ class NodeEncoding(nn.Module):
         hidden: size d of node features.
         num_classes: a size that the channel vocabulary always has.
         kernel_size: the largest odd kernel size S, at least 11.
+        shapes: embed the shape; else the primitive alone (DeepNets paper, Table 8).
 
     Shapes:
         primitive (N,), shape (N, 4) zeros where a node has none -> (N, d)
@@ -25,12 +26,15 @@ class NodeEncoding(nn.Module):
     channel_index: Tensor
     spatial_index: Tensor
 
-    def __init__(self, hidden: int, num_classes: int, kernel_size: int) -> None:
+    def __init__(self, hidden: int, num_classes: int, kernel_size: int, shapes: bool = True) -> None:
         super().__init__()
         channels = channel_vocabulary(num_classes)
         spatial = spatial_vocabulary(kernel_size)
-        # One entry more for nodes without a shape.
         self.primitive = nn.Embedding(len(PRIMITIVES), hidden)
+        self.shapes = shapes
+        if not shapes:
+            return
+        # One entry more for nodes without a shape.
         self.channel = nn.Embedding(len(channels) + 1, hidden // 4)
         self.spatial = nn.Embedding(len(spatial) + 1, hidden // 4)
         # Which sizes take the next larger one, and which the closest, is as in the published GHNs.
@@ -41,10 +45,12 @@ class NodeEncoding(nn.Module):
 
     def forward(self, primitive: Tensor, shape: Tensor) -> Tensor:
         """Return node features."""
+        embedded: Tensor = self.primitive(primitive)
+        if not self.shapes:
+            return embedded
         channels = self.channel_index[shape[:, :2].clamp(max=len(self.channel_index) - 1)]  # (N, 2)
         spatial = self.spatial_index[shape[:, 2:].clamp(max=len(self.spatial_index) - 1)]  # (N, 2)
         encoded = torch.cat([self.channel(channels), self.spatial(spatial)], dim=1)  # (N, 4, d / 4)
-        embedded: Tensor = self.primitive(primitive)
         return embedded + encoded.flatten(1)
 
 

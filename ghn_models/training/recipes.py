@@ -7,6 +7,8 @@ from typing import Literal
 from ghn_models.training.architecture_pool import SizeLimits
 from ghn_models.training.step import LossConfig
 
+_SIMILAR = 0.25
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -21,8 +23,9 @@ class Recipe:
         weight_decay: weight decay of the optimizer.
         clip: largest norm of the GHN's gradient.
         warmup: share of the steps in which the learning rate grows linearly to `lr`.
-        schedule: learning rate after the warm-up. cosine decays to 0; step divides by 10 after 2/3 and after 5/6 of the
-            run; linear decays to 0; constant stays, so that the run can end anywhere.
+        schedule: learning rate after the warm-up. cosine decays to 0; step divides by 10 after each of `decays`; linear
+            decays to 0; constant stays, so that the run can end anywhere.
+        decays: when the schedule step divides the learning rate by 10, as shares of the run.
         average: decay of the exponential moving average of the weights, for one step. The average is what is validated
             and loaded. 0 turns it off.
         weight_scale: root mean square of the first predicted weights relative to He's initialization, see `calibrate`;
@@ -41,6 +44,9 @@ class Recipe:
             False, every network samples its own images.
         validate_every: number of steps between validations; each writes a checkpoint.
         validation_images: number of validation images of each class; by default all.
+        validation_networks: number of networks of the val split that decide which checkpoint is the best; 500 in the
+            DeepNets paper, section 5.
+        train_images: number of training images that `steps` are epochs of; None if the steps suit any data set.
     """
 
     steps: int
@@ -52,6 +58,7 @@ class Recipe:
     clip: float
     warmup: float = 0.0
     schedule: Literal["cosine", "step", "constant", "linear"] = "cosine"
+    decays: tuple[float, ...] = (2 / 3, 5 / 6)
     average: float = 0.0
     weight_scale: float | None = None
     objective: LossConfig = field(default_factory=LossConfig)
@@ -64,6 +71,12 @@ class Recipe:
     same_images: bool = True
     validate_every: int = 1000
     validation_images: int | None = None
+    validation_networks: int = 8
+    train_images: int | None = None
+
+    def fits(self, images: int) -> bool:
+        """Return whether the steps are meant for so many training images, give or take a quarter."""
+        return self.train_images is None or abs(images / self.train_images - 1) <= _SIMILAR
 
     def progress(self, step: int) -> float:
         """Return how far networks and images have grown before a step, from 0 to 1."""
@@ -81,9 +94,21 @@ class Recipe:
             return 1 - progress
         if self.schedule == "cosine":
             return 0.5 * (1 + cos(pi * progress))
-        return 0.1 ** ((progress >= 2 / 3) + (progress >= 5 / 6))
+        return float(0.1 ** sum(progress >= decay for decay in self.decays))
 
 
+# DeepNets paper, section 5: 300 epochs of 45,000 images in batches of 64.
+_GHN2 = Recipe(
+    steps=210_900,
+    meta_batch_size=8,
+    batch_size=64,
+    optimizer="adam",
+    lr=1e-3,
+    weight_decay=1e-5,
+    clip=5.0,
+    schedule="step",
+    train_images=45_000,
+)
 # GHN-3 paper, section 5, with the batch size for CIFAR-10; 5 epochs of warm-up are those of its public trainer.
 _GHN3 = Recipe(
     steps=210_900,
@@ -95,6 +120,7 @@ _GHN3 = Recipe(
     clip=5.0,
     warmup=5 / 300,
     objective=LossConfig(gamma=3e-5),
+    train_images=45_000,
 )
 # Chosen by the runs in README.md. It has no end: to get weights, start the cooldown from a checkpoint.
 _CIFAR10_CPU = Recipe(
@@ -120,16 +146,10 @@ _CIFAR10_CPU = Recipe(
     validation_images=100,
 )
 RECIPES = {
-    # DeepNets paper, section 5: 300 epochs of 45,000 images in batches of 64.
-    "ghn2": Recipe(
-        steps=210_900,
-        meta_batch_size=8,
-        batch_size=64,
-        optimizer="adam",
-        lr=1e-3,
-        weight_decay=1e-5,
-        clip=5.0,
-        schedule="step",
+    "ghn2": _GHN2,
+    # 150 epochs of 1,231,167 images in batches of 256, with decays after 100 and 140 epochs (DeepNets paper, C.1).
+    "ghn2_imagenet": replace(
+        _GHN2, steps=721_350, batch_size=256, decays=(100 / 150, 140 / 150), train_images=1_231_167
     ),
     "ghn3": _GHN3,
     # 75 epochs of 1,231,167 images.
@@ -139,6 +159,7 @@ RECIPES = {
         batch_size=128,
         warmup=5 / 75,
         wider=True,
+        train_images=1_231_167,
         objective=replace(_GHN3.objective, label_smoothing=0.1),
     ),
     # Small networks and images come first; larger ones profit from them.

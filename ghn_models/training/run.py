@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -43,8 +44,10 @@ def train(options: TrainOptions) -> Path:
     processes = ProcessGroup.join(device)
     if device == "cuda" and processes.size > 1:
         device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
+    options = replace(options, recipe=recipe_name(options))
     recipe = _recipe(options, device)
     task = load_images(options.dataset, options.data_dir, options.image_size)
+    _check_images(recipe, options, len(task.train))
     torch.manual_seed(options.seed)
     ghn = create(options.model, task.num_classes, task.image_size).to(device)
     out = options.out or Path("runs") / f"{options.model}_{options.dataset}_{options.recipe}_{options.seed}"
@@ -105,23 +108,62 @@ def _copy_best(out: Path) -> None:
     partial.rename(best)
 
 
-def _recipe(options: TrainOptions, device: str) -> Recipe:
-    """Return the recipe with the changes that options ask for."""
+def recipe_name(options: TrainOptions) -> str:
+    """Return the name of the recipe: on ImageNet, that of a paper with the settings for ImageNet.
+
+    Raises:
+        InputError: there is no such recipe.
+    """
     if options.recipe not in RECIPES:
         raise InputError(unknown_choice("recipe", options.recipe, RECIPES))
-    recipe = RECIPES[options.recipe]
-    changes = {"steps": options.steps, "meta_batch_size": options.meta_batch_size, "lr": options.lr}
-    changed: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
-    for name, value in changed.items():
-        if not 0 < value < float("inf"):
-            raise InputError(f"{name} is {value}; it must be a finite number above 0")
+    large = f"{options.recipe}_imagenet"
+    return large if options.dataset == "imagenet" and large in RECIPES else options.recipe
+
+
+def _recipe(options: TrainOptions, device: str) -> Recipe:
+    """Return the recipe with the changes that options ask for."""
+    recipe = RECIPES[recipe_name(options)]
+    changed, objective = _changes(options, _RECIPE_OPTIONS), _changes(options, _OBJECTIVE_OPTIONS)
     # 98% of random meta-batches of 16 networks have more nodes than those of 8 may have.
     networks = changed.get("meta_batch_size", recipe.meta_batch_size)
     nodes = recipe.limits.meta_batch_nodes * max(networks, recipe.meta_batch_size) // recipe.meta_batch_size
     limits = replace(recipe.limits, meta_batch_nodes=nodes)
     fast = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
     amp = fast or recipe.objective.amp if options.amp == "auto" else options.amp == "on"
-    return replace(recipe, **changed, limits=limits, objective=replace(recipe.objective, amp=amp))
+    return replace(recipe, **changed, limits=limits, objective=replace(recipe.objective, **objective, amp=amp))
+
+
+_POSITIVE = ("steps", "meta_batch_size", "lr", "batch_size", "num_architectures", "validation_networks")
+_SHARES = ("label_smoothing", "average")
+_OBJECTIVE_OPTIONS = ("gamma", "penalty", "label_smoothing")
+_RECIPE_OPTIONS = (*_POSITIVE, "weight_decay", "average")
+"""Options that change a recipe, and its objective."""
+
+
+def _changes(options: TrainOptions, names: Sequence[str]) -> dict[str, Any]:
+    """Return the options of these names that the user gave.
+
+    Raises:
+        InputError: a number that cannot be used.
+    """
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    for name, value in given.items():
+        if name in _POSITIVE and not 0 < value < float("inf"):
+            raise InputError(f"{name} is {value}; it must be a finite number above 0")
+        if name in _SHARES and not 0 <= value < 1:
+            raise InputError(f"{name} is {value}; it must be from 0 to below 1")
+        if name in ("weight_decay", "gamma") and not 0 <= value < float("inf"):
+            raise InputError(f"{name} is {value}; it must be a finite number, 0 or more")
+    return given
+
+
+def _check_images(recipe: Recipe, options: TrainOptions, images: int) -> None:
+    """Raise InputError if a recipe's steps are epochs of another number of images, unless the user gives steps."""
+    if options.steps is None and not recipe.fits(images):
+        raise InputError(
+            f"the {recipe.steps} steps of {options.recipe} are for about {recipe.train_images} training images, and "
+            f"{options.dataset} has {images}; give --steps, or another recipe"
+        )
 
 
 def _about(options: TrainOptions, recipe: Recipe, task: ImageTask) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,8 @@ class LossConfig:
     """The loss that a GHN minimizes for each network (GHN-3 paper, Eq. 10), and how it is computed.
 
     Args:
-        gamma: weight of the sum of L2 norms of predicted tensors.
+        gamma: weight of the penalty on predicted tensors.
+        penalty: the sum of their L2 norms, or of their squares (GHN-3 paper, Table 5).
         label_smoothing: of the cross entropy.
         network_clip: the gradient norm of each network, with respect to its parameters, is clipped to this. Networks
             without batch norm may have one a hundred times larger than others, which would not count beside them.
@@ -36,6 +38,7 @@ class LossConfig:
     """
 
     gamma: float = 0.0
+    penalty: Literal["norm", "square"] = "norm"
     label_smoothing: float = 0.0
     network_clip: float | None = None
     amp: bool = False
@@ -132,7 +135,7 @@ def _accumulate(
         logits = run(network.module, leaves, images, objective.amp)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=objective.label_smoothing)
         if objective.gamma:
-            loss = loss + objective.gamma * torch.stack([leaf.norm() for leaf in leaves.values()]).sum()
+            loss = loss + objective.gamma * _penalty(leaves.values(), objective.penalty)
         network_gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
         norm = torch.stack([gradient.norm() for gradient in network_gradients]).norm()
         if not torch.isfinite(loss + norm):
@@ -147,6 +150,11 @@ def _accumulate(
     if values:
         torch.autograd.backward(values, gradients)
     return stats
+
+
+def _penalty(tensors: Iterable[Tensor], kind: Literal["norm", "square"]) -> Tensor:
+    norms = torch.stack([tensor.norm() for tensor in tensors])
+    return norms.sum() if kind == "norm" else norms.square().sum()
 
 
 def run(module: nn.Module, parameters: dict[str, Tensor], images: Tensor, amp: bool = False) -> Tensor:

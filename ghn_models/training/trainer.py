@@ -25,7 +25,6 @@ from ghn_models.training.training_log import TrainingLog
 from ghn_models.training.weight_average import WeightAverage
 
 _LOG_EVERY = 50
-_VALIDATION_NETWORKS = 8
 _CALIBRATION_NETWORKS = 16
 _MAX_BAD_STEPS = 50
 
@@ -85,6 +84,7 @@ class Trainer:
         self.log = TrainingLog(folder) if processes.rank == 0 else None
         self.checkpoints = RunCheckpoints(folder, ghn, self.optimizer, self.average)
         self.counts = {"non_finite": 0, "out_of_memory": 0, "skipped_steps": 0}
+        self.gradient_norms: list[float] = []  # before clipping, since the last line of the log
 
     def run(self) -> None:
         """Train from the latest checkpoint to the end.
@@ -133,6 +133,7 @@ class Trainer:
             group["lr"] = recipe.lr * recipe.lr_factor(self.step)
         norm = torch.nn.utils.clip_grad_norm_(self.ghn.parameters(), recipe.clip)
         if used and torch.isfinite(norm):
+            self.gradient_norms.append(norm.item())
             self.optimizer.step()
             self.average.update(self.step)
             self.bad_steps = 0
@@ -201,15 +202,18 @@ class Trainer:
             "images": int(images_all),
             "images_per_second": images_all / spent,
             "networks_per_second": (used + non_finite + oom) / spent,
+            "gradient_norm_mean": float(np.mean(self.gradient_norms or [0.0])),
+            "gradient_norm_std": float(np.std(self.gradient_norms or [0.0])),
             **self.counts,
         }
+        self.gradient_norms.clear()
         if self.log is not None:
             self.log.write(line)
         bar.set_postfix(loss=f"{line['loss']:.3f}", accuracy=f"{line['accuracy']:.3f}")
 
     def _validate_and_save(self) -> None:
         """Save a checkpoint with its accuracy on validation networks, of which each process evaluates a share."""
-        networks = validation_networks(self.task, _VALIDATION_NETWORKS)
+        networks = validation_networks(self.task, self.recipe.validation_networks)
         mine = networks[self.processes.rank :: self.processes.size]
         right = accuracies(self.ghn, mine, self.validation.batches(), self.recipe.objective.amp)
         device = next(self.ghn.parameters()).device
