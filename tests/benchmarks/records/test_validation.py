@@ -224,6 +224,18 @@ def test_settings_are_of_their_kind(change: dict[str, Any]) -> None:
     assert "its settings are not settings of finetune" in found or "protocol.settings" in found
 
 
+def test_records_of_replaced_versions_are_refused() -> None:
+    """As they were written when trained networks were scored with the statistics of test batches."""
+    plan = RunConfig("finetune", finetune.FinetuneConfig(), "randinit", "digits", ("test",), num=3)
+    record, table = make_record(plan, load_run_context(plan), rows_of(plan), ["run"])
+    assert find_problems(record, table, {}) == []
+    record["protocol"] |= {"version": 1, "settings": {"epochs": 1.0, "lrs": [0.1, 0.01], "beta": 1e-5}}
+    record["run_id"] = run_id(record)
+    assert find_problems(record, table, {}) == [
+        "its version of finetune is 1; accepted: 2, so it has to be measured again"
+    ]
+
+
 def test_weights_need_a_hash() -> None:
     record, table = made()
     for name, sha256, message in (("mine", None, "needs a weights_sha256"), ("randinit", "a" * 64, "has no weights")):

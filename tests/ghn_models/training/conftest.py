@@ -1,4 +1,4 @@
-"""Runs of tests validate on one network, and log every step."""
+"""Runs of tests log every step."""
 
 import pytest
 
@@ -6,6 +6,5 @@ from ghn_models.training import trainer
 
 
 @pytest.fixture(autouse=True)
-def one_validation_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "_VALIDATION_NETWORKS", 1)
+def log_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "_LOG_EVERY", 1)

@@ -3,34 +3,35 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import ghn_models
-from ghn_models.training import trainer as loop
 from tests.support.paths import ROOT
-from tests.support.tiny_training import read_log, tiny_trainer
+from tests.support.tiny_training import TINY, read_log, tiny_trainer
 
 SPLIT = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import torch.distributed as dist
 from ghn_models.training import trainer as loop
 from ghn_models.training.distributed import ProcessGroup
-from tests.support.tiny_training import tiny_trainer
-loop._VALIDATION_NETWORKS, loop._LOG_EVERY = 2, 1
-trainer = tiny_trainer(Path(sys.argv[1]), processes=ProcessGroup.join("cpu"))
+from tests.support.tiny_training import TINY, tiny_trainer
+loop._LOG_EVERY = 1
+recipe = replace(TINY, validation_networks=2)
+trainer = tiny_trainer(Path(sys.argv[1]), recipe, processes=ProcessGroup.join("cpu"))
 trainer.run()
 dist.destroy_process_group()
 """
 
 
-def test_two_processes_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_equal_one(tmp_path: Path) -> None:
     """Each takes half of every meta-batch, over gloo."""
-    monkeypatch.setattr(loop, "_VALIDATION_NETWORKS", 2)
-    whole = tiny_trainer(tmp_path / "whole")
+    whole = tiny_trainer(tmp_path / "whole", replace(TINY, validation_networks=2))
     whole.run()
     script = tmp_path / "split.py"
     script.write_text(SPLIT)
