@@ -158,7 +158,7 @@ def _run_folder(context: RunContext, out: Path | None) -> RunFolder:
     """Return the folder of the results, which come from one kind of machine and one version of the code."""
     identity = run_identity(context.config, context)
     origin = {"device": context.config.device, "versions": provenance.versions(), "commit": provenance.code_state()}
-    return RunFolder(out or Path("results") / run_id(identity), {**identity, **origin})
+    return RunFolder((out or Path("results") / run_id(identity)).expanduser(), {**identity, **origin})
 
 
 def _is_written(path: Path, record: Record) -> bool:

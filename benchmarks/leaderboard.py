@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from tyro.conf import Positional, subcommand
 
-from deepnets.utils.command_line import run_command
+from deepnets.utils.command_line import command_line, run_command
 from deepnets.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -216,7 +216,11 @@ _Command = (
 
 def main() -> int:
     """Run the command and return its exit code: 1 if what it checks is wrong, and see `run_command`."""
-    return run_command(lambda: tyro.cli(_Command, prog="python -m benchmarks.leaderboard", description=__doc__).run())
+    return run_command(
+        lambda: tyro.cli(
+            _Command, args=command_line(), prog="python -m benchmarks.leaderboard", description=__doc__
+        ).run()
+    )
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ from benchmarks.protocols.registry import PROTOCOLS, get_protocol
 from benchmarks.scoring.scorer_help import SCORER_HELP
 from benchmarks.studies.registry import STUDIES
 from benchmarks.studies.study import Study
-from deepnets.utils.command_line import run_command
+from deepnets.utils.command_line import command_line, run_command
 from deepnets.utils.errors import InputError, unknown_choice
 
 _ALL = tuple(name for name, protocol in PROTOCOLS.items() if protocol.own_dataset is None)
@@ -70,7 +70,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Any:
         `RunOptions`, with the settings of each protocol and study as an attribute of its name. What the user does not
         give is as the preset says, if there is one.
     """
-    typed = list(sys.argv[1:] if arguments is None else arguments)
+    typed = command_line(arguments)
     name = _typed_preset(typed)
     preset = None if name is None else get_preset(name)
     return tyro.cli(options_class(preset), args=typed, prog="python -m benchmarks.run", description=_description())

@@ -16,7 +16,7 @@ import tyro
 from tyro.conf import Positional, arg, subcommand
 
 from deepnets.utils.atomic_files import atomic_write, check_writable, write_json
-from deepnets.utils.command_line import run_command, sigterm_interrupts
+from deepnets.utils.command_line import command_line, run_command, sigterm_interrupts
 from deepnets.utils.errors import InputError, printable
 from deepnets.utils.figures import check_figure_suffix
 
@@ -287,7 +287,7 @@ class Import:
         if (self.file is None) == (self.hub is None):
             raise InputError("name either a file or, with --hub, what to fetch")
         # Not into the root itself: a published file has the name of one of ours.
-        published = self.root.expanduser() / "published"
+        published = self.root / "published"
         source = self.file if self.file is not None else download_from_hub(str(self.hub), published)
         reports = import_file(source, self.root, self.overwrite)
         if self.hub is None and (warning := md5_warning(source)):
@@ -333,7 +333,7 @@ def main(arguments: list[str] | None = None) -> int:
     about = "Architecture graphs of DeepNets-1M. deepnets --version prints the version."
     with sigterm_interrupts():
         return run_command(
-            lambda: tyro.cli(Command, prog="deepnets", description=about, args=arguments).run(), arguments
+            lambda: tyro.cli(Command, prog="deepnets", description=about, args=command_line(arguments)).run(), arguments
         )
 
 

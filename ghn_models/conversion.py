@@ -36,6 +36,7 @@ def convert(
             model.
     """
     pinned = check_trust(name, trust, sha256, allow_unpinned)
+    path, folder = path.expanduser(), folder.expanduser()
     if not path.is_file():
         raise CheckpointError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
     published = PUBLISHED[name]

@@ -15,7 +15,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from deepnets.utils.command_line import run_command
+from deepnets.utils.command_line import command_line, run_command
 from ghn_models.checkpoints.published_files import PUBLISHED
 
 
@@ -36,7 +36,7 @@ def _main(arguments: list[str] | None) -> int:
     parser.add_argument("--trust", action="store_true", help="you trust the file, which is a pickle")
     parser.add_argument("--sha256", help="of the file")
     parser.add_argument("--allow-unpinned", action="store_true", help="accept a file without a known hash")
-    return _convert(parser.parse_args(arguments))
+    return _convert(parser.parse_args(command_line(arguments)))
 
 
 def _convert(args: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """Registry of GHNs: `create`, `load` and `list_models`, with one small function for each published variant."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -271,4 +272,4 @@ def load(name: str | Path, device: torch.device | str = "cpu") -> GHN:
     >>> ghn = load("ghn3_t.digits")  # doctest: +SKIP
     >>> model = ghn(torchvision.models.resnet50(num_classes=10))  # with predicted parameters  # doctest: +SKIP
     """
-    return checkpoints.load_folder(checkpoints.find(str(name), list(_VARIANTS))).to(device).eval()
+    return checkpoints.load_folder(checkpoints.find(os.path.expanduser(name), list(_VARIANTS))).to(device).eval()

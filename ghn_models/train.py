@@ -16,7 +16,7 @@ import sys
 
 import tyro
 
-from deepnets.utils.command_line import run_command
+from deepnets.utils.command_line import command_line, run_command
 from ghn_models.training.options import TrainOptions
 
 
@@ -26,7 +26,7 @@ def main() -> int:
 
 
 def _main() -> int:
-    return _train(tyro.cli(TrainOptions, prog="python -m ghn_models.train", description=__doc__))
+    return _train(tyro.cli(TrainOptions, args=command_line(), prog="python -m ghn_models.train", description=__doc__))
 
 
 def _train(options: TrainOptions) -> int:

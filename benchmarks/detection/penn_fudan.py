@@ -108,7 +108,7 @@ def load_pedestrians(name: str, data_dir: str | Path | None, image_size: int) ->
         raise ImageError("detection needs pycocotools, which is not installed: pip install 'deepnets1m[detection]'")
     if data_dir is None:
         raise ImageError(f"the images of {name} need the folder that {IMAGES} and {MASKS} are in (--data-dir)")
-    folder = Path(data_dir)
+    folder = Path(data_dir).expanduser()
     pairs = _pairs(folder)
     marked = [_is_marked(image) for image, _ in pairs]
     if any(marked) != all(marked):

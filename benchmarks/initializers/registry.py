@@ -57,9 +57,9 @@ def load_initializer(
     if name == PRETRAINED_PREFIX:
         raise InputError(f"{PRETRAINED_PREFIX} names no file; accepted: as in {PRETRAINED_PREFIX}resnet50.pth")
     if name.startswith(PRETRAINED_PREFIX):
-        return pretrained_initializer(Path(name.removeprefix(PRETRAINED_PREFIX)))
+        return pretrained_initializer(Path(name.removeprefix(PRETRAINED_PREFIX)).expanduser())
     if name.startswith(TRAINED_PREFIX):
-        return trained_initializer(Path(name.removeprefix(TRAINED_PREFIX)))
+        return trained_initializer(Path(name.removeprefix(TRAINED_PREFIX)).expanduser())
     weights, _ = parse_name(name)
     if is_ghn(weights) or (weights and Path(weights).is_dir()):
         return ghn_initializer(name, device, orth_layer, untrained)

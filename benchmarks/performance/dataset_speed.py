@@ -22,7 +22,7 @@ import numpy as np
 from deepnets.datasets.generation import generate, split_path
 from deepnets.storage.column_reader import find_damaged_columns
 from deepnets.utils.atomic_files import write_json
-from deepnets.utils.command_line import run_command
+from deepnets.utils.command_line import command_line, run_command
 
 if TYPE_CHECKING:
     from deepnets import DeepNets1M
@@ -113,7 +113,7 @@ def _main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num", type=int, default=20_000, help="networks in the file (default: 20000)")
     parser.add_argument("--json", type=Path, help="also save the figures here")
-    options = parser.parse_args()
+    options = parser.parse_args(command_line())
     if options.num < 1000:
         parser.error(f"--num is {options.num}; it must be 1000 or more for rates to mean anything")
     figures = {}

@@ -25,7 +25,7 @@ from benchmarks.execution import memory
 from deepnets import ArchGraph, Architecture, symbolic_graph, trace
 from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.sampling.sampler import sample_networks
-from deepnets.utils.command_line import run_command
+from deepnets.utils.command_line import command_line, run_command
 from ghn_models import GHN, GraphBatch, create
 from ghn_models.modules.node_encoding import NodeEncoding
 from ghn_models.training.architecture_pool import training_network
@@ -182,7 +182,7 @@ def _main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-xl", action="store_true", help="leave out GHN-3-XL, which needs 4 GB")
     parser.add_argument("--only-xl", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(command_line())
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no CUDA GPU; accepted: --device cpu")
     if args.threads < 1:

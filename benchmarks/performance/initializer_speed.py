@@ -17,7 +17,7 @@ from benchmarks.core.evaluation_networks import network_at
 from benchmarks.execution import memory
 from benchmarks.initializers.base import InitContext
 from benchmarks.initializers.registry import load_initializer
-from deepnets.utils.command_line import run_command
+from deepnets.utils.command_line import command_line, run_command
 from deepnets.utils.executors import fresh_processes
 from ghn_models.images.datasets import load_images
 
@@ -55,7 +55,7 @@ def _main() -> int:
     parser.add_argument(
         "--share", type=float, default=0.25, help="of the usual batch of 128 images (GradInit) or 16 (MetaInit)"
     )
-    share = parser.parse_args().share
+    share = parser.parse_args(command_line()).share
     if not 1 / 16 <= share <= 1:
         parser.error(f"--share is {share}; it must be from 1/16 to 1")
     cases = [(name, index) for name in INITIALIZERS for index in NETWORKS]

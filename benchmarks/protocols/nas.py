@@ -113,7 +113,7 @@ class Nas(ImageProtocol[NasConfig]):
 
         if not is_truth_file(settings.truth):
             return settings
-        path = Path(settings.truth)
+        path = Path(settings.truth).expanduser()
         if not path.is_file():
             raise InputError(
                 f"nas.truth is {settings.truth!r}; accepted: {_PUBLISHED}, {_TRAINING}, a column of the published "

@@ -33,6 +33,7 @@ class LeaderboardFolder:
     """
 
     def __init__(self, root: Path) -> None:
+        root = root.expanduser()
         if not (root / DATASETS).is_file():
             raise RecordError(f"{root} is not a folder of leaderboards: it has no {DATASETS} (give another --root)")
         self.root, self.runs = root, root / "runs"

@@ -51,7 +51,7 @@ def load_scorer(name: str) -> tuple[Initializer, Scorer] | None:
         return replace(load_initializer("randinit"), name=name), _proxy_scorer(name)
     if not name.endswith(_CSV):
         return None
-    path = Path(name)
+    path = Path(name).expanduser()
     values = read_column(path, ("score",))
     sha256 = checkpoints.sha256(path)
     called = f"{SCORE_FILE_PREFIX}{recordable(path.name.removesuffix('.gz').removesuffix('.csv'))[-60:]}-{sha256[:6]}"
@@ -83,7 +83,7 @@ def read_csv(path: Path) -> pd.DataFrame:
         InputError: the file cannot be read.
     """
     try:
-        return pd.read_csv(path, dtype={"group": str})
+        return pd.read_csv(path.expanduser(), dtype={"group": str})
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{path} cannot be read as CSV ({one_line(error)})") from None
 

@@ -92,7 +92,7 @@ def run_study(request: StudyRequest, out: Path | None = None) -> tuple[Path, str
         FileError: the folder has another study, or another process works on this one.
     """
     identity = json.loads(json.dumps(request.identity()))
-    folder = out or Path("results") / folder_name(identity)
+    folder = (out or Path("results") / folder_name(identity)).expanduser()
     with RunDirectory(folder, identity, "study").locked():
         report = folder / REPORT
         tables = _finished(report, identity) if report.exists() else _compute(request, folder, identity)

@@ -40,6 +40,7 @@ def export_files(sources: Sequence[Path], target: Path) -> None:
     splits = [file.header.split for file in files]
     if len(set(splits)) < len(splits):
         raise FileError(f"several files hold the same split ({', '.join(splits)}); give one file for each")
+    target = target.expanduser()
     metadata = target.with_name(target.stem + "_meta.json")
     for path in (target, metadata):
         if path.exists():

@@ -113,6 +113,7 @@ def import_file(source: Path, root: Path, overwrite: bool = False) -> list[Impor
         FileExistsError: a file exists already.
         FileError: the source is missing or damaged or would be overwritten, or a file cannot be written.
     """
+    source, root = source.expanduser(), root.expanduser()
     metadata = Metadata(source)
     try:
         file = h5py.File(source, "r")

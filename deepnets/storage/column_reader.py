@@ -95,7 +95,7 @@ class ColumnFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self._open: dict[int, h5py.File] = {}
         try:
             with h5py.File(self.path, "r") as file:

@@ -76,7 +76,7 @@ def write_graphs(path: Path, split: str, graphs: Mapping[str, ArchGraph], overwr
         FileError: the disk is full or the folder is not writable.
     """
     columns = {MODELS: encode_vocabulary(list(graphs)), **encode_graphs(list(graphs.values()))}
-    write_columns(path, split, 0, deepnets.__version__, columns, overwrite)
+    write_columns(path.expanduser(), split, 0, deepnets.__version__, columns, overwrite)
 
 
 def find_impossible(graphs: GraphColumns, num_names: int) -> str | None:

@@ -11,7 +11,6 @@ real, and so does what is made of integer inputs alone, so that a model may ask 
 the values of activations, everything is computed instead, with copies of the parameters (`compute`).
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,10 +20,11 @@ from torch._ops import HigherOrderOperator
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from deepnets.tracing.errors import TraceError
+from deepnets.tracing.errors import TraceError, model_line
+from deepnets.tracing.higher_order import HIGHER_ORDER_RULES
 from deepnets.tracing.restore.tensors import RandomNumbers, WriteLog
 from deepnets.tracing.rules import arithmetic, layers  # noqa: F401 (registers their rules)
-from deepnets.tracing.rules.registry import record
+from deepnets.tracing.rules.registry import Rule, makes_zeros, operation_name, record, record_call, user_outputs
 from deepnets.tracing.tape import Tape
 from deepnets.tracing.values import Activation, Parametric, TensorRole, Value
 from deepnets.utils.errors import one_line
@@ -56,20 +56,22 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignor
         super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
         self.tape, self.compute = tape, compute
         self.writes, self.random = WriteLog(), RandomNumbers()
+        self._within = False  # whether a function runs that was given to an operator
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
         if isinstance(func, HigherOrderOperator):
-            raise TraceError(f"the model calls {func.name()}, whose functions cannot be recorded")
+            return self._run_higher_order(func, args)
         tensors = [leaf for leaf in _leaves(args, kwargs) if isinstance(leaf, Tensor)]
         values = [value for t in tensors if (value := self.tape.value(t)) is not None]
-        name = func.overloadpacket.__name__
+        name = operation_name(func)
         any_meta = any(t.is_meta for t in tensors)
+        zeros = makes_zeros(self.tape, name, args, values)
         if not values and not any_meta:
-            return self._run_on_constants(name, func, args, kwargs)
-        if torch.is_inference_mode_enabled() and func._can_decompose():  # outside of it, this happens before dispatch
+            return self._note_zeros(name, args, self._run_on_constants(name, func, args, kwargs), zeros)
+        if (self._within or torch.is_inference_mode_enabled()) and func._can_decompose():  # else done before dispatch
             with self:
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
@@ -78,8 +80,46 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignor
         if name in _READ_VALUES:
             self._note_value_query(name, values, is_real)
         out = self._run_real(func, args, kwargs) if is_real else _run_on_meta(name, func, args, kwargs, tensors)
-        if values and name not in _READ_SHAPES:
-            self._set_values(record(self.tape, name, func, args, kwargs, values), name, args, out)
+        if not values or zeros or name in _READ_SHAPES:
+            return self._note_zeros(name, args, out, zeros)
+        self._set_values(record(self.tape, name, func, args, kwargs, values), name, args, out)
+        return out
+
+    def _run_higher_order(self, operator: HigherOrderOperator, args: tuple[Any, ...]) -> Any:
+        """Run an operator that is given functions of the model.
+
+        Raises:
+            TraceError: there is no rule for it.
+        """
+        rule = HIGHER_ORDER_RULES.get(operator.name())
+        if rule is None:
+            raise TraceError(f"the model calls {operator.name()}, whose functions cannot be recorded")
+        before, self._within = self._within, True
+        try:
+            return rule(self, self.tape, operator, args)
+        finally:
+            self._within = before
+
+    def record_call(
+        self, name: str, rule: Rule, call: Callable[..., Any], outputs: Callable[..., Any] | None, args: tuple[Any, ...]
+    ) -> Any:
+        """Run a function that has a rule of its own and record it as a whole; no mode is active.
+
+        Args:
+            name: of the function.
+            rule: its rule.
+            call: the function.
+            outputs: what makes its results on the meta device, if it does not run there.
+            args: its arguments.
+        """
+        tensors = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
+        values = [value for t in tensors if (value := self.tape.value(t)) is not None]
+        if not self.compute and (any(t.is_meta for t in tensors) or any(isinstance(v, Parametric) for v in values)):
+            out = (outputs or call)(*tree_map_only(Tensor, _to_meta, args))
+        else:
+            out = call(*args)
+        if values:
+            self._set_values(record_call(self.tape, name, rule, args, values), name, args, out)
         return out
 
     def _run_on_constants(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -111,10 +151,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignor
         is_parameter = not any(isinstance(value, Activation) for value in values)
         if is_real and (is_parameter or all(getattr(v, "role", None) is TensorRole.INDEX for v in values)):
             return
-        what, where = "parameters" if is_parameter else "activations", _model_line()
+        what, where = "parameters" if is_parameter else "activations", model_line()
         if not is_real:
             raise TraceError(f"the model's control flow depends on the values of {what} ({name}{where})", True)
         self.tape.notes.append(f"the graph is that of these inputs: the model reads values of {what} ({name}{where})")
+
+    def _note_zeros(self, name: str, args: Sequence[Any], out: Any, zeros: bool) -> Any:
+        """Note whether constants are zero; one that was written into is not, even if the same is written into it."""
+        if name.endswith("_") and isinstance(args[0], Tensor):
+            self.tape.note_zero(args[0], False)
+        elif zeros and isinstance(out, Tensor):
+            self.tape.note_zero(out, True)
+        return out
 
     def _set_values(self, value: Value, name: str, args: Sequence[Any], out: Any) -> None:
         """Give the results their value; a constant that was written into stays a real tensor, but has a value now."""
@@ -123,6 +171,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignor
         for tensor in out if isinstance(out, tuple | list) else (out,):
             if isinstance(tensor, Tensor):
                 self.tape.set_value(tensor, value)
+        if name == "_pack_padded_sequence" and isinstance(value, Activation):  # the sizes of its batches
+            self.tape.set_value(out[1], Activation(value.producers, TensorRole.INDEX))
 
 
 def _empty_batch_norm(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,6 +196,8 @@ _RESULTS: dict[str, Callable[..., Any]] = {
 def _run_on_meta(name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: Sequence[Tensor]) -> Any:
     if name in _RESULTS and not kwargs:
         return _RESULTS[name](*args)
+    if (outputs := user_outputs(name)) is not None:
+        return outputs(*tree_map_only(Tensor, _to_meta, args), **kwargs)
     if not all(t.is_meta for t in tensors):
         stay = {i: args[i] for i in _STAY_REAL.get(name, ())}
         args, kwargs = tree_map_only(Tensor, _to_meta, (args, kwargs))
@@ -156,14 +208,6 @@ def _run_on_meta(name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, 
         return func(*args, **kwargs)
     except NotImplementedError as error:
         raise TraceError(f"the operation {func} does not work without numbers ({one_line(error)})") from None
-
-
-def _model_line() -> str:
-    """Return file and line of the model's code that is being run."""
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("torch", "deepnets"):
-        frame = frame.f_back  # type: ignore[assignment]
-    return "" if frame is None else f", {frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:

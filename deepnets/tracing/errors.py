@@ -1,4 +1,6 @@
-"""The error of models that cannot be traced."""
+"""The error of models that cannot be traced, and the line of their code that is the reason."""
+
+import sys
 
 from deepnets.utils.errors import InputError
 
@@ -14,3 +16,11 @@ class TraceError(InputError):
     def __init__(self, message: str, reads_values: bool = False) -> None:
         super().__init__(message)
         self.reads_values = reads_values
+
+
+def model_line() -> str:
+    """Return file and line of the model's code that is being run."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("torch", "deepnets"):
+        frame = frame.f_back  # type: ignore[assignment]
+    return "" if frame is None else f", {frame.f_code.co_filename}:{frame.f_lineno}"

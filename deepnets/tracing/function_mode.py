@@ -8,8 +8,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from deepnets.tracing.errors import model_line
 from deepnets.tracing.rules.recurrent import RECURRENT, record_recurrent
 from deepnets.tracing.tape import Tape
+from deepnets.tracing.values import Activation
+
+_LEAVE_TORCH = ("numpy", "__array__", "tolist", "data_ptr")
+"""Functions behind which nothing can be recorded."""
 
 
 class FunctionRecorder(TorchFunctionMode):
@@ -34,7 +39,10 @@ class FunctionRecorder(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") not in RECURRENT or kwargs:
+        name = getattr(func, "__name__", "")
+        if name in _LEAVE_TORCH and isinstance(self.tape.value(args[0]), Activation):
+            self.tape.notes.append(f"the model takes the values of activations out of PyTorch ({name}{model_line()})")
+        if name not in RECURRENT or kwargs:
             return func(*args, **kwargs)
         value = record_recurrent(self.tape, args)
         if value is None:

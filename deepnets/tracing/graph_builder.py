@@ -1,5 +1,6 @@
 """From the tape to the graph and its report."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,8 +35,8 @@ def build_graph(tape: Tape, outputs: Sequence[int]) -> ArchGraph:
 def _node_shape(node: TracedNode) -> tuple[int, ...]:
     """Return (out, in, height, width).
 
-    A 1-D kernel has width 1, a 3-D kernel loses its depth; a table of T positional encodings counts as a square map of
-    floor(sqrt T).
+    A 1-D kernel has width 1, and a 3-D kernel loses its depth, along which a GHN repeats what it predicts. A table of T
+    positional encodings counts as a square map of floor(sqrt T), one in 3-D as a map with all its rows.
     """
     shape = node.shape
     if not shape:
@@ -45,6 +46,8 @@ def _node_shape(node: TracedNode) -> tuple[int, ...]:
     if node.primitive == "pos_enc" and len(shape) in (2, 3):
         side = int(shape[-2] ** 0.5)
         return (1, shape[-1], side, side)
+    if node.primitive == "pos_enc" and len(shape) > 4:
+        return (*shape[:2], math.prod(shape[2:-1]), shape[-1])
     return (*shape[:2], *shape[2:][-2:], 1, 1, 1)[:4]
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ def loaded_model(target: str) -> Iterator[nn.Module]:
     Raises:
         TraceError: there is no such model, or the name stands for something that is not a model.
     """
-    source, _, name = target.rpartition(":")
+    source, _, name = os.path.expanduser(target).rpartition(":")
     if source == "timm":
         yield _build(target, _timm_factory(name))
     elif source:

@@ -30,6 +30,7 @@ class Tape:
         self.notes: list[str] = []
         self.ignores_indices = False  # whether integers of the input count as constants
         self._values: dict[int, Value] = {}
+        self._zeros: set[int] = set()  # storages of constants that are known to be zero
         self._alive: list[Any] = []  # a storage keeps its address as long as something refers to it
         for name, parameter in parameters.items():
             self.set_value(parameter, Parametric((name,)))
@@ -53,6 +54,21 @@ class Tape:
         if storage._cdata not in self._values:
             self._alive.append(storage)
         self._values[storage._cdata] = value
+
+    def is_zero(self, tensor: Any) -> bool:
+        """Return whether a tensor is a constant that is zero."""
+        if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided or self.value(tensor) is not None:
+            return False
+        return tensor.untyped_storage()._cdata in self._zeros or not (tensor.is_meta or tensor.any())
+
+    def note_zero(self, tensor: Tensor, is_zero: bool) -> None:
+        """Note whether a constant is zero; of real tensors it can be seen."""
+        if tensor.layout is torch.strided and (storage := tensor.untyped_storage())._cdata not in self._values:
+            if not is_zero:
+                self._zeros.discard(storage._cdata)
+            elif tensor.is_meta and storage._cdata not in self._zeros:
+                self._alive.append(storage)
+                self._zeros.add(storage._cdata)
 
     def add_node(
         self, primitive: str, reads: Sequence[Activation], name: str = "", shape: tuple[int, ...] = ()

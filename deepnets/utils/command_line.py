@@ -19,6 +19,21 @@ _NO_READER = 141
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # texts of files must not steer the terminal
 
 
+def command_line(arguments: Sequence[str] | None = None) -> list[str]:
+    """Return the arguments of a command, by default those of this process, with ~ as the home folder.
+
+    Shells expand ~ at the beginning of an argument only, not in --root=~/data.
+
+    >>> command_line(["generate", "--root=/data"])
+    ['generate', '--root=/data']
+    """
+    result = []
+    for argument in sys.argv[1:] if arguments is None else arguments:
+        option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+        result.append(f"{option}{equals}{os.path.expanduser(value)}")
+    return result
+
+
 def run_command(command: Callable[[], int], arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
@@ -33,6 +48,7 @@ def run_command(command: Callable[[], int], arguments: Sequence[str] | None = No
         arguments: the command line, by default that of this process.
     """
     options = sys.argv[1:] if arguments is None else arguments
+    _open_standard_streams()
     sentence, broken = "", False
     try:
         code = _print_version() if options[:1] == ["--version"] else command()
@@ -53,6 +69,17 @@ def run_command(command: Callable[[], int], arguments: Sequence[str] | None = No
     if sentence:
         print(_CONTROL.sub(lambda match: repr(match[0])[1:-1], sentence), file=sys.stderr)
     return code
+
+
+def _open_standard_streams() -> None:
+    """Open streams that are closed, as after >&-, on nothing; else the next files would get their numbers."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (stays open)
 
 
 def _show_traceback() -> None:

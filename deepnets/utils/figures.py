@@ -43,4 +43,4 @@ def save_figure(figure: "Figure", path: str | os.PathLike[str]) -> None:
     check_figure_suffix(path)
     content = io.BytesIO()
     figure.savefig(content, dpi=_DPI, format=Path(path).suffix.lower()[1:])
-    atomic_write(Path(path), content.getvalue())
+    atomic_write(Path(path).expanduser(), content.getvalue())

@@ -87,6 +87,7 @@ def save_folder(ghn: GHN, folder: Path, metadata: dict[str, Any], half: bool = F
     Raises:
         CheckpointError: the folder has a checkpoint, or cannot be written.
     """
+    folder = folder.expanduser()
     if (folder / CONFIG).exists():
         raise CheckpointError(f"{folder} has a checkpoint; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)

@@ -139,7 +139,7 @@ def load_images(
     size = usual_image_size(name) if image_size is None else image_size
     if size < 8:
         raise ImageError(f"image_size is {size}; it must be 8 or more")
-    return _READERS[name](_Request(name, None if data_dir is None else Path(data_dir), size, workers))
+    return _READERS[name](_Request(name, None if data_dir is None else Path(data_dir).expanduser(), size, workers))
 
 
 def usual_image_size(name: str) -> int:

@@ -48,11 +48,15 @@ def as_parameter(value: Tensor, parameter: Tensor) -> Tensor | None:
     """Return a predicted tensor in the shape of its parameter, None if the shapes do not fit.
 
     Tables of positional encodings (T, C) or (1, T, C) end with the predicted map (1, C, s, s); the rows before it, such
-    as the encoding of a class token, keep their values.
+    as the encoding of a class token, keep their values. Kernels in 3-D repeat one in 2-D, as in Carreira and Zisserman,
+    2017, but divided by the root of their depth, so that weights have the variance that suits their fan.
 
     Shapes:
         (out, in, h, w) -> that of the parameter
     """
+    if parameter.dim() == 5 and parameter.shape[3:] == value.shape[2:]:
+        plane, depth = as_parameter(value, parameter[:, :, 0]), parameter.shape[2]
+        return None if plane is None else (plane[:, :, None] / depth**0.5).expand(parameter.shape)
     if (transposed := _as_transposed(value, parameter)) is not None:
         return transposed
     if value.numel() == parameter.numel() and not _is_table(value, parameter):

@@ -50,10 +50,12 @@ def train(options: TrainOptions) -> Path:
     _check_images(recipe, options, len(task.train))
     torch.manual_seed(options.seed)
     ghn = create(options.model, task.num_classes, task.image_size).to(device)
-    out = options.out or Path("runs") / f"{options.model}_{options.dataset}_{options.recipe}_{options.seed}"
+    name = f"{options.model}_{options.dataset}_{options.recipe}_{options.seed}"
+    out = (options.out or Path("runs") / name).expanduser()
+    start = None if options.start is None else options.start.expanduser()
     about = _about(options, recipe, task)
-    if options.start is not None:
-        about["start"] = _started_from(options.start, options.model)
+    if start is not None:
+        about["start"] = _started_from(start, options.model)
     RunDirectory(out, _identity(about), "run").check()  # before architectures are sampled, which takes a while
     pool = ArchitecturePool(
         root=_root(options.root),
@@ -68,7 +70,7 @@ def train(options: TrainOptions) -> Path:
     with RunDirectory(out, _identity(about), "run").locked() if processes.rank == 0 else nullcontext():
         if processes.size > 1:
             dist.barrier()
-        trainer = Trainer(ghn, task.to(device), recipe, pool, out, options.seed, about, processes, options.start)
+        trainer = Trainer(ghn, task.to(device), recipe, pool, out, options.seed, about, processes, start)
         trainer.run()
         if processes.rank == 0:
             _copy_best(out)
@@ -81,7 +83,7 @@ def _root(root: Path | None) -> Path:
     """Return the folder of the train split; a folder that the user names must have the file."""
     if root is not None and not (path := split_path(root, "train")).is_file():
         raise InputError(f"there is no {path}; deepnets generate --split train --root {root} makes it")
-    return root or Path("data")
+    return (root or Path("data")).expanduser()
 
 
 def _started_from(folder: Path, model: str) -> dict[str, Any]:

@@ -110,6 +110,25 @@ def fused_attention(tape: Tape, operation: Operation) -> Value | None:
     return tape.add_attention(tuple(dict.fromkeys(producers)))
 
 
+@rule("_trilinear")
+def bilinear(tape: Tape, operation: Operation) -> Value | None:
+    """A bilinear layer: one weight (out, in, in) that reads both inputs; its bias is a sum that follows."""
+    first, weight, second = (tape.value(a) for a in operation.args[:3])
+    reads = [value for value in (first, second) if isinstance(value, Activation)]
+    return tape.add_parameter_node("conv", reads, weight) if reads and isinstance(weight, Parametric) else None
+
+
+@rule("_prelu_kernel", "prelu")
+def prelu(tape: Tape, operation: Operation) -> Value | None:
+    """A rectifier with learnt slopes: they are no layer, as nonlinearities are none."""
+    x, slopes = (tape.value(a) for a in operation.args[:2])
+    if not isinstance(x, Activation) or not isinstance(slopes, Parametric):
+        return None
+    tape.left_out[operation.name] += 1
+    tape.leave_out(slopes, "the slopes of a nonlinearity")
+    return Activation(x.producers)
+
+
 @rule("embedding", "_embedding_bag", "_embedding_bag_forward_only")
 def embedding(tape: Tape, operation: Operation) -> Value | None:
     """An embedding: a linear layer on one-hot vectors."""
@@ -143,7 +162,7 @@ def _lookup(tape: Tape, table: Any, index: Any) -> Value | None:
     return tape.add_parameter_node("conv", [position], weight)
 
 
-@rule("deform_conv2d")
+@rule("torchvision::deform_conv2d")
 def deformable_convolution(tape: Tape, operation: Operation) -> Value | None:
     """A deformable convolution of torchvision, which also reads its offsets and its mask."""
     x, weight, offset, mask, bias = (tape.value(a) for a in operation.args[:5])
@@ -194,7 +213,7 @@ def _norm(tape: Tape, primitive: str, x: Any, weight: Any, bias: Any) -> Value |
     return normalized
 
 
-@rule("max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool2d", "max_pool2d")
+@rule("max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool2d", "adaptive_max_pool3d", "max_pool2d")
 def max_pool(tape: Tape, operation: Operation) -> Value | None:
     """Max pooling."""
     return _pool(tape, "max_pool", operation)
@@ -207,11 +226,18 @@ def avg_pool(tape: Tape, operation: Operation) -> Value | None:
 
 
 def _pool(tape: Tape, primitive: str, operation: Operation) -> Value | None:
-    """Pooling has no parameter, but a shape: that of its window."""
+    """Pooling has no parameter, but a shape: that of its window.
+
+    What averages over channels, as local response norm does, is a statistic.
+    """
     x = tape.value(operation.args[0])
-    window = tuple(operation.args[1])[-2:]
-    shape = (1, 1, window[0], window[-1])
-    return tape.add_node(primitive, [x], shape=shape) if isinstance(x, Activation) else None
+    if not isinstance(x, Activation):
+        return None
+    window = tuple(operation.args[1])
+    over_channels = len(window) > 1 and set(window[1:]) == {1} and operation.args[0].shape[-len(window) - 1] == 1
+    if primitive == "avg_pool" and over_channels:
+        return Activation(x.producers, TensorRole.STATISTIC)
+    return tape.add_node(primitive, [x], shape=(1, 1, *window[-2:][:1], window[-1]))
 
 
 @rule("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d")

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from deepnets.tracing.tape import Tape
 from deepnets.tracing.values import Activation, Parametric, TensorRole, Value
+from deepnets.utils.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ Rule = Callable[[Tape, Operation], Value | None]
 
 _R = TypeVar("_R", bound=Rule)
 _RULES: dict[str, Rule] = {}
+_OF_USERS: dict[str, Callable[..., Any] | None] = {}
 
 ATTENTION = (
     "_scaled_dot_product_flash_attention",
@@ -40,6 +42,9 @@ _PRODUCTS = ("mm", "bmm", "mv", "addmm", "baddbmm", "addbmm", "convolution", *AT
 """Operations of layers. Others that read parameters make weights of them, and so do products of two parameters."""
 
 
+_MULTIPLICATIONS = ("mul", "div", "mm", "bmm", "mv", "dot", "convolution")
+"""Operations whose result is zero if an operand is."""
+
 _LOOKUPS = ("embedding", "_embedding_bag", "_embedding_bag_forward_only", "index", "index_select", "gather")
 """Operations that read integers as indices of a table."""
 
@@ -47,6 +52,9 @@ _VIEWS = (
     *("view", "_unsafe_view", "reshape", "permute", "transpose", "t", "expand", "unsqueeze", "squeeze", "select"),
     *("slice", "split", "split_with_sizes", "unbind", "alias", "detach", "clone", "_to_copy", "lift_fresh", "repeat"),
 )
+ZEROS = ("zeros", "zeros_like", "new_zeros", "zero")
+"""Operations that make zeros."""
+
 _KEEP_ROLE = frozenset((*_VIEWS, "mul", "div", "add", "sub", "rsub", "neg", "pow", "var", "var_mean", "sum", "mean"))
 """Operations that a norm layer written by hand consists of; others end its normalization."""
 
@@ -61,6 +69,49 @@ def rule(*names: str) -> Callable[[_R], _R]:
         return function
 
     return register
+
+
+def operation_name(operator: Any) -> str:
+    """Return the name that rules know an operation by: "add" for those of PyTorch, else with its library."""
+    name: str = operator.overloadpacket.__name__
+    return name if operator.namespace == "aten" else f"{operator.namespace}::{name}"
+
+
+def set_user_rule(name: str, rule: Rule, outputs: Callable[..., Any] | None) -> None:
+    """Set or replace the rule of an operator of a user.
+
+    Args:
+        name: library and operator, as in "mylib::scan".
+        rule: its rule.
+        outputs: what makes its results on the meta device, if it does not run there.
+
+    Raises:
+        InputError: an operator with a rule of this package.
+    """
+    name = name.removeprefix("aten::")
+    if name in _RULES and name not in _OF_USERS:
+        raise InputError(f"{name} has a rule; accepted: an operator of your own, as in 'mylib::scan'")
+    _RULES[name] = rule
+    _OF_USERS[name] = outputs
+
+
+def user_outputs(name: str) -> Callable[..., Any] | None:
+    """Return what makes the results of an operator of a user on the meta device, if there is something."""
+    return _OF_USERS.get(name)
+
+
+def makes_zeros(tape: Tape, name: str, args: Sequence[Any], values: Sequence[Value]) -> bool:
+    """Return whether an operation makes a constant that is zero: of nothing, of zeros, or of a parameter times zeros.
+
+    A recurrence often starts with such a state, which no parameter is read for.
+    """
+    name = name.removesuffix("_")
+    if name in ZEROS:
+        return True
+    if not values:
+        return name in _VIEWS and tape.is_zero(args[0])
+    is_product = name in _MULTIPLICATIONS and len(values) == 1 and isinstance(values[0], Parametric)
+    return is_product and any(tape.is_zero(a) for a in args[:2])
 
 
 def record(tape: Tape, name: str, func: Any, args: Sequence[Any], kwargs: dict[str, Any], values: list[Value]) -> Value:
@@ -93,19 +144,30 @@ def record(tape: Tape, name: str, func: Any, args: Sequence[Any], kwargs: dict[s
 def _record(
     tape: Tape, name: str, func: Any, args: Sequence[Any], kwargs: dict[str, Any], values: Sequence[Value]
 ) -> Value:
+    apply_rule = _RULES.get(name.removesuffix("_"))
+    if apply_rule is not None:
+        args = [*args, *(kwargs.get(a.name) for a in func._schema.arguments[len(args) :])]
+    return record_call(tape, name, apply_rule, args, values)
+
+
+def record_call(tape: Tape, name: str, apply_rule: Rule | None, args: Sequence[Any], values: Sequence[Value]) -> Value:
+    """Add the nodes of a call by its rule, and return the value of its result.
+
+    Args:
+        tape: what has been recorded so far.
+        name: of what is called.
+        apply_rule: its rule, if there is one.
+        args: all arguments in the order of its schema.
+        values: the values of the tensors among them; at least one.
+    """
     activations = [value for value in values if isinstance(value, Activation)]
     parametric = merge_parametric(tape, values)
     if not activations:
         assert parametric is not None
         several = sum(isinstance(value, Parametric) for value in values) > 1
         return replace(parametric, computed=True) if several and name in _PRODUCTS else parametric
-    apply_rule = _RULES.get(name.removesuffix("_"))
-    if apply_rule is not None:
-        arguments = [*args, *(kwargs.get(a.name) for a in func._schema.arguments[len(args) :])]
-        value = apply_rule(tape, Operation(name, arguments))
-        if value is not None:
-            return value
-    return _record_without_rule(tape, name, activations, parametric)
+    value = None if apply_rule is None else apply_rule(tape, Operation(name, args))
+    return _record_without_rule(tape, name, activations, parametric) if value is None else value
 
 
 def merge_parametric(tape: Tape, values: Sequence[Value]) -> Parametric | None:

@@ -7,6 +7,8 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch._higher_order_ops.while_loop import while_loop
+from torch.nn.attention.flex_attention import flex_attention
 
 from deepnets import ArchGraph, TraceError, trace
 from deepnets.graphs.primitives import PRIMITIVES
@@ -162,6 +164,8 @@ def test_packed_sequences() -> None:
 
     graph = trace(Model(call, rnn=nn.GRU(4, 8, batch_first=True)), inputs=(torch.rand(2, 7, 4), torch.tensor([5, 7])))
     assert [name.partition(".")[0] for name in names(graph)] == ["input", *["rnn"] * 4, "sum", "b", "b"]
+    assert graph.report is not None
+    assert graph.report.notes == ()
 
 
 def test_wrappers_and_scripted_submodules() -> None:
@@ -194,12 +198,154 @@ def test_mixtures_of_experts() -> None:
     assert names(trace(model, inputs=torch.rand(4, 8))) == ["input", "w", *B]
 
 
-def test_higher_order_operators_are_refused() -> None:
+@pytest.mark.parametrize(("inputs", "taken"), [(torch.ones(2, 8), A), (-torch.ones(2, 8), [])])
+def test_conditions(inputs: Tensor, taken: list[str]) -> None:
     def call(m: Any, x: Tensor) -> Any:
         return m.b(torch.cond(x.sum() > 0, m.a, lambda y: y.clone(), (x,)))
 
-    with pytest.raises(TraceError, match="the model calls cond, whose functions cannot be recorded"):
-        trace(Model(call), (8,))
+    graph = trace(Model(call), inputs=inputs)
+    assert names(graph) == ["input", *taken, *B]
+    assert graph.report is not None
+    assert f"{__file__}:{call.__code__.co_firstlineno + 1}" in graph.report.notes[0]
+    with pytest.raises(TraceError, match="depends on the values of activations"):
+        trace(Model(call), inputs=inputs, compute=False)
+
+
+def test_other_higher_order_operators_are_refused() -> None:
+    def call(m: Any, x: Tensor) -> Any:
+        return m.b(while_loop(lambda y: y.sum() > 0, lambda y: (m.a(y) - 10,), (x,))[0])
+
+    with pytest.raises(TraceError, match="the model calls while_loop, whose functions cannot be recorded"):
+        trace(Model(call), inputs=torch.ones(2, 8))
+
+
+@pytest.mark.parametrize("scores", ["", "bias", "relative"])
+def test_flex_attention(scores: str) -> None:
+    def call(m: Any, x: Tensor) -> Any:
+        q, k, v = m.qkv(x).view(2, 5, 3, 2, 16).permute(2, 0, 3, 1, 4)
+        positions = m.a(x[..., :8])
+        functions = {
+            "": None,
+            "bias": lambda score, b, h, i, j: score + m.bias[h, i, j],
+            "relative": lambda score, b, h, i, j: score + positions[b, i, j],
+        }
+        return m.b(flex_attention(q, k, v, score_mod=functions[scores]).transpose(1, 2).reshape(2, 5, 32)[..., :8])
+
+    before = uncompiled()
+    graph = trace(Model(call, qkv=nn.Linear(8, 96), bias=nn.Parameter(torch.zeros(2, 5, 5))), (5, 8))
+    assert names(graph) == ["input", "qkv.weight", "qkv.bias", *(A if scores == "relative" else []), "msa", *B]
+    edges = graph.edge_index.T.tolist()
+    assert [2, 3] in edges if scores != "relative" else {(2, 5), (4, 5)} <= {tuple(edge) for edge in edges}
+    assert graph.report is not None
+    assert (graph.report.unnamed["bias"] == "added to attention scores") == (scores == "bias")
+    assert uncompiled() == before
+
+
+def uncompiled() -> Any:
+    return torch.nn.attention.flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG
+
+
+@pytest.mark.parametrize("compute", [None, True])
+@pytest.mark.parametrize(
+    "zeros",
+    [
+        lambda x: torch.zeros(2, 2, 4),
+        lambda x: torch.zeros(2, 2, 4, device=x.device),
+        lambda x: torch.zeros(2, 2, 4).to(x),
+        lambda x: x.new_zeros(2, 8).view(2, 2, 4),
+        lambda x: torch.zeros_like(x[:, 0, :4])[:, None].expand(2, 2, 4),
+    ],
+)
+def test_states_of_zeros_are_no_positions(zeros: Callable[[Tensor], Tensor], compute: bool | None) -> None:
+    """What multiplies them in the first step of a recurrence adds nothing."""
+
+    def scan(m: Any, x: Tensor) -> Any:
+        state = zeros(x)
+        for t in range(x.shape[1]):
+            state = torch.exp(m.decay) * state + m.a(x[:, t]).view(2, 2, 4)
+        return m.b(state.flatten(1))
+
+    graph = trace(Model(scan, decay=nn.Parameter(torch.rand(2, 4))), inputs=torch.rand(2, 2, 8), compute=compute)
+    assert names(graph) == ["input", *A, *A, "sum", *B]
+    assert graph.report is not None
+    assert graph.report.unnamed == {"decay": "a scale on activations"}
+
+
+@pytest.mark.parametrize("state", [torch.ones, lambda *size, device: torch.zeros(*size, device=device).add_(1)])
+def test_constants_times_parameters_are_positions(state: Any) -> None:
+    def scan(m: Any, x: Tensor) -> Any:
+        return m.b(m.decay * state(2, 8, device=x.device) + m.a(x))
+
+    graph = trace(Model(scan, decay=nn.Parameter(torch.rand(2, 8))), inputs=torch.rand(2, 8))
+    assert names(graph) == ["input", *A, "decay", "sum", *B]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_recurrent_cells_from_zeros(bias: bool) -> None:
+    def run(m: Any, x: Tensor) -> Any:
+        state = torch.zeros(2, 8, device=x.device)
+        for t in range(2):
+            state = torch.tanh(m.read(x[:, t]) + m.hidden(state))
+        return m.b(state)
+
+    layers = {"read": nn.Linear(8, 8, bias=bias), "hidden": nn.Linear(8, 8, bias=bias)}
+    graph = trace(Model(run, **layers), inputs=torch.rand(2, 2, 8))
+    read, hidden = ([f"{name}.weight", f"{name}.bias"][: 1 + bias] for name in layers)
+    assert names(graph) == ["input", *read, *read, *hidden, "sum", *B]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_bilinear_layers(bias: bool) -> None:
+    graph = trace(nn.Bilinear(8, 9, 4, bias=bias), inputs=(torch.rand(2, 8), torch.rand(2, 9)))
+    assert names(graph) == ["input", "input", "weight", "bias"][: 3 + bias]
+    assert graph.edge_index.T.tolist() == [[0, 2], [1, 2], [2, 3]][: 2 + bias]
+    assert graph.shape[2].tolist() == [4, 8, 9, 1]  # its fan is 72
+
+
+def test_learnt_slopes_are_no_layer() -> None:
+    graph = trace(nn.Sequential(nn.Linear(8, 8), nn.PReLU(8), nn.Linear(8, 2)), (8,))
+    assert names(graph) == ["input", "0.weight", "0.bias", "2.weight", "2.bias"]
+    assert graph.report is not None
+    assert graph.report.unnamed == {"1.weight": "the slopes of a nonlinearity"}
+
+
+@pytest.mark.parametrize(
+    ("convolution", "size", "pooling"),
+    [
+        (nn.Conv1d, (3, 16), nn.AvgPool1d),
+        (nn.Conv2d, (3, 16, 16), nn.AvgPool2d),
+        (nn.Conv3d, (3, 9, 9, 9), nn.AvgPool3d),
+    ],
+)
+def test_local_response_norm_is_transparent(convolution: Any, size: tuple[int, ...], pooling: Any) -> None:
+    graph = trace(nn.Sequential(convolution(3, 8, 3), nn.LocalResponseNorm(3), pooling(2)), size)
+    assert names(graph) == ["input", "0.weight", "0.bias", "avg_pool"]
+
+
+def test_values_that_leave_pytorch_are_noted() -> None:
+    def call(m: Any, x: Tensor) -> Any:
+        x = m.a(x)
+        return m.b(x + torch.from_numpy(x.detach().numpy()))
+
+    graph = trace(Model(call), (8,))
+    assert graph.report is not None
+    (note,) = graph.report.notes
+    assert note.startswith("the model takes the values of activations out of PyTorch (numpy")
+    assert f"{__file__}:{call.__code__.co_firstlineno + 2}" in note
+
+
+def test_conventions_of_kernels_that_are_not_2d() -> None:
+    """A 1-D kernel has width 1, a 3-D kernel loses its depth, and so have transposed ones."""
+    for layer, size, shape in (
+        (nn.Conv1d(3, 8, 5), (3, 16), [8, 3, 5, 1]),
+        (nn.ConvTranspose1d(3, 8, 5), (3, 16), [8, 3, 5, 1]),
+        (nn.Conv3d(4, 8, (3, 5, 7), groups=2), (4, 9, 9, 9), [8, 2, 5, 7]),
+        (nn.ConvTranspose3d(4, 8, (3, 5, 7), groups=2), (4, 9, 9, 9), [8, 2, 5, 7]),
+    ):
+        graph = trace(layer, size)
+        assert graph.shape[1].tolist() == shape
+        assert graph.report is not None
+        assert graph.report.complete
 
 
 def test_deformable_convolutions() -> None:

@@ -6,13 +6,30 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 import deepnets
 from deepnets.cli import main
-from deepnets.utils.command_line import run_command, sigterm_interrupts
+from deepnets.utils.command_line import command_line, run_command, sigterm_interrupts
 from deepnets.utils.errors import FileError
+
+
+def test_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/a")
+    arguments = ["trace", "~/m.py:make", "--root", "~/data", "--out=~", "--nas.truth=~/t.csv", "a~b", "--name=a=~"]
+    home = ["trace", "/home/a/m.py:make", "--root", "/home/a/data", "--out=/home/a", "--nas.truth=/home/a/t.csv"]
+    assert command_line(arguments) == [*home, "a~b", "--name=a=~"]
+
+
+@pytest.mark.parametrize("redirect", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams(redirect: str, tmp_path: Path) -> None:
+    """The file is complete, and no output went into it."""
+    command = f"{sys.executable} -m deepnets.cli generate --split val --num 5 --workers 2 --root {tmp_path} {redirect}"
+    assert subprocess.run(command, shell=True, check=False).returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["deepnets1m_val.hdf5"]
+    assert main(["verify", str(tmp_path / "deepnets1m_val.hdf5")]) == 0
 
 
 def fails(error: BaseException) -> Callable[[], int]:
