@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data, Dataset
 from tqdm import tqdm
 
-from deepnets.datasets.generation import generate, published_size, split_path
+from deepnets.datasets.generation import generate_missing, published_size, split_path
 from deepnets.datasets.truth import open_targets
 from deepnets.design_space.architecture import Architecture
 from deepnets.design_space.image_sizes import check_image_size
@@ -100,7 +100,7 @@ class DeepNets1M(Dataset):  # type: ignore[misc]
         if force_reload or not path.exists():
             print(f"generating {path} ...")
             count = None if split in TRACED_SPLITS else num
-            generate(path, split, num=count, overwrite=force_reload, image_size=image_size)
+            generate_missing(path, split, count, force_reload, image_size)
         self.file = open_graphs(path, image_size, num_classes)
         if self.file.header.split != split:
             raise InputError(f"{path} holds the split {self.file.header.split!r}, not {split!r}")

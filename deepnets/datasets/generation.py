@@ -4,6 +4,7 @@ Workers compute shards of networks, and this process writes them.
 """
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from deepnets.sampling.sampler import Networks, sample_networks
 from deepnets.sampling.splits import SPACE_SPLITS, TRACED_SPLITS, check_split, split_rules
 from deepnets.storage.column_reader import Columns
 from deepnets.storage.network_file import network_columns
-from deepnets.storage.sharded_file import Shard, ShardedFile, ShardPlan
+from deepnets.storage.sharded_file import BusyFileError, Shard, ShardedFile, ShardPlan
 from deepnets.utils import executors
 from deepnets.utils.atomic_files import check_writable
 from deepnets.utils.errors import FileError, InputError, describe_write_error
@@ -27,6 +28,8 @@ SHARD_SIZE = 5000
 """Networks that a worker computes at a time, and the most that a kill loses for each worker."""
 
 MAX_NETWORKS = 10**9
+
+_POLL_SECONDS = 0.2
 
 
 def split_path(root: str | os.PathLike[str], split: str, image_size: int = 32) -> Path:
@@ -103,6 +106,28 @@ def generate(
             _write_shards(sharded_file, compute, pool)
         sharded_file.publish(overwrite)
     return path
+
+
+def generate_missing(path: Path, split: str, num: int | None, overwrite: bool, image_size: int) -> None:
+    """Generate a split, or wait for another process that does, as ranks of a training job that start together.
+
+    Args:
+        path, split, num, overwrite, image_size: as for `generate`.
+    """
+    waits = False
+    while True:
+        try:
+            generate(path, split, num=num, overwrite=overwrite, image_size=image_size)
+            return
+        except BusyFileError:
+            if not waits:
+                print(f"another process is generating {path}; waiting for it")
+            waits = True
+        except (FileError, FileExistsError):  # the other one has just finished
+            if overwrite or not path.exists():
+                raise
+            return
+        time.sleep(_POLL_SECONDS)
 
 
 def _plan_samples(path: Path, split: str, num: int | None, seed: int, compress: bool) -> tuple[ShardedFile, Compute]:

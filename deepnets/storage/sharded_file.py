@@ -61,6 +61,10 @@ class ShardPlan:
         return [Shard(i, min(i + self.shard_size, self.num)) for i in range(0, self.num, self.shard_size)]
 
 
+class BusyFileError(FileError):
+    """Another process makes the file."""
+
+
 class ShardedFile:
     """A file that is written shard by shard.
 
@@ -103,7 +107,8 @@ class ShardedFile:
             overwrite: drop shards of another plan.
 
         Raises:
-            FileError: it was begun with another plan, another process writes it, or it cannot be written.
+            BusyFileError: another process writes it.
+            FileError: it was begun with another plan, or it cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +121,7 @@ class ShardedFile:
                     self._published.unlink()  # first: a kill must not leave it in a folder that lacks shards
                     shutil.rmtree(self.folder)
         except LockedError:
-            raise FileError(f"another process is making {self.path}; wait for it or choose another place") from None
+            raise BusyFileError(f"another process is making {self.path}; wait for it or choose another place") from None
         except OSError as error:
             raise describe_write_error(error, self.path) from error
 

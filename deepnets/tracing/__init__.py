@@ -6,6 +6,6 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     if name != "register":
         raise AttributeError(f"module 'deepnets.tracing' has no attribute {name!r}")
-    from deepnets.tracing.user_rules import register
+    from deepnets.tracing.rules.user_rules import register
 
     return register

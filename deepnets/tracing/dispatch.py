@@ -21,9 +21,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from deepnets.tracing.errors import TraceError, model_line
-from deepnets.tracing.higher_order import HIGHER_ORDER_RULES
 from deepnets.tracing.restore.tensors import RandomNumbers, WriteLog
 from deepnets.tracing.rules import arithmetic, layers  # noqa: F401 (registers their rules)
+from deepnets.tracing.rules.higher_order import HIGHER_ORDER_RULES
 from deepnets.tracing.rules.registry import Rule, makes_zeros, operation_name, record, record_call, user_outputs
 from deepnets.tracing.tape import Tape
 from deepnets.tracing.values import Activation, Parametric, TensorRole, Value

@@ -18,8 +18,8 @@ from deepnets.tracing.graph_builder import build_graph
 from deepnets.tracing.inputs.arguments import Arguments, real_arguments
 from deepnets.tracing.inputs.failure import shapes_of
 from deepnets.tracing.inputs.guesses import possible_calls
-from deepnets.tracing.higher_order import visible_flex_attention
 from deepnets.tracing.restore.modules import TRACING, replaced_tensors
+from deepnets.tracing.rules.higher_order import visible_flex_attention
 from deepnets.tracing.tape import Tape
 from deepnets.tracing.values import Activation, Parametric, TensorRole
 from deepnets.utils.errors import is_mistake, one_line

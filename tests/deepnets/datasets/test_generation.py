@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import h5py
 import pytest
 
-from deepnets import symbolic_graph
+from deepnets import DeepNets1M, symbolic_graph
 from deepnets.datasets import generation as generate_module
 from deepnets.datasets.generation import generate
 from deepnets.sampling.sampler import sample_networks
@@ -359,6 +360,31 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
             generate(tmp_path / "x.hdf5", "val", num=10)
         assert (tmp_path / "x.hdf5.partial" / "lock").exists()
         other.kill()
+
+
+def test_data_sets_wait_for_each_other(tmp_path: Path) -> None:
+    """Two processes open a split that is not there: the second waits until the first has made it."""
+    code = (
+        "import sys; from deepnets.datasets import generation; write = generation._write_shards\n"
+        "def slowly(*args):\n"
+        "    print('locked', flush=True); sys.stdin.readline(); write(*args)\n"
+        "generation._write_shards, generation.SHARD_SIZE = slowly, 100\n"
+        "from deepnets import DeepNets1M; print(len(DeepNets1M(sys.argv[1], 'val', num=10)))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdin is not None
+        assert other.stdout.readline().startswith("generating")
+        assert other.stdout.readline() == "locked\n"
+        with ThreadPoolExecutor(1) as pool:
+            second = pool.submit(DeepNets1M, tmp_path, "val", num=10)
+            with pytest.raises(TimeoutError):
+                second.result(0.5)
+            other.stdin.write("\n")
+            other.stdin.flush()
+            assert len(second.result(60)) == 10
+        assert other.stdout.read().endswith("10\n")
 
 
 def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
