@@ -26,7 +26,6 @@ _SPLITS = (
 )
 
 
-_SAMPLE = 2000
 """Networks whose graphs are built again by default."""
 
 
@@ -110,16 +109,19 @@ class Verify:
     def run(self) -> int:
         """Print the damaged columns, or what is wrong with their content."""
         from deepnets.storage.column_reader import ColumnFile, find_damaged_columns
-        from deepnets.storage.verification import find_wrong_content
+        from deepnets.storage.verification import REBUILT, find_wrong_content, is_generated
 
         problems = [f"{self.file}: {name} does not match its checksum" for name in find_damaged_columns(self.file)]
         if not problems:
-            problems = find_wrong_content(self.file, None if self.all else _SAMPLE)
+            problems = find_wrong_content(self.file, None if self.all else REBUILT)
         for problem in problems:
             print(printable(problem), file=sys.stderr)
         if not problems:
             file = ColumnFile(self.file)
             print(f"{self.file}: all {len(file.names)} columns match; content sha256 {file.header.content_sha256}")
+            header = file.header
+            if is_generated(header):
+                print(f"its networks are the first {header.num_networks:,} of {header.split} with seed {header.seed}")
         return 1 if problems else 0
 
 

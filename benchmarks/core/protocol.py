@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 from typing import Protocol as Interface
 
 from benchmarks.core.evaluation_networks import EVALUATION_SPLITS, EvaluationNetwork
 from benchmarks.core.summaries import ACCURACY, Summary
+from deepnets.utils.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -222,7 +223,13 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
         return usual_image_size("imagenet" if self.own_dataset else dataset)
 
     def read_settings(self, recorded: dict[str, Any]) -> SettingsT:
-        """Return the settings of a record, where tuples are lists."""
+        """Return the settings of a record, where tuples are lists.
+
+        Raises:
+            InputError: one is unknown, missing or out of range.
+        """
+        if recorded.keys() != {field.name for field in fields(cast(Any, self.settings_class))}:
+            raise InputError(f"settings of {self.name} are {', '.join(map(str, recorded)) or 'missing'}")
         return self.settings_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in recorded.items()})
 
 

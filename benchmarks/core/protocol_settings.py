@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from deepnets.utils.errors import InputError
+from deepnets.utils.errors import InputError, printable
 
 
 def check_setting(name: str, value: float | tuple[float, ...], fits: Callable[[float], bool], accepted: str) -> None:
@@ -20,11 +20,15 @@ def check_setting(name: str, value: float | tuple[float, ...], fits: Callable[[f
         InputError: a number is not accepted or comes twice, or there is none.
     """
     values = value if isinstance(value, tuple) else (value,)
-    described = f"{name} is {' '.join(map(str, values)) or 'empty'}"
-    if not (values and all(map(fits, values))):
+    described = f"{name} is {printable(' '.join(map(str, values))) or 'empty'}"
+    if not (values and all(_is_number(number) and fits(number) for number in values)):
         raise InputError(f"{described}; accepted: {accepted}")
     if len(set(values)) < len(values):
         raise InputError(f"{described}; each value is accepted once")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_positive(value: float) -> bool:

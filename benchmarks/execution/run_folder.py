@@ -1,11 +1,13 @@
 """Folder of a run: the identity of the run, and the rows of results so far."""
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.core.evaluation_networks import network_at
 from benchmarks.core.protocol import ROW_COLUMNS
 from benchmarks.execution.jobs import Row
 from benchmarks.execution.run_config import Job
@@ -13,6 +15,18 @@ from benchmarks.protocols.registry import get_protocol
 from benchmarks.training.job_folder import file_stem, forget_unfinished
 from deepnets.utils.atomic_files import append_json_line
 from deepnets.utils.run_directory import RunDirectory
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("group", "name", "status", "reason"), (str,)),
+    **dict.fromkeys(("index", "repeat", "params", "batch_size"), (int,)),
+    "seconds": (int, float),
+}
+"""Types of the columns of any protocol; those of its own are numbers or texts."""
+_LARGEST = 1e300
+
+
+def _is_sound(value: float | str) -> bool:
+    return value.isprintable() if isinstance(value, str) else -_LARGEST < value < _LARGEST
 
 
 class RunFolder:
@@ -43,18 +57,30 @@ class RunFolder:
             yield self._read()
 
     def _read(self) -> dict[Job, Row]:
-        """Return the complete rows by job; a kill may have cut one off."""
+        """Return the complete rows by job. A kill may have cut one off; those that are damaged are measured again."""
+        lines = self._rows.read_text(errors="replace").splitlines() if self._rows.exists() else []
+        rows = [self._row(line) for line in lines if line]
+        if damaged := sum(row is None for row in rows):
+            print(f"{self._rows} has {damaged} damaged lines, which are measured again", file=sys.stderr)
+        return {Job(row["group"], row["index"], row["repeat"]): row for row in rows if row is not None}
+
+    def _row(self, line: str) -> Row | None:
+        """Return the row in a line, None if it is not one that this run writes."""
+        try:
+            row = json.loads(line, parse_constant=lambda _: None)
+        except (ValueError, RecursionError):
+            return None
         protocol = get_protocol(self.identity["protocol"]["name"])
-        needed = {"ok": {"seconds", *protocol.row_columns}, "failed": {"seconds", *ROW_COLUMNS}}
-        rows = {}
-        for line in self._rows.read_text(errors="replace").splitlines() if self._rows.exists() else []:
-            try:
-                row = json.loads(line)
-                if needed[row["status"]] <= row.keys():
-                    rows[Job(row["group"], row["index"], row["repeat"])] = row
-            except (ValueError, KeyError, TypeError):
-                continue
-        return rows
+        columns = {"ok": protocol.row_columns, "failed": ROW_COLUMNS}
+        if not isinstance(row, dict) or not isinstance(status := row.get("status"), str) or status not in columns:
+            return None
+        types = {**dict.fromkeys((*columns[status], "seconds"), (int, float, str)), **_TYPES}
+        types |= dict.fromkeys(protocol.accuracy_columns if status == "ok" else (), (int, float))
+        if any(type(row.get(name)) not in kinds or not _is_sound(row[name]) for name, kinds in types.items()):
+            return None
+        counts = self.identity["networks"]
+        known = 0 <= row["index"] < counts.get(row["group"], 0) and 0 <= row["repeat"] < self.identity["repeats"]
+        return row if known and row["name"] == network_at(row["group"], row["index"]).name else None
 
     def append(self, row: Row) -> None:
         """Store a row durably, and remove the states of the training that led to it."""

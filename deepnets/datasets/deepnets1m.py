@@ -21,6 +21,7 @@ from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.sampling.splits import SPACE_SPLITS, SPLITS, TRACED_SPLITS, check_split
 from deepnets.storage.column_reader import Header
 from deepnets.storage.network_file import NetworkFile, open_graphs
+from deepnets.storage.verification import check_content
 from deepnets.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,6 +74,9 @@ class DeepNets1M(Dataset):  # type: ignore[misc]
             for torchvision74 and timm; 10 on small and 1000 on large images for predefined; 10 for the other splits of
             trained architectures.
 
+        verify: check an existing file as `deepnets verify` does, which reads all of it. Without, values that cannot
+            be are refused where they are read, but damage that leaves possible values is not noticed.
+
     Raises:
         InputError: an unknown split, a number below 1 or above that of the file, or a damaged file.
 
@@ -91,6 +95,7 @@ class DeepNets1M(Dataset):  # type: ignore[misc]
         force_reload: bool = False,
         image_size: int | None = None,
         num_classes: int | None = None,
+        verify: bool = False,
     ) -> None:
         check_split(split)
         image_size, num_classes = _image_size_and_classes(split, image_size, num_classes)
@@ -101,6 +106,8 @@ class DeepNets1M(Dataset):  # type: ignore[misc]
             print(f"generating {path} ...")
             count = None if split in TRACED_SPLITS else num
             generate_missing(path, split, count, force_reload, image_size)
+        elif verify:
+            check_content(path)
         self.file = open_graphs(path, image_size, num_classes)
         if self.file.header.split != split:
             raise InputError(f"{path} holds the split {self.file.header.split!r}, not {split!r}")

@@ -222,6 +222,7 @@ def _text(attribute: Any) -> str:
     text = attribute.decode() if isinstance(attribute, bytes) else attribute
     if not isinstance(text, str):
         raise InputError(f"a text is {type(text).__name__}")
+    text.encode()  # HDF5's texts may be no UTF-8
     return text
 
 

@@ -11,6 +11,7 @@ _TOOLKIT = ("benchmarks", "deepnets", "ghn_models")
 _MISTAKES = (AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
 _LIBRARIES = sys.stdlib_module_names | {"h5py", "numpy", "pandas", "scipy", "torch"}
 _LONGEST = 200
+_LONGEST_SENTENCE = 2000
 _MOST_CHOICES = 40
 
 
@@ -19,7 +20,14 @@ class InputError(ValueError):
 
     Commands print the sentence of this error alone. All other errors but OSError are mistakes in the program, whose
     traceback is shown.
+
+    Args:
+        sentence: of which at most 2,000 characters are kept, since it may have values of a foreign file.
     """
+
+    def __init__(self, sentence: object = "") -> None:
+        text = str(sentence)
+        super().__init__(text if len(text) <= _LONGEST_SENTENCE else f"{text[:_LONGEST_SENTENCE]} ...")
 
 
 class FileError(InputError):

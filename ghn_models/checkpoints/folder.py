@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.utils.atomic_files import write_json
-from deepnets.utils.bounded_files import read_at_most
+from deepnets.utils.bounded_files import read_json_at_most
 from deepnets.utils.errors import InputError, one_line, unknown_choice
 from ghn_models.checkpoints.published_files import PUBLISHED
 from ghn_models.config import GHNConfig
@@ -22,6 +23,7 @@ from ghn_models.utils.cache import cache_folder
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_OWN_SHA256 = "config_sha256"
 _MAX_CONFIG_BYTES = 2**22
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -94,7 +96,7 @@ def save_folder(ghn: GHN, folder: Path, metadata: dict[str, Any], half: bool = F
     state = {name: value.detach().cpu().contiguous() for name, value in ghn.state_dict().items()}
     write_tensors({name: value.half() if half else value for name, value in state.items()}, folder / WEIGHTS)
     content = {"config": ghn.config.to_file(), "weights_sha256": sha256(folder / WEIGHTS), **metadata}
-    write_json(folder / CONFIG, content)
+    write_json(folder / CONFIG, {**content, _OWN_SHA256: _hash_metadata(content)})
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -116,12 +118,22 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         CheckpointError: the file is missing or damaged.
     """
     try:
-        content = json.loads(read_at_most(folder / CONFIG, _MAX_CONFIG_BYTES))
+        content = read_json_at_most(folder / CONFIG, _MAX_CONFIG_BYTES)
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / CONFIG} cannot be read ({one_line(error)})") from None
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise CheckpointError(f"{folder / CONFIG} has no configuration")
+    if not isinstance(content.get("weights_sha256"), str):
+        raise CheckpointError(f"{folder / CONFIG} has no sha256 of the weights")
+    if _OWN_SHA256 in content and content[_OWN_SHA256] != _hash_metadata(content):  # older files have none
+        raise CheckpointError(f"{folder / CONFIG} is damaged: its content does not match its sha256")
     return content
+
+
+def _hash_metadata(content: Mapping[str, Any]) -> str:
+    """Return the sha256 of the content of a `config.json`, without its own."""
+    others = {key: value for key, value in content.items() if key != _OWN_SHA256}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
 def load_folder(folder: Path) -> GHN:

@@ -28,6 +28,7 @@ from deepnets.utils.errors import unknown_choice
 from ghn_models.images import cifar
 from ghn_models.images.augment import center_square, resize
 from ghn_models.images.decode import ImageError, open_rgb, pixels
+from ghn_models.images.folder_check import check_folder
 from ghn_models.images.splits import ImageFiles, ImageSplit, Labels, StoredImages, rank_within_class
 from ghn_models.images.torchvision_files import read_torchvision
 
@@ -224,6 +225,8 @@ def _list_images(request: _Request, others: tuple[str, ...]) -> tuple[tuple[str,
         how = "; torchvision.datasets.ImageNet unpacks its archives so" if request.name == "imagenet" else ""
         raise ImageError(f"{folder} must have {expected}{how}")
     try:
+        for name in names:
+            check_folder(str(folder / name))
         splits = [ImageFolder(str(folder / name)) for name in names]
     except OSError as error:
         raise ImageError(f"{folder} must have {expected} ({str(error).splitlines()[0]})") from None

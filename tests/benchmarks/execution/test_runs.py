@@ -44,6 +44,7 @@ from deepnets.utils.errors import FileError, InputError
 from ghn_models import create
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.images.datasets import ImageTask
+from tests.support.made_up_records import rows_of
 from tests.support.quick_protocols import PLAN, folder, scored
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -462,6 +463,28 @@ def test_a_damaged_folder_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (tmp_path / "identity.json").write_text(content)
         with pytest.raises(FileError, match="is damaged, so the run that it belongs to is unknown"):
             compute(load_run_context(PLAN), folder(tmp_path), None, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"top1": float("nan")}, {"top1": [0.5]}, {"top1": 10**400}, {"seconds": "1"}, {"seconds": None},
+        {"index": 1.0}, {"reason": "a\nb"}, {"index": 99}, {"repeat": True}, {"name": "test/1\n"},
+        {"name": "test/0"}, {"group": ["test"]}, {"status": []}, {"top1": "half"}, {"params": 0.5}, {"reason": None},
+    ],
+)  # fmt: skip
+def test_damaged_rows_are_measured_again(
+    change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scored(lambda case: {"top1": 0.25, "top5": 0.5}, monkeypatch)
+    sound = rows_of(PLAN)
+    lines = [json.dumps(row | (change if row["name"] == "test/1" else {})) for row in sound]
+    with folder(tmp_path).open() as rows:
+        assert rows == {}
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    with folder(tmp_path).open() as rows:
+        assert [row["name"] for row in rows.values()] == [row["name"] for row in sound if row["name"] != "test/1"]
+    assert "rows.jsonl has 1 damaged lines, which are measured again" in capsys.readouterr().err
 
 
 def test_random_weights_run_but_are_no_result(

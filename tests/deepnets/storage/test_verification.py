@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from deepnets import cli
+from deepnets import DeepNets1M, cli
 from deepnets.datasets.generation import generate
 from deepnets.storage.column_reader import ColumnFile
 from deepnets.storage.column_writer import write_columns
@@ -91,6 +91,8 @@ CHANGES = {
     "numbers of fractions": with_type("architectures/ks", "float64"),
     "wide flags": with_type("architectures/bn", "uint16"),
     "another count": with_value("architectures/num_params_32", 4, 0),
+    "another width": with_value("architectures/channels_224", 4, 48),
+    "another network": with_value("architectures/fc_dim", 4, 999),
 } | {
     f"{name} {value}": with_value(f"architectures/{name}", 0, value)
     for name, value in [
@@ -121,10 +123,23 @@ def test_wrong_content(name: str, original: Path, tmp_path: Path, capsys: pytest
         file.read(np.arange(len(file)))
 
 
+def test_data_sets_can_be_verified_when_they_are_opened(tmp_path: Path) -> None:
+    path = generate(tmp_path / "deepnets1m_train.hdf5", "train", num=5, workers=1)
+    assert len(DeepNets1M(tmp_path, "train", num=5, verify=True)) == 5
+    columns = read_columns(path)
+    CHANGES["another width"](columns)
+    write_columns(path, "train", 0, "0.1.0", columns, overwrite=True)
+    assert len(DeepNets1M(tmp_path, "train", num=5)) == 5
+    with pytest.raises(FileError, match="the width of network 4 for image size 224 is not 32"):
+        DeepNets1M(tmp_path, "train", num=5, verify=True)
+
+
 def test_right_content_passes(original: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert find_wrong_content(original) == find_wrong_content(original, 7) == []
     assert cli.main(["verify", str(original), "--all"]) == 0
-    assert "columns match" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "columns match" in out
+    assert "its networks are the first 30 of train with seed 0" in out
 
 
 def changed(original: Path, path: Path, change: Callable[[h5py.File], object]) -> Path:

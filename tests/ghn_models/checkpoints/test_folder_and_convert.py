@@ -119,17 +119,29 @@ def flipped(folder: Path) -> None:
 
 
 def changed(key: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
+    """Change a file that has no hash of itself, as older versions wrote it."""
+
     def damage(folder: Path) -> None:
         content = json.loads((folder / "config.json").read_text())
+        content.pop("config_sha256", None)
         content[key] = change(content.get(key))
         (folder / "config.json").write_text(json.dumps(content))
 
     return damage
 
 
-def truncated_and_unhashed(folder: Path) -> None:
+def with_right_hash(folder: Path) -> None:
+    changed("weights_sha256", lambda _: checkpoints.sha256(folder / "model.safetensors"))(folder)
+
+
+def truncated_with_right_hash(folder: Path) -> None:
     truncated(folder)
-    changed("weights_sha256", lambda _: None)(folder)
+    with_right_hash(folder)
+
+
+def edited(folder: Path) -> None:
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('"pooled_classifier": false', '"pooled_classifier": true'))
 
 
 def reweighted(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path], None]:
@@ -137,7 +149,7 @@ def reweighted(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path]
         state = load_file(folder / "model.safetensors")
         change(state)
         save_file(state, folder / "model.safetensors")
-        changed("weights_sha256", lambda _: None)(folder)
+        with_right_hash(folder)
 
     return damage
 
@@ -146,8 +158,10 @@ def reweighted(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path]
     ("damage", "message"),
     [
         (truncated, "is damaged: its sha256 is not"),
-        (truncated_and_unhashed, "not a complete safetensors file"),
+        (truncated_with_right_hash, "not a complete safetensors file"),
         (flipped, "is damaged: its sha256 is not"),
+        (edited, "config.json is damaged: its content does not match its sha256"),
+        (changed("weights_sha256", lambda _: None), "config.json has no sha256 of the weights"),
         (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
         (lambda f: (f / "config.json").write_text("{"), "cannot be read"),
         (lambda f: (f / "config.json").write_bytes(b"\xff\xfe"), "cannot be read"),

@@ -15,7 +15,7 @@ from ghn_models.images import augment, splits
 from ghn_models.images import datasets as images
 from ghn_models.images.augment import random_square
 from ghn_models.images.datasets import ImageTask, load_images
-from ghn_models.images.decode import ImageError
+from ghn_models.images.decode import ImageError, open_rgb
 from ghn_models.images.splits import ImageFiles
 from tests.support.noise_images import equal, picture, stored
 
@@ -215,3 +215,43 @@ def test_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x, _ = next(task.train.class_balanced_subset(1).shuffled(3, 0, 0, crop=4, flip=True))
     assert x.shape == (3, 3, 224, 224)
     torch.testing.assert_close(task.train.mean, torch.tensor(images.IMAGENET_MEAN))
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix", "kind"), [("I;16", ".png", "I;16"), ("I", ".tiff", "I"), ("F", ".tiff", "F")]
+)
+def test_pixels_of_more_than_8_bits_are_refused(mode: str, suffix: str, kind: str, tmp_path: Path) -> None:
+    """Pillow clips them to 255, which makes a white or a black image."""
+    file = tmp_path / f"a{suffix}"
+    Image.fromarray(np.full((40, 40), 1000, np.uint16 if mode == "I;16" else np.int32)).convert(mode).save(file)
+    with pytest.raises(ImageError, match=rf"has pixels of the kind {kind}(;16)?; accepted: at most 8 bits"):
+        open_rgb(file, str(file))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_pixels_of_8_bits_or_less_are_read(mode: str, tmp_path: Path) -> None:
+    Image.new("RGB", (9, 7), (200, 200, 200)).convert(mode).save(tmp_path / "a.png")
+    assert open_rgb(tmp_path / "a.png", "a.png").size == (9, 7)
+
+
+def test_endless_strips_are_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (1, 30_000)).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=r"^a.png has 1x30000 pixels; one side may be at most 100 times the other$"):
+        open_rgb(tmp_path / "a.png", "a.png")
+
+
+def test_links_in_a_circle_and_pipes_are_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path, ("a", "b"), {"train": 3, "val": 2})
+    shared = tmp_path / "elsewhere"
+    (tmp_path / "train" / "a").rename(shared)
+    (tmp_path / "train" / "a").symlink_to(shared)  # as many people keep subsets
+    assert len(load_images("folder", tmp_path, 16).train) > 0
+
+    loop = shared / "loop"
+    loop.symlink_to(tmp_path / "train")
+    with pytest.raises(ImageError, match=r"a/loop is a link to a folder that it is in; remove it"):
+        load_images("folder", tmp_path, 16)
+    loop.unlink()
+    os.mkfifo(shared / "x.png")
+    with pytest.raises(ImageError, match=r"a/x\.png is a broken link, or no regular file; remove it"):
+        load_images("folder", tmp_path, 16)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ghn_models import CheckpointError
+from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.training.run_checkpoints import LATEST
 from tests.support.tiny_training import save_checkpoint, tiny_trainer
 
@@ -42,9 +43,12 @@ def rewritten(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path],
         tensors = load_file(path)
         change(tensors)
         save_file(tensors, path)
-        for name, key in (("config.json", "weights_sha256"), ("../latest.json", "optimizer_sha256")):
-            beside = path.parent / name
-            beside.write_text(json.dumps({**json.loads(beside.read_text()), key: None}))
+        of_weights = path.name == checkpoints.WEIGHTS
+        beside = path.parent / (checkpoints.CONFIG if of_weights else "../latest.json")
+        content = json.loads(beside.read_text())
+        content.pop("config_sha256", None)  # as older versions wrote it
+        content["weights_sha256" if of_weights else "optimizer_sha256"] = checkpoints.sha256(path)
+        beside.write_text(json.dumps(content))
 
     return damage
 
