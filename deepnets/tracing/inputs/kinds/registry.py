@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from torch import Tensor
 
 from deepnets.tracing.inputs.facts import Facts
+from deepnets.utils.errors import InputError
 
 Maker = Callable[[Facts], Iterable[Tensor]]
 """Makes an argument: the most likely tensor first, then others."""
@@ -23,7 +24,7 @@ def argument(*names: str) -> Callable[[Maker], Maker]:
     def register(maker: Maker) -> Maker:
         for name in names:
             if name in MAKERS:
-                raise ValueError(f"the argument {name} has a maker already")
+                raise InputError(f"the argument {name} has a maker already")
             MAKERS[name] = maker
         return maker
 
