@@ -114,7 +114,7 @@ def _with_model(options: Any) -> Any:
         raise InputError("give --model NAME, as ghn3_t, or --start-from RUN, the folder of a run with --save")
     if options.start_from is not None:
         options = replace(options, model=f"{TRAINED_PREFIX}{options.start_from}")
-    is_orthogonal = options.model.endswith("_orth")
+    is_orthogonal = options.model.endswith("_orth") or options.model == "orth"
     return options if is_orthogonal or options.preset is None else replace(options, orth_layer=0)
 
 
@@ -189,9 +189,10 @@ def _runs(options: Any) -> Iterator[tuple[RunOptions, Any]]:
     from benchmarks.initializers.ghn import ORTH_SUFFIX, parse_name
 
     is_all = options.protocol == "all"
-    if options.orth_layer and not parse_name(options.model)[1]:
+    if options.orth_layer and options.model != "orth" and not parse_name(options.model)[1]:
         raise InputError(
-            f"--orth-layer is for GHNs that are made orthogonal, as ghn3_t{ORTH_SUFFIX}, not {options.model}"
+            f"--orth-layer is for orth and for GHNs that are made orthogonal, as ghn3_t{ORTH_SUFFIX}, not "
+            f"{options.model}"
         )
     for name in _ALL if is_all else (options.protocol,):
         settings = getattr(options, name, None) or get_protocol(name).settings_class()

@@ -39,6 +39,22 @@ def topk_accuracy(
     return correct[0].item() / total, correct[1].item() / total
 
 
+def with_noise(
+    batches: Iterable[tuple[Tensor, Tensor]], deviation: Tensor, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches with Gaussian noise on their images.
+
+    Args:
+        batches: normalized images (B, 3, H, H) and labels.
+        deviation: (3,) of the noise on each channel, in units of normalized images.
+        seed: of the noise, which is the same on all devices.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for images, labels in batches:
+        noise = torch.randn(images.shape, generator=generator).to(images.device)
+        yield images + deviation[:, None, None] * noise, labels
+
+
 @contextmanager
 def running_statistics(model: nn.Module) -> Iterator[nn.Module]:
     """Put a network in evaluation mode, with running statistics of batch norm; afterwards it is as before."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 from typing import Protocol as Interface
 
@@ -104,6 +104,9 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
     """One sentence for people."""
     settings_class: type[SettingsT]
     """Frozen dataclass of options, all with defaults."""
+    later_settings: ClassVar[frozenset[str]] = frozenset()
+    """Options that this version did not have at first. Records have them if they differ from their defaults, so that
+    equal runs have equal names."""
     metrics: ClassVar[tuple[str, ...]] = ("top1", "top5")
     """Metrics of a group of networks; the first one ranks."""
     columns: ClassVar[tuple[str, ...]] = ()
@@ -167,6 +170,12 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
             InputError: a setting cannot be used.
         """
         return settings
+
+    def settings_field(self, settings: SettingsT) -> dict[str, Any]:
+        """Return what a record has of the settings; `read_settings` is the inverse."""
+        defaults = asdict(self.settings_class())  # type: ignore[call-overload]
+        recorded = asdict(self.recorded_settings(settings))  # type: ignore[call-overload]
+        return {k: v for k, v in recorded.items() if k not in self.later_settings or v != defaults[k]}
 
     def check_groups(self, settings: SettingsT, groups: tuple[str, ...], from_files: bool = False) -> None:
         """Raise InputError if these settings do not suit these groups of networks.

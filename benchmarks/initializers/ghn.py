@@ -1,7 +1,7 @@
 """Initializers that predict parameters with a GHN."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,22 @@ def predict_with(ghn: GHN, orth_layer: int | None) -> Apply:
             orthogonalize(model, orth_layer)
 
     return apply
+
+
+def orthogonal_initializer(base: Initializer, orth_layer: int) -> Initializer:
+    """Return an initializer whose weights are made orthogonal after a little noise, as GHN-orth does (section 5).
+
+    Args:
+        base: the initializer, such as trained weights.
+        orth_layer: first layer that is made orthogonal.
+    """
+
+    def apply(model: nn.Module, context: InitContext) -> None:
+        base.apply(model, context)
+        add_noise(model, context.beta or _ORTH_BETA, orth_layer, context.generator)
+        orthogonalize(model, orth_layer)
+
+    return replace(base, name=base.name + ORTH_SUFFIX, apply=apply)
 
 
 def _initialize(model: nn.Module, names: Iterable[str]) -> None:

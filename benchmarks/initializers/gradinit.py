@@ -4,7 +4,16 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.initializers.base import InitContext
-from benchmarks.initializers.objectives import check_finite, differentiable, gradients, loss, norm
+from benchmarks.initializers.objectives import (
+    apply_factors,
+    check_finite,
+    differentiable,
+    gradients,
+    loss,
+    make_factors,
+    norm,
+    step_factors,
+)
 from benchmarks.training.loop import epochs_of
 
 STEPS = 390
@@ -13,8 +22,6 @@ _GAMMA = 1.0  # largest gradient norm
 _ETA = 0.1  # length of the step
 _LR = 1e-2  # of factors, for an epoch; the paper takes 1e-3 to 1e-1, depending on the network
 _LARGEST_LR = 1e-1
-_SMALLEST = 0.01  # factor of a weight
-_CLIP = 1.0  # gradient of a factor
 _HALF = 64  # images in half a batch
 
 
@@ -36,7 +43,7 @@ def gradinit(model: nn.Module, context: InitContext, steps: int = STEPS) -> None
     """
     task = context.images()
     model.to(task.train.labels.device)
-    factors = {name: torch.ones((), device=p.device, requires_grad=True) for name, p in model.named_parameters()}
+    factors = make_factors(model)
     lr = min(_LARGEST_LR, _LR * max(1, STEPS / steps))
     objective, constraint = (torch.optim.Adam(factors.values(), lr=lr) for _ in range(2))
     halves = epochs_of(task.train, round(_HALF * context.batch_share), context.seed(), task.flip)
@@ -48,26 +55,13 @@ def gradinit(model: nn.Module, context: InitContext, steps: int = STEPS) -> None
             gradient = gradients(loss(model, scaled, *_joined(first, second)), scaled)
             size = norm(gradient)
             if size > _GAMMA:
-                _step(constraint, factors, size)
+                step_factors(constraint, factors, size)
             else:
                 moved = {name: w - _ETA / size.detach() * gradient[name].detach() for name, w in scaled.items()}
                 del gradient, size  # and what their derivatives would need, more memory than anything else
-                _step(objective, factors, loss(model, moved, *_joined(first, third)) / _ETA)
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            p.mul_(factors[name])
+                step_factors(objective, factors, loss(model, moved, *_joined(first, third)) / _ETA)
+    apply_factors(model, factors)
     check_finite(model)
-
-
-def _step(optimizer: torch.optim.Optimizer, factors: dict[str, Tensor], value: Tensor) -> None:
-    optimizer.zero_grad()
-    gradients_of_factors = torch.autograd.grad(value, list(factors.values()), allow_unused=True, materialize_grads=True)
-    for factor, gradient in zip(factors.values(), gradients_of_factors, strict=True):
-        factor.grad = gradient.clamp(-_CLIP, _CLIP)
-    optimizer.step()
-    with torch.no_grad():
-        for name, factor in factors.items():
-            factor.clamp_(min=0.0 if name.endswith("bias") else _SMALLEST)
 
 
 def _joined(*parts: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

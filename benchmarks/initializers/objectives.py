@@ -1,4 +1,4 @@
-"""Losses and gradients of a network at given parameters, for initializers that optimize them (GradInit, MetaInit)."""
+"""Losses and gradients of a network at given parameters, and learned factors of these (GradInit, MetaInit, NIO)."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +15,9 @@ from deepnets.networks.kernels.convolution import convolve, is_plain
 from deepnets.networks.stand_ins import call_with
 from deepnets.utils.errors import InputError
 from ghn_models import batch_statistics
+
+_SMALLEST = 0.01  # factor of a weight
+_CLIP = 1.0  # gradient of a factor
 
 
 @contextmanager
@@ -74,6 +77,30 @@ def norm(tensors: Mapping[str, Tensor]) -> Tensor:
     if not torch.isfinite(value):
         raise InputError("the gradient of the loss is not finite, so nothing can be learnt")
     return value
+
+
+def make_factors(model: nn.Module) -> dict[str, Tensor]:
+    """Return a factor of 1 for each parameter of a network."""
+    return {name: torch.ones((), device=p.device, requires_grad=True) for name, p in model.named_parameters()}
+
+
+def step_factors(optimizer: torch.optim.Optimizer, factors: dict[str, Tensor], value: Tensor) -> None:
+    """Make one step that lowers a value, with clipped gradients; factors of weights stay above 0.01, others above 0."""
+    optimizer.zero_grad()
+    gradients_of_factors = torch.autograd.grad(value, list(factors.values()), allow_unused=True, materialize_grads=True)
+    for factor, gradient in zip(factors.values(), gradients_of_factors, strict=True):
+        factor.grad = gradient.clamp(-_CLIP, _CLIP)
+    optimizer.step()
+    with torch.no_grad():
+        for name, factor in factors.items():
+            factor.clamp_(min=0.0 if name.endswith("bias") else _SMALLEST)
+
+
+@torch.no_grad()
+def apply_factors(model: nn.Module, factors: dict[str, Tensor]) -> None:
+    """Multiply each parameter with its factor, in place."""
+    for name, p in model.named_parameters():
+        p.mul_(factors[name])
 
 
 def check_finite(model: nn.Module) -> None:

@@ -31,6 +31,12 @@ def he(model: nn.Module, context: InitContext) -> None:
             bias.zero_()
 
 
-def orth(model: nn.Module, context: InitContext) -> None:
-    """Orth: make the weights of all layers but the classifier orthogonal (Saxe et al., 2014)."""
-    orthogonalize(model)
+def orth(model: nn.Module, context: InitContext, first_layer: int = 0) -> None:
+    """Orth: make the weights of all layers but the classifier orthogonal (Saxe et al., 2014).
+
+    Args:
+        model: the network.
+        context: not used.
+        first_layer: layers before this one stay as they are (GHN-orth, section 5).
+    """
+    orthogonalize(model, first_layer)

@@ -12,6 +12,8 @@ from benchmarks.protocols.finetune import FinetuneConfig
 from benchmarks.protocols.transfer import TransferConfig
 from deepnets.utils.errors import InputError, unknown_choice
 
+_CIFAR_PROPERTIES: dict[str, Any] = {"noise": 0.08}
+_IMAGENET_PROPERTIES: dict[str, Any] = {"noise": 0.18, "target": 0.1, "target_top": 5}
 _DARTS: dict[str, Any] = {
     "batch_size": 96,
     "schedule": "cosine",
@@ -95,8 +97,8 @@ def _orth_presets() -> dict[str, Preset]:
 PRESETS: dict[str, Preset] = {
     "ghn2_sgd": Preset(
         "finetune",
-        FinetuneConfig(epochs=50, **_DARTS),
-        "DeepNets-1M, Table 3 (1, 5, 50 epochs) and section 5.1; weight decay and clipping: its code, DARTS",
+        FinetuneConfig(epochs=50, **_DARTS, **_CIFAR_PROPERTIES),
+        "DeepNets-1M, Table 3 (1, 5, 50 epochs), Figure 4 and section 5.1; weight decay and clipping: its code, DARTS",
         "cifar10",
     ),
     "ghn2_adam": Preset(
@@ -107,8 +109,8 @@ PRESETS: dict[str, Preset] = {
     ),
     "ghn2_imagenet_sgd": Preset(
         "finetune",
-        _sgd(lrs=(0.1,), beta=0.0),
-        "DeepNets-1M, Table 4 (1, 5000, 10000 steps) and section 5.1; weight decay: GHN-3, section 5.1",
+        _sgd(lrs=(0.1,), beta=0.0, **_IMAGENET_PROPERTIES),
+        "DeepNets-1M, Table 4, Figure 4 (1, 5000, 10000 steps) and section 5.1; weight decay: GHN-3, section 5.1",
         "imagenet",
     ),
     "ghn2_imagenet_100epochs": Preset(

@@ -9,7 +9,6 @@ import io
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NotRequired, TypedDict
 
@@ -113,7 +112,7 @@ def run_identity(plan: RunConfig, context: RunContext) -> Identity:
         "protocol": {
             "name": plan.protocol,
             "version": context.protocol.version_of(plan.settings, context.initializer.name),
-            "settings": json.loads(json.dumps(asdict(context.protocol.recorded_settings(plan.settings)))),
+            "settings": json.loads(json.dumps(context.protocol.settings_field(plan.settings))),
         },
         "dataset": {
             "name": context.task.name,

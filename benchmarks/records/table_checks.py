@@ -12,6 +12,7 @@ from benchmarks.records.possible_accuracies import COUNTED_COLUMNS, TEST_IMAGES,
 from benchmarks.records.record import Record, RecordError, record_jobs
 
 _LONGEST_REASON = 300
+_MORE_ACCURACIES = ("val_top1", "noisy_val_top1")
 
 
 def table_problems(record: Record, table: bytes, protocol: Protocol[Any, Any], settings: Any) -> Iterator[str]:
@@ -88,7 +89,7 @@ def _row_problems(row: dict[str, str], protocol: Protocol[Any, Any], settings: A
         yield f"its status is {row['status']!r}; accepted: ok, failed"
     numbers = {name: parse_number(row[name]) for name in ("params", "batch_size", *results) if name not in texts}
     for name, value in numbers.items():
-        is_accuracy = name in (*protocol.accuracy_columns, "val_top1")
+        is_accuracy = name in (*protocol.accuracy_columns, *_MORE_ACCURACIES)
         if not isfinite(value) or (is_accuracy and not 0 <= value <= 1):
             yield f"{name} is {row[name]!r}, which is not {'an accuracy' if is_accuracy else 'a number'}"
     sizes = protocol.batch_sizes(settings)

@@ -179,7 +179,9 @@ def _version_problems(submission: _Submission) -> Problems:
 def _setting_problems(submission: _Submission) -> Problems:
     protocol, settings = submission.protocol, submission.record["protocol"]["settings"]
     defaults = asdict(protocol.settings_class())
-    if settings.keys() != defaults.keys() or not all(_has_type_of(settings[k], defaults[k]) for k in defaults):
+    missing = defaults.keys() - settings.keys()
+    known = settings.keys() <= defaults.keys() and missing <= protocol.later_settings
+    if not known or not all(_has_type_of(settings[k], defaults[k]) for k in settings):
         yield f"its settings are not settings of {protocol.name}, such as {defaults}"
         return
     try:
@@ -225,7 +227,7 @@ def _model_problems(submission: _Submission) -> Problems:
         yield f"{name} needs a weights_sha256"
     if not has_weights and sha256 is not None:
         yield f"{name} has no weights_sha256"
-    if model["orth_layer"] and not name.endswith(ORTH_SUFFIX):
+    if model["orth_layer"] and name != "orth" and not name.endswith(ORTH_SUFFIX):
         yield f"{name} has no layers that are made orthogonal, so orth_layer must be 0"
     problem = name_problem(name, sha256, submission.confirmed)
     if problem:

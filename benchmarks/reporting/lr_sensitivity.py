@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -95,14 +96,9 @@ def _check_record(record: Record, table: bytes) -> None:
 def _all_but_lr(record: Record) -> Identity:
     """Return all that decides the results of a run but its learning rate."""
     protocol = record["protocol"]
-    return {
-        "protocol": {**protocol, "settings": {**protocol["settings"], "lrs": None}},
-        "dataset": record["dataset"],
-        "model": record["model"],
-        "networks": record["networks"],
-        "seed": record["seed"],
-        "repeats": record["repeats"],
-    }
+    same: Any = {name: record.get(name) for name in Identity.__annotations__}
+    same["protocol"] = {**protocol, "settings": {**protocol["settings"], "lrs": None}}
+    return cast(Identity, same)
 
 
 @dataclass(frozen=True)

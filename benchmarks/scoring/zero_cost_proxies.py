@@ -75,6 +75,12 @@ def _zero_weight(model: nn.Module) -> str:
 
 
 @_proxy
+def random(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """A random number, which ranks at chance level (GHN-3 paper, Table 19)."""
+    return torch.rand(())
+
+
+@_proxy
 def gradnorm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Sum of the L2 norms of the weights' gradients (Abdelfattah et al., 2021)."""
     _, gradients = loss_gradients(model, images, labels)

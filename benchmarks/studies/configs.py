@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from benchmarks.core.cli_options import unset
 from benchmarks.core.evaluation_networks import PREDEFINED, check_group, networks_in
@@ -58,7 +58,10 @@ class PropertiesConfig:
         networks: number of networks of val, and of test, whose inference time is measured if neither folder nor values
             is given.
         shuffles: number of cross-validations, each with other folds; mean and standard deviation are over them.
-        epochs: number of training epochs of the Neural Predictor; 0 leaves it out.
+        predictor: the Neural Predictor: with the hyperparameters of Wen et al. (paper), or a narrow one that is trained
+            in seconds (quick).
+        epochs: number of training epochs of the Neural Predictor; 0 leaves it out; by default 30 for quick, 300 for
+            paper.
         search: number of networks of the search split that are ranked by their predicted properties, up to 100,000.
         top: number of the best of them that are reported.
     """
@@ -68,12 +71,15 @@ class PropertiesConfig:
     columns: Annotated[tuple[str, ...], unset("[STR [STR ...]]")] = ()
     networks: int = 100
     shuffles: int = 5
-    epochs: int = 30
+    predictor: Literal["quick", "paper"] = "quick"
+    epochs: Annotated[int | None, unset("INT")] = None
     search: int = 1000
     top: int = 5
 
     def __post_init__(self) -> None:
-        limits = {"networks": (10, 500), "shuffles": (1, 1000), "epochs": (0, 10_000), "search": (1, 100_000)}
+        limits = {"networks": (10, 500), "shuffles": (1, 1000), "search": (1, 100_000)}
+        if self.epochs is not None:
+            limits["epochs"] = (0, 10_000)
         for name, (low, high) in {**limits, "top": (1, self.search)}.items():
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"properties.{name} is {getattr(self, name)}; accepted: {low} to {high}")

@@ -125,7 +125,7 @@ def _predict_properties(case: StudyCase, settings: PropertiesConfig, data: _Data
     for column in data.values:
         fits = {method: _fit(case, settings, data, x, column) for method, x in embeddings.items()}
         taus = {method: [fit.tau for fit in shuffles] for method, shuffles in fits.items()}
-        if settings.epochs:
+        if predictor_epochs(settings):
             taus["neupred"] = _neural_predictor_taus(case, settings, data, column)
         first = fits[case.name][0]  # of the first shuffle
         yield _PropertyResult(
@@ -156,13 +156,15 @@ def _fit(
 
 def _neural_predictor_taus(case: StudyCase, settings: PropertiesConfig, data: _Dataset, column: str) -> list[float]:
     """Train the Neural Predictor once for each shuffle, and return tau on test."""
-    from benchmarks.studies.parts.neural_predictor import train_and_predict  # imports torch_geometric
+    from benchmarks.studies.parts.neural_predictor import SIZES, train_and_predict  # imports torch_geometric
+
+    size, epochs = SIZES[settings.predictor], predictor_epochs(settings)
 
     (rows, y), (rows_test, y_test) = (data.known_values(split, column) for split in (FITTED, TESTED))
     graphs = [data.graphs[FITTED][i] for i in rows]
     graphs_test = [data.graphs[TESTED][i] for i in rows_test]
     return [
-        kendall(train_and_predict(graphs, y, graphs_test, settings.epochs, case.seed + shuffle), y_test)
+        kendall(train_and_predict(graphs, y, graphs_test, epochs, case.seed + shuffle, size), y_test)
         for shuffle in range(settings.shuffles)
     ]
 
@@ -212,6 +214,13 @@ def _count_search_parameters(index: int, data: _Dataset) -> int:
     """Return the number of parameters of a network of the search split."""
     table = sample_networks("search", index, index + 1).architectures(data.image_size)
     return int(count_parameters(table, data.image_size, data.num_classes)[0])
+
+
+def predictor_epochs(settings: PropertiesConfig) -> int:
+    """Return the number of epochs of the Neural Predictor, 0 to leave it out."""
+    from benchmarks.studies.parts.neural_predictor import SIZES
+
+    return SIZES[settings.predictor].epochs if settings.epochs is None else settings.epochs
 
 
 def summarize(tables: Tables) -> str:

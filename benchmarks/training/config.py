@@ -52,6 +52,9 @@ class TrainingConfig:
             none.
         drop_path: largest probability of dropping what an operation passes on, which grows from 0 over the epochs
             (DARTS); for networks of DeepNets-1M.
+        target: training accuracy that ends the time of convergence (DeepNets paper, section C.2.3: 0.95 on CIFAR-10,
+            0.1 of the top 5 on ImageNet).
+        target_top: the number of best classes that one has to be right for the target.
         batch_norm: running statistics after training: as training leaves them (running), computed anew from up to 200
             batches of training images (estimated), or computed anew only where more than a hundredth of them is still
             the initial value, as after a few steps (auto).
@@ -67,6 +70,8 @@ class TrainingConfig:
     cutout: int = 0
     auxiliary: float = 0.0
     drop_path: float = 0.0
+    target: float = 0.95
+    target_top: int = 1
     batch_norm: Literal["auto", "running", "estimated"] = "auto"
 
     def check(self, protocol: str) -> None:
@@ -81,4 +86,6 @@ class TrainingConfig:
         for name in ("label_smoothing", "drop_path"):
             check_setting(f"{protocol}.{name}", getattr(self, name), lambda p: 0 <= p < 1, "from 0 to below 1")
         check_setting(f"{protocol}.batch_size", self.batch_size, lambda n: n >= 8, "8 or more")
+        check_setting(f"{protocol}.target", self.target, lambda share: 0 < share <= 1, "above 0 to 1")
+        check_setting(f"{protocol}.target_top", self.target_top, lambda n: n >= 1, "1 or more")
         check_setting(f"{protocol}.decay_every", self.decay_every, is_positive, "above 0")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from deepnets.networks.network import Network
 from ghn_models.images.splits import ImageSplit
 
 _CROP = 4
+_WINDOW = 100
+_STATE = ("step", "ended", "finite", "loss", "right", "on_target", "converged", "first_norm", "curve")
 CurveLine = dict[str, Any]
 """An epoch: its number, the steps so far, mean loss and accuracy of its training batches, and of other images."""
 
@@ -46,11 +49,16 @@ class Outcome:
     Args:
         finite: all losses were finite; training ends with the first loss that is not.
         steps: that were made.
+        converged: steps until the training accuracy over 100 batches, or an epoch if that is shorter, reached the
+            target; all steps if it never did.
+        initial_gradient_norm: L2 norm of the gradient of the first batch (GHN-3 paper, Table 13); 0 if not finite.
         curve: a line for each epoch.
     """
 
     finite: bool
     steps: int
+    converged: int = 0
+    initial_gradient_norm: float = 0.0
     curve: list[CurveLine] = field(default_factory=list)
 
 
@@ -99,6 +107,8 @@ class _Training:
         self.optimizer = make_optimizer(model, trial.lr, trial.weight_decay, trial.optimizer, config.nesterov)
         self.step, self.ended, self.finite = 0, False, True
         self.loss, self.right = 0.0, 0  # sums over the epoch so far
+        self.first_norm = 0.0
+        self.window, self.on_target, self.converged = min(_WINDOW, self.per_epoch), 0, 0
         self.curve: list[CurveLine] = []
 
     def run(self) -> Outcome:
@@ -108,7 +118,7 @@ class _Training:
         if isinstance(self.model, Network):
             self.model.drop_path.p = 0.0
             self.model.remove_auxiliary_head()
-        return Outcome(self.finite, self.step, self.curve)
+        return Outcome(self.finite, self.step, self.converged or self.step, self.first_norm, self.curve)
 
     def _train(self) -> None:
         self.model.train()
@@ -138,14 +148,27 @@ class _Training:
             return
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
+        if self.step == 0:
+            self.first_norm = _gradient_norm(self.model)
         if config.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimizer.step()
         self.step += 1
         self.loss += loss.item()
         self.right += int((logits.argmax(1) == labels).sum())
+        self._measure_convergence(logits, labels)
         if self.step % self.per_epoch == 0 or self.step == self.total:
             self._end_epoch()
+
+    def _measure_convergence(self, logits: Tensor, labels: Tensor) -> None:
+        config = self.plan.config
+        top = logits.topk(min(config.target_top, logits.shape[1])).indices
+        self.on_target += int((top == labels[:, None]).sum())
+        if self.step % self.window == 0:
+            seen = self.window * len(labels)
+            if not self.converged and self.on_target >= config.target * seen:
+                self.converged = self.step
+            self.on_target = 0
 
     def _end_epoch(self) -> None:
         steps = (self.step - 1) % self.per_epoch + 1
@@ -176,7 +199,7 @@ class _Training:
         tensors["random"] = _random_state(self.device)
         state = self.optimizer.state_dict()["state"]
         tensors |= {f"optimizer.{i}.{key}": torch.as_tensor(v) for i, s in state.items() for key, v in s.items()}
-        numbers = {name: getattr(self, name) for name in ("step", "ended", "finite", "loss", "right", "curve")}
+        numbers = {name: getattr(self, name) for name in _STATE}
         self.folder.write(self.name, self._plan(), SavedState(tensors, numbers))
 
     def _resume(self) -> None:
@@ -195,6 +218,13 @@ class _Training:
         _set_random_state(self.device, tensors["random"])
         for name, number in saved.numbers.items():
             setattr(self, name, number)
+
+
+def _gradient_norm(model: nn.Module) -> float:
+    """Return the L2 norm of the gradient, 0 if it is not finite."""
+    norms = [p.grad.norm() for p in model.parameters() if p.grad is not None]
+    norm = torch.stack(norms).norm().item()
+    return norm if isfinite(norm) else 0.0
 
 
 def cut_out(images: Tensor, side: int, rng: np.random.Generator) -> Tensor:

@@ -29,6 +29,9 @@ class Trained:
         finite: all losses were finite; if not, it has no accuracy.
         norm_batches: training batches that running statistics of batch norm were computed from after training; 0 if
             they are those of training.
+        converged: steps until the training accuracy reached its target, see `Outcome`; of the slowest network of an
+            ensemble.
+        initial_gradient_norm: L2 norm of the gradient of the first batch, the largest of an ensemble.
         curve: a line for each epoch.
     """
 
@@ -36,6 +39,8 @@ class Trained:
     trial: Trial
     finite: bool
     norm_batches: int = 0
+    converged: int = 0
+    initial_gradient_norm: float = 0.0
     curve: list[CurveLine] = field(default_factory=list)
 
     def accuracy(self, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
@@ -65,16 +70,17 @@ def train_in_place(
     folder = case.folder
     validate = _validation(case) if folder is not None and folder.curves else None
     curve: list[CurveLine] = []
-    finite, norm_batches = True, 0
+    finite, norm_batches, converged, gradient_norm = True, 0, 0, 0.0
     for number, member in enumerate(members(model)):
         outcome = loop.train_network(member, images, plan, folder, f"{name}-{number}", validate)
-        finite = finite and outcome.finite
+        finite, converged = finite and outcome.finite, max(converged, outcome.converged)
+        gradient_norm = max(gradient_norm, outcome.initial_gradient_norm)
         curve += [{"training": name, "member": number, **_named(trial), **line} for line in outcome.curve]
         if not finite:
             break
         batches = batch_norm.settle_statistics(member, images, config, outcome.steps, case.seed)
         norm_batches = max(norm_batches, batches)
-    return Trained(model, trial, finite, norm_batches, curve)
+    return Trained(model, trial, finite, norm_batches, converged, gradient_norm, curve)
 
 
 def _named(trial: Trial) -> dict[str, Any]:

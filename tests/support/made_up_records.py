@@ -29,7 +29,8 @@ def rows_of(plan: RunConfig, seed: int = 0) -> list[Row]:
             continue
         right = int(rng.integers(30, 270))  # of the 300 test images of digits
         top1, top5 = right / 300, int(rng.integers(right, 301)) / 300
-        values = {"top1": top1, "top5": top5, "lr": 0.1, "weight_decay": 3e-5, "norm_batches": 18, "val_top1": top1}
+        values = {"top1": top1, "top5": top5, "lr": 0.1, "weight_decay": 3e-5, "norm_batches": 18}
+        values |= {"initial_gradient_norm": 2.5, "converged": 9, "noisy_val_top1": top1, "val_top1": top1}
         rows.append(row | {"status": "ok", "reason": "", **{k: values[k] for k in (*kind.columns, *kind.metrics)}})
     return rows
 

@@ -387,7 +387,10 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
         ("--model randinit --num 1 --scheduler tcp://127.0.0.1:1", "no Dask scheduler answers"),
         ("--model randinit --protocol finetune --finetune.epochs 0", "finetune.epochs is 0.0; accepted: above 0"),
         ("--model GHN --dataset fashion_mnist --data-dir x", "x is not a folder"),
-        ("--model randinit --orth-layer 5", "--orth-layer is for GHNs that are made orthogonal, as ghn3_t_orth, not"),
+        (
+            "--model randinit --orth-layer 5",
+            "--orth-layer is for orth and for GHNs that are made orthogonal, as ghn3_t_orth, not",
+        ),
         ("--model randinit --finetune.epochs 5", "options --finetune., which are for --protocol finetune, not no_fin"),
         ("--model randinit --dataset= --num 1", "there is no image data set ''"),
         ("--model randinit --device= --num 1", "there is no device ''"),

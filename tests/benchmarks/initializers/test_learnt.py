@@ -135,7 +135,7 @@ def test_a_step_of_gradinit_is_that_of_the_paper(scale: float, above: bool, digi
 
 def test_factors_of_gradinit_are_bounded() -> None:
     """Their gradients are clipped at 1, weights keep 1% and more of their size, biases may become 0."""
-    step = gradinit._step
+    step = objectives.step_factors
     factors = {name: torch.ones((), requires_grad=True) for name in ("a.weight", "b.weight", "b.bias", "c.bias")}
     value = torch.stack([k * f for k, f in zip((-5, 0.3, 0.2, 3), factors.values(), strict=True)]).sum()
     step(torch.optim.SGD(factors.values(), lr=0.5), factors, value)
@@ -187,7 +187,7 @@ def test_learning_takes_smaller_batches_where_memory_is_short(name: str, images:
 def test_parameters_that_are_not_finite_are_no_result(
     name: str, digits: ImageTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("gradinit", "metainit"):
+    for module in ("objectives", "metainit"):
         monkeypatch.setattr(sys.modules[f"benchmarks.initializers.{module}"], "_SMALLEST", math.inf)
     with pytest.raises(ValueError, match="learning ended with parameters that are not finite"):
         applied(name, chain(), init_context(digits))

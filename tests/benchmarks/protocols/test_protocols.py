@@ -123,7 +123,7 @@ def test_finetune_tests_the_choice_of_validation_once(digits: ImageTask, monkeyp
         assert images is digits.train
         tried.append((plan.trial.lr, plan.trial.epochs, plan.batch_size))
         rates[model] = plan.trial.lr
-        return Outcome(plan.trial.lr < 0.4, 18)
+        return Outcome(plan.trial.lr < 0.4, 18, converged=12, initial_gradient_norm=3.0)
 
     def measured(model: nn.Module, batches: object, running: bool) -> tuple[float, float]:
         assert running
@@ -136,7 +136,8 @@ def test_finetune_tests_the_choice_of_validation_once(digits: ImageTask, monkeyp
     case = case_of(small_network(), digits, 128, 3)
     settings = finetune.FinetuneConfig(epochs=2, lrs=(0.1, 0.02, 0.5), batch_norm="running")
     result = finetune.Finetune().evaluate(case, settings)
-    chosen = {"lr": 0.02, "weight_decay": 3e-5, "norm_batches": 0}
+    chosen = {"lr": 0.02, "weight_decay": 3e-5, "norm_batches": 0, "initial_gradient_norm": 3.0}
+    chosen |= {"converged": 12, "noisy_val_top1": 0.8}
     assert result == {**chosen, "val_top1": 0.8, "top1": 0.8, "top5": 1.0}
     assert tried == [(0.1, 2, 128), (0.02, 2, 128), (0.5, 2, 128)]
     assert asked == [(0.1, (300, 64, False)), (0.02, (300, 64, False)), (0.02, (300, 64, True))]  # 0.5 diverged

@@ -34,7 +34,8 @@ def write_run(path: Path, lr: float, values: list[float], **changes: Any) -> Pat
     rows = [
         {"group": job.group, "index": job.index, "repeat": job.repeat, "name": f"{job.group}/{job.index}",
          "params": params[job.group][job.index], "batch_size": 128,
-         "status": "ok", "reason": "", "lr": lr, "val_top1": 0.5, "top1": value, "top5": 1.0, "seconds": 1.0}
+         "status": "ok", "reason": "", "lr": lr, "val_top1": 0.5, "top1": value, "top5": 1.0, "seconds": 1.0,
+         "weight_decay": 3e-5, "norm_batches": 0, "initial_gradient_norm": 1.0, "converged": 9, "noisy_val_top1": 0.5}
         for job, value in zip(plan.jobs(), values, strict=True)
     ]  # fmt: skip
     made, table = make_record(plan, load_run_context(plan), rows, ["x"])
