@@ -237,7 +237,8 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
         Raises:
             InputError: one is unknown, missing or out of range.
         """
-        if recorded.keys() != {field.name for field in fields(cast(Any, self.settings_class))}:
+        names = {field.name for field in fields(cast(Any, self.settings_class))}
+        if not names - self.later_settings <= recorded.keys() <= names:
             raise InputError(f"settings of {self.name} are {', '.join(map(str, recorded)) or 'missing'}")
         return self.settings_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in recorded.items()})
 
