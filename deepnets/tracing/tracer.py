@@ -19,8 +19,8 @@ from deepnets.tracing.inputs.arguments import Arguments, real_arguments
 from deepnets.tracing.inputs.failure import shapes_of
 from deepnets.tracing.inputs.guesses import possible_calls
 from deepnets.tracing.restore.modules import TRACING, replaced_tensors
-from deepnets.tracing.rules.higher_order import visible_flex_attention
 from deepnets.tracing.tape import Tape
+from deepnets.tracing.torch_settings import autocast_on_meta, visible_flex_attention
 from deepnets.tracing.values import Activation, Parametric, TensorRole
 from deepnets.utils.errors import is_mistake, one_line
 
@@ -158,7 +158,7 @@ def _run(model: nn.Module, stand_ins: dict[int, Tensor], arguments: Arguments, r
     with replaced_tensors(model, stand_ins):
         try:
             functions = FunctionRecorder(recorder.tape, recorder.compute) if _needs_functions(model, recorder) else None
-            with torch.no_grad(), visible_flex_attention(), functions or nullcontext(), recorder:
+            with torch.no_grad(), autocast_on_meta(), visible_flex_attention(), functions or nullcontext(), recorder:
                 return called(*args, **kwargs)
         except TraceError:
             raise

@@ -1,13 +1,11 @@
 """Operators that are given functions of the model: a condition with its two branches, attention with a function of the
 scores."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import flex_attention
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from deepnets.tracing.tape import Tape
@@ -52,18 +50,3 @@ HIGHER_ORDER_RULES: dict[str, HigherOrderRule] = {
     "flex_attention": record_flex_attention,
 }
 """Rules by the name of the operator; others cannot be recorded."""
-
-
-@contextmanager
-def visible_flex_attention() -> Iterator[None]:
-    """Meanwhile, flex attention is not compiled, so that a mode sees it; its results are the same."""
-    name = "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG"
-    before = getattr(flex_attention, name, None)
-    if before is None:
-        yield
-        return
-    setattr(flex_attention, name, True)
-    try:
-        yield
-    finally:
-        setattr(flex_attention, name, before)

@@ -55,12 +55,7 @@ def leave_torch(m: Any, x: Tensor) -> Any:
     return m.b(x - float(x.detach().cpu().numpy().mean()))
 
 
-def autocast(m: Any, x: Tensor) -> Any:
-    with torch.autocast(x.device.type, enabled=False):
-        return m.b(m.a(x))
-
-
-@pytest.mark.parametrize("function", [check_values, select_boxes, leave_torch, autocast])
+@pytest.mark.parametrize("function", [check_values, select_boxes, leave_torch])
 def test_models_that_need_numbers(function: Callable[..., Any]) -> None:
     """They are run on real numbers, and the line that reads activations is noted."""
     graph = trace(Model(function), inputs=torch.rand(4, 8))
@@ -76,6 +71,18 @@ def test_models_that_need_numbers(function: Callable[..., Any]) -> None:
     with torch.device("meta"):
         model = Model(function)
     assert names(trace(model, (8,))) == ["input", *A, *B]  # small random numbers stand for its parameters
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("compute", [True, False])
+def test_autocast_by_the_device_of_the_input(compute: bool, enabled: bool) -> None:
+    def call(m: Any, x: Tensor) -> Any:
+        with torch.autocast(x.device.type, enabled=enabled):
+            return m.b(m.a(x))
+
+    before = torch.autocast.__init__
+    assert names(trace(Model(call), (8,), compute=compute)) == ["input", *A, *B]
+    assert torch.autocast.__init__ is before
 
 
 def test_a_branch_that_decides_about_all_layers_is_refused() -> None:

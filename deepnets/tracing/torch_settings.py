@@ -1,0 +1,41 @@
+"""What PyTorch does otherwise while a model is traced."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch.amp.autocast_mode import autocast
+from torch.nn.attention import flex_attention
+
+
+@contextmanager
+def visible_flex_attention() -> Iterator[None]:
+    """Meanwhile, flex attention is not compiled, so that a mode sees it; its results are the same."""
+    name = "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG"
+    before = getattr(flex_attention, name, None)
+    if before is None:
+        yield
+        return
+    setattr(flex_attention, name, True)
+    try:
+        yield
+    finally:
+        setattr(flex_attention, name, before)
+
+
+@contextmanager
+def autocast_on_meta() -> Iterator[None]:
+    """Meanwhile, `torch.autocast("meta")`, which models enter by the device of their input, does nothing."""
+    initialize = autocast.__init__
+
+    def initialize_off(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
+        if device_type == "meta":
+            initialize(self, "cpu", enabled=False)
+        else:
+            initialize(self, device_type, *args, **kwargs)
+
+    autocast.__init__ = initialize_off  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        autocast.__init__ = initialize  # type: ignore[method-assign]
