@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deepnets.design_space.genotype import Genotype
-from deepnets.utils.errors import InputError
+from deepnets.utils.errors import InputError, unknown_choice
 
 if TYPE_CHECKING:
     from deepnets.networks.network import Network
@@ -15,6 +15,7 @@ FC_LAYERS = (1, 2)
 
 _INTEGERS = ("n_cells", "C", "ks", "stem_type", "C_mult", "fc_layers", "fc_dim")
 _FLAGS = ("preproc", "glob_avg", "stem_pool")
+_PUBLISHED_WITH_IT = ("num_nodes", "num_params")  # which follow from the others
 _NORMS = {None: None, "bn": "bn", "bnorm": "bn", "bn-track": "bn"}
 
 
@@ -108,8 +109,14 @@ class Architecture:
         """Read the published metadata of a network (`nets[i]`); `C` is 32 if it is missing.
 
         Raises:
-            InputError: a field is missing or out of range.
+            InputError: a field is missing, unknown or out of range.
         """
+        if not isinstance(fields, Mapping):
+            raise InputError(f"the architecture is {fields!r}; it is a mapping with genotype, n_cells, ...")
+        known = ("genotype", "norm", *_INTEGERS, *_FLAGS)
+        unknown = next((name for name in fields if name not in (*known, *_PUBLISHED_WITH_IT)), None)
+        if unknown is not None:
+            raise InputError(unknown_choice("field of an architecture", unknown, known))
         missing = {"genotype", "n_cells"} - set(fields)
         if missing:
             raise InputError(f"the architecture lacks {', '.join(sorted(missing))}")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from deepnets import Architecture, Genotype
 from deepnets.design_space.architecture_table import ArchitectureTable
 from deepnets.design_space.genotype import OPERATIONS
+from deepnets.utils.errors import InputError
 
 
 @st.composite
@@ -111,3 +112,21 @@ def test_missing_fields() -> None:
     two_states = Genotype((("msa", 0), ("none", 1)) * 2, (2, 3), (("cse", 0), ("none", 1)) * 2, (2, 3))
     with pytest.raises(ValueError, match="preproc"):
         Architecture(two_states, 4, preproc=False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"n_cell": 5}, "there is no field of an architecture 'n_cell'; did you mean n_cells"),
+        ({3: 5}, "there is no field of an architecture 3; accepted: genotype, norm, n_cells"),
+        ({"channels": 64}, "there is no field of an architecture 'channels'"),
+    ],
+)
+def test_unknown_fields(fields: dict[Any, Any], message: str) -> None:
+    """A misspelt one would be ignored; the counts in published files follow from the others."""
+    known = {"genotype": GENOTYPE.to_dict(), "n_cells": 4}
+    with pytest.raises(InputError, match=message):
+        Architecture.from_dict(known | fields)
+    assert Architecture.from_dict(known | {"num_nodes": 1, "num_params": {}}) == Architecture.from_dict(known)
+    with pytest.raises(InputError, match="the architecture is 5; it is a mapping"):
+        Architecture.from_dict(5)
