@@ -52,7 +52,7 @@ def run_config(options: RunOptions, settings: Any) -> RunConfig:
     _check_numbers(options)
     _check_outputs(options, protocol)
     if options.random_weights and not is_ghn(parse_name(options.model)[0]):
-        raise InputError(f"--random-weights is for GHNs, and {options.model} is none; accepted: as in --model ghn3_l")
+        raise InputError(f"--random-weights is for GHNs; {options.model} is not one; accepted: as in --model ghn3_l")
     dataset = (protocol.own_dataset or _trained_on(options)) if options.dataset is None else options.dataset
     config = RunConfig(
         protocol=options.protocol,

@@ -45,12 +45,12 @@ def board(tmp_path: Path) -> Path:
     """A folder of leaderboards with one record."""
     from benchmarks.leaderboard import Submit
     from benchmarks.records.record_files import write_record
-    from tests.support.made_up_records import made
+    from tests.support.made_up_records import made_up_record
     from tests.support.paths import LEADERBOARDS
 
     root = tmp_path / "leaderboards"
     (root / "runs").mkdir(parents=True)
     shutil.copy(LEADERBOARDS / "datasets.json", root)
-    write_record(tmp_path / "run", *made())
+    write_record(tmp_path / "run", *made_up_record())
     assert Submit(tmp_path / "run", root).run() == 0
     return root

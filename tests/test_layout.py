@@ -64,9 +64,9 @@ def vague_errors(path: Path) -> Iterator[str]:
 
 def test_what_users_can_mend_is_an_input_error() -> None:
     """Commands print its sentence; all other errors end in a traceback."""
-    found = [place for folder in folders() for path in sorted(folder.glob("*.py")) for place in vague_errors(path)]
+    vague = [place for folder in folders() for path in sorted(folder.glob("*.py")) for place in vague_errors(path)]
 
-    assert found == []
+    assert vague == []
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def _pairs(folder: Path) -> list[tuple[Path, Path]]:
     """Return the files of each image and its mask, by name."""
     for part in (folder, folder / IMAGES, folder / MASKS):
         if not part.is_dir():
-            raise ImageError(f"{part} is no folder; pedestrians are in {IMAGES}/NAME.png and {MASKS}/NAME{ENDING}")
+            raise ImageError(f"{part} is not a folder; pedestrians are in {IMAGES}/NAME.png and {MASKS}/NAME{ENDING}")
     images = {path.stem: path for path in (folder / IMAGES).glob("*.png")}
     masks = {path.name.removesuffix(ENDING): path for path in (folder / MASKS).glob(f"*{ENDING}")}
     if not images:
@@ -159,7 +159,7 @@ def _is_marked(path: Path) -> bool:
         with Image.open(path, formats=("PNG",)) as image:
             return image.info.get(MARK[0]) == MARK[1]
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{path} is no PNG image, or a damaged one ({error})") from None
+        raise ImageError(f"{path} is not a PNG image, or is damaged ({error})") from None
 
 
 def _scene(image_path: Path, mask_path: Path) -> Scene:
@@ -181,7 +181,7 @@ def _mask(path: Path) -> NDArray[np.int64]:
                 return np.array(image).astype(np.int64)
             mode = image.mode
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{path} is no PNG image, or a damaged one ({error})") from None
+        raise ImageError(f"{path} is not a PNG image, or is damaged ({error})") from None
     raise ImageError(f"{path} is a mask of mode {mode}; it must have one channel, the numbers of pedestrians")
 
 

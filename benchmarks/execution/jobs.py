@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,16 +14,14 @@ from torch import nn
 
 from benchmarks.core.ensemble import members
 from benchmarks.core.evaluation_networks import GLOBAL_RNG_LOCK, EvaluationNetwork
-from benchmarks.core.protocol import Case
+from benchmarks.core.protocol import Case, Result
 from benchmarks.execution.network_failures import describe, errors_of_network, is_of_network
+from benchmarks.execution.row import Row
 from benchmarks.execution.run_config import Job
 from benchmarks.execution.run_context import BatchSizes, RunContext, Stage
 from benchmarks.initializers.base import InitContext
 from deepnets.sampling.splits import SPLITS
 from ghn_models.training.step import is_out_of_memory
-
-Row = dict[str, Any]
-"""A row of results: `ROW_COLUMNS`, seconds, and the columns of the protocol."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +104,7 @@ def evaluate(context: RunContext, job: Job) -> Row:
     while sizes is not None:
         row, short = try_job(context, job, sizes)
         sizes = None if short is None else context.reduce(sizes, short)
-    return {**row, "seconds": time.perf_counter() - start}
+    return replace(row, seconds=time.perf_counter() - start)
 
 
 def try_job(context: RunContext, job: Job, sizes: BatchSizes, prepared: "Prepared | Exception | None" = None) -> Trial:
@@ -124,6 +122,8 @@ def try_job(context: RunContext, job: Job, sizes: BatchSizes, prepared: "Prepare
     """
     start, params, stage = time.perf_counter(), 0, Stage.PREPARE
     short: Stage | None = None
+    failure: str | None = None
+    values: Result = {}
     try:
         if isinstance(prepared, Exception):
             raise prepared
@@ -131,28 +131,28 @@ def try_job(context: RunContext, job: Job, sizes: BatchSizes, prepared: "Prepare
             if prepared is None:
                 prepared = prepare(context, job, sizes.initializer_share)
             params, stage = prepared.params, Stage.EVALUATE
-            outcome: Row = _evaluate_prepared(context, prepared, sizes, job.repeat)
+            values = _evaluate_prepared(context, prepared, sizes, job.repeat)
     except Exception as error:
         if is_out_of_memory(error):
             short = stage
         elif not is_of_network(error):
             raise
         error.__traceback__ = None  # which has all tensors that were there
-        outcome = {"status": "failed", "reason": describe(error)}
-    row: Row = {
-        "params": params,
-        "group": job.group,
-        "index": job.index,
-        "repeat": job.repeat,
-        "name": context.config.network(job).name,
-        "batch_size": sizes.evaluation,
-        "seconds": time.perf_counter() - start,
-    }
-    return Trial(row | outcome, short)
+        failure = describe(error)
+    row = Row(
+        job=job,
+        name=context.config.network(job).name,
+        params=params,
+        batch_size=sizes.evaluation,
+        seconds=time.perf_counter() - start,
+        status="ok" if failure is None else "failed",
+        reason=_note(sizes) if failure is None else failure,
+        values=values,
+    )
+    return Trial(row, short)
 
 
-def _evaluate_prepared(context: RunContext, prepared: Prepared, sizes: BatchSizes, repeat: int) -> Row:
-    share = sizes.initializer_share
+def _evaluate_prepared(context: RunContext, prepared: Prepared, sizes: BatchSizes, repeat: int) -> Result:
     case = Case(
         model=prepared.model,
         task=context.task_for(prepared.network),
@@ -164,8 +164,12 @@ def _evaluate_prepared(context: RunContext, prepared: Prepared, sizes: BatchSize
         running_statistics=context.initializer.running_statistics,
         folder=context.config.job_folder(prepared.network.name, repeat),
     )
-    reason = "" if share == 1 else f"memory was short: initialised with {share:.2g} of the batch"
-    return {"status": "ok", "reason": reason, **context.protocol.evaluate(case, context.config.settings)}
+    return context.protocol.evaluate(case, context.config.settings)
+
+
+def _note(sizes: BatchSizes) -> str:
+    share = sizes.initializer_share
+    return "" if share == 1 else f"memory was short: initialised with {share:.2g} of the batch"
 
 
 @contextmanager

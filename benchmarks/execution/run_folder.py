@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.core.evaluation_networks import network_at
 from benchmarks.core.protocol import ROW_COLUMNS
-from benchmarks.execution.jobs import Row
+from benchmarks.execution.row import Row
 from benchmarks.execution.run_config import Job
 from benchmarks.protocols.registry import get_protocol
 from benchmarks.training.job_folder import file_stem, forget_unfinished
@@ -62,27 +62,28 @@ class RunFolder:
         rows = [self._row(line) for line in lines if line]
         if damaged := sum(row is None for row in rows):
             print(f"{self._rows} has {damaged} damaged lines, which are measured again", file=sys.stderr)
-        return {Job(row["group"], row["index"], row["repeat"]): row for row in rows if row is not None}
+        return {row.job: row for row in rows if row is not None}
 
     def _row(self, line: str) -> Row | None:
         """Return the row in a line, None if it is not one that this run writes."""
         try:
-            row = json.loads(line, parse_constant=lambda _: None)
+            columns = json.loads(line, parse_constant=lambda _: None)
         except (ValueError, RecursionError):
             return None
         protocol = get_protocol(self.identity["protocol"]["name"])
-        columns = {"ok": protocol.row_columns, "failed": ROW_COLUMNS}
-        if not isinstance(row, dict) or not isinstance(status := row.get("status"), str) or status not in columns:
+        names = {"ok": protocol.row_columns, "failed": ROW_COLUMNS}
+        if not isinstance(columns, dict) or not isinstance(status := columns.get("status"), str) or status not in names:
             return None
-        types = {**dict.fromkeys((*columns[status], "seconds"), (int, float, str)), **_TYPES}
+        types = {**dict.fromkeys((*names[status], "seconds"), (int, float, str)), **_TYPES}
         types |= dict.fromkeys(protocol.accuracy_columns if status == "ok" else (), (int, float))
-        if any(type(row.get(name)) not in kinds or not _is_sound(row[name]) for name, kinds in types.items()):
+        if any(type(columns.get(name)) not in kinds or not _is_sound(columns[name]) for name, kinds in types.items()):
             return None
-        counts = self.identity["networks"]
-        known = 0 <= row["index"] < counts.get(row["group"], 0) and 0 <= row["repeat"] < self.identity["repeats"]
-        return row if known and row["name"] == network_at(row["group"], row["index"]).name else None
+        row, counts = Row.from_columns(columns), self.identity["networks"]
+        job = row.job
+        known = 0 <= job.index < counts.get(job.group, 0) and 0 <= job.repeat < self.identity["repeats"]
+        return row if known and row.name == network_at(job.group, job.index).name else None
 
     def append(self, row: Row) -> None:
         """Store a row durably, and remove the states of the training that led to it."""
-        append_json_line(self._rows, row)
-        forget_unfinished(self.path, file_stem(row["name"], row["repeat"]))
+        append_json_line(self._rows, row.columns())
+        forget_unfinished(self.path, file_stem(row.name, row.job.repeat))

@@ -11,7 +11,8 @@ from operator import attrgetter
 from tqdm import tqdm
 
 from benchmarks.execution import memory
-from benchmarks.execution.jobs import Prepared, Row, evaluate, prepare, try_job
+from benchmarks.execution.jobs import Prepared, evaluate, prepare, try_job
+from benchmarks.execution.row import Row
 from benchmarks.execution.run_config import Job, RunConfig
 from benchmarks.execution.run_context import RunContext
 from benchmarks.execution.run_folder import RunFolder
@@ -46,7 +47,7 @@ def compute(context: RunContext, folder: RunFolder, scheduler: str | None, proce
                 folder.append(row)
                 rows[job] = row
                 bar.update()
-                bar.set_postfix(failed=sum(r["status"] == "failed" for r in rows.values()))
+                bar.set_postfix(failed=sum(r.status == "failed" for r in rows.values()))
         return [rows[job] for job in jobs]
 
 

@@ -8,7 +8,8 @@ from functools import lru_cache
 
 from benchmarks.core.evaluation_networks import GLOBAL_RNG_LOCK
 from benchmarks.execution import memory
-from benchmarks.execution.jobs import Row, Trial, evaluate, try_job
+from benchmarks.execution.jobs import Trial, evaluate, try_job
+from benchmarks.execution.row import Row
 from benchmarks.execution.run_config import Job, RunConfig
 from benchmarks.execution.run_context import BatchSizes, RunContext, load_run_context
 

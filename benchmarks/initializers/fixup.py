@@ -26,8 +26,8 @@ def fixup(model: nn.Module, context: InitContext) -> None:
     All layers are initialized as by He et al., with variance 2 / max(fan_in, fan_out): the authors take fan_out, which
     is the same where ResNets get wider, but explodes where cells join many states. The classifier and the last layer of
     each residual branch become 0, the other weights of a branch with m layers are multiplied with L^(-1 / (2 m - 2)),
-    where L is the number of branches. For networks other than ResNets, branches are defined in `residual_branches`.
-    A classifier that something follows is no exception to the rule of He: in SqueezeNet that is ReLU, which would pass
+    where L is the number of branches. For networks other than ResNets, branches are defined in `residual_branches`. A
+    classifier that is not the last layer keeps its initialization by He: in SqueezeNet a ReLU follows, which would pass
     no gradient at 0. Scales of branches that a network has already become 1, since almost nothing passes both 0 and the
     1e-6 of ConvNeXt.
 

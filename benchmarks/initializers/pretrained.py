@@ -80,7 +80,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
         reason = one_line(error).split(". ")[0]
         raise InputError(f"{file.name} has no weights that can be read ({reason})") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{file.name} is no state dictionary: it has more than named tensors")
+        raise InputError(f"{file.name} is not a state dictionary: it has more than named tensors")
     return {_current(name): value for name, value in state.items()}
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from benchmarks.core.evaluation_networks import EVALUATION_SPLITS, open_split, split_of
 from benchmarks.core.protocol import Protocol
 from benchmarks.core.summaries import Statistics
-from benchmarks.execution.jobs import Row
+from benchmarks.execution.row import Row
 from benchmarks.execution.run_config import Job, RunConfig, list_jobs
 from benchmarks.execution.run_context import RunContext
 from benchmarks.initializers.base import recordable
@@ -170,7 +170,7 @@ def make_record(
         "commit": provenance.commit(),
         "command": shlex.join(command),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        "seconds": round(sum(row.seconds for row in rows), 1),
     }
     return record, table
 
@@ -178,7 +178,8 @@ def make_record(
 def rows_to_csv(rows: Sequence[Row], protocol: Protocol[Any, Any]) -> bytes:
     """Return rows as CSV; values that a failed network does not have are empty."""
     columns = protocol.row_columns
-    frame = pd.DataFrame([{column: row.get(column, "") for column in columns} for row in rows], columns=list(columns))
+    lines = [{column: row.columns().get(column, "") for column in columns} for row in rows]
+    frame = pd.DataFrame(lines, columns=list(columns))
     text: str = frame.to_csv(index=False, lineterminator="\n")
     return text.encode()
 

@@ -1,7 +1,7 @@
 """Verification of records: some of their networks are evaluated again, and the results are compared."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from benchmarks.core.model_names import (
 )
 from benchmarks.core.protocol import Protocol
 from benchmarks.execution import memory
-from benchmarks.execution.jobs import Row, evaluate
+from benchmarks.execution.jobs import evaluate
 from benchmarks.execution.run_config import Job, RunConfig
 from benchmarks.execution.run_context import RunContext, load_run_context
 from benchmarks.initializers.ghn import ORTH_SUFFIX
@@ -182,7 +182,7 @@ def _compare(context: RunContext, job: Job, recorded: dict[str, Any]) -> Compari
     Scores of proxies can have any size, so they are compared relatively; so are values above 1.
     """
     with memory.limited() if context.config.device == "cpu" else nullcontext():
-        measured = evaluate(context, job)
+        measured = evaluate(context, job).columns()
     protocol = context.protocol
     columns = protocol.compared_columns
     failed = [row["status"] == "failed" for row in (recorded, measured)]
@@ -193,10 +193,10 @@ def _compare(context: RunContext, job: Job, recorded: dict[str, Any]) -> Compari
         least = 1.0 if context.scorer is by_accuracy else sys.float_info.min
         differences = [(new - old) / max(least, abs(old), abs(new)) for new, old in pairs]
     old_text, new_text = (_text(row, columns, any(failed)) for row in (recorded, measured))
-    return Comparison(measured["name"], old_text, new_text, differences, protocol.tolerance)
+    return Comparison(str(measured["name"]), old_text, new_text, differences, protocol.tolerance)
 
 
-def _text(row: Row, columns: tuple[str, ...], status_only: bool) -> str:
+def _text(row: Mapping[str, Any], columns: tuple[str, ...], status_only: bool) -> str:
     if row["status"] == "failed":
         return f"failed ({row['reason']})"
     return "ok" if status_only else ", ".join(f"{name} {float(row[name]):.4g}" for name in columns)

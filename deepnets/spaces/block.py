@@ -1,7 +1,7 @@
 """Blocks: parts of a network as small graphs, which are chained to the graph of the whole network.
 
 A cell that a network repeats is drawn once. The rules for nodes are those of traced graphs (`deepnets.tracing`): no
-nodes for nonlinearities, identities and norm layers without parameters; a join of fewer than two producers is no node;
+nodes for nonlinearities, identities and norm layers without parameters; a join of fewer than two producers has no node;
 nodes stand in the order in which the network runs them.
 """
 

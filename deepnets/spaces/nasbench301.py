@@ -104,7 +104,7 @@ def _preprocess(builder: BlockBuilder, plan: CellPlan, number: int) -> int:
 
 
 def _operation(builder: BlockBuilder, x: int, operation: str, name: str, width: int, stride: int) -> int:
-    """Add the nodes of an operation; its batch norms have no parameters, so they are no nodes."""
+    """Add the nodes of an operation; its batch norms have no parameters, so they have no nodes."""
     if operation == "skip_connect":
         return x if stride == 1 else _factorized_reduce(builder, x, name, width, width)
     if "pool" in operation:

@@ -23,7 +23,7 @@ from benchmarks.records.record_files import write_record
 from benchmarks.records.validation import find_problems
 from benchmarks.reporting.leaderboard_folder import LeaderboardFolder
 from deepnets.utils import provenance
-from tests.support.made_up_records import PLAN, made, rows_of
+from tests.support.made_up_records import PLAN, edited, made_up_record, rows_of
 from tests.support.paths import LEADERBOARDS
 
 
@@ -47,7 +47,7 @@ def test_submitted_records_pass(board: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_data_sets_are_remembered(board: Path, tmp_path: Path) -> None:
-    record, table = made()
+    record, table = made_up_record()
     record["dataset"] |= {"name": "my_images", "sha256": {"train": "1" * 64, "val": "2" * 64, "test": "3" * 64}}
     record["run_id"] = run_id(record)
     write_record(tmp_path / "mine", record, table)
@@ -58,7 +58,7 @@ def test_data_sets_are_remembered(board: Path, tmp_path: Path) -> None:
 
 
 def test_duplicates_are_found(board: Path) -> None:
-    record, _ = made()
+    record, _ = made_up_record()
     for suffix in (".json", ".csv.gz"):
         shutil.copy(board / "runs" / f"{record['run_id']}{suffix}", board / "runs" / f"mine{suffix}")
     assert any("is a duplicate of" in problem for problem in problems(board))
@@ -81,7 +81,7 @@ def test_same_name_other_weights(board: Path) -> None:
 
 
 def test_nobody_verifies_their_own_records(board: Path) -> None:
-    record, table = made()
+    record, table = made_up_record()
     record["status"] = "verified"
     assert any("status" in problem for problem in find_problems(record, table, {}))
     entry = {"rows_sha256": "0" * 64, "by": "me", "date": "2026-11-29", "commit": "a" * 40, "seed": 1, "networks": 5}
@@ -155,7 +155,7 @@ def test_verify_measures_again(
     assert "2 of 2 networks agree" in capsys.readouterr().out
     assert "verified" in (board / "no_finetune.csv").read_text()
     assert problems(board) == []
-    moved = [row | {"top1": (round(300 * row["top1"]) - 15) / 300} for row in rows]
+    moved = [edited(row, top1=(round(300 * float(row.values["top1"])) - 15) / 300) for row in rows]
     write_record(board / "runs", *make_record(plan, load_run_context(plan), moved, ["run"]))
     assert Verify(path.stem, board, num=1, mark=True, by="somebody").run() == 1
     assert "DIFFERS" in capsys.readouterr().out
@@ -167,7 +167,7 @@ def test_verify_measures_again(
 def verified(board: Path, folder: Path, plan: RunConfig, changes: dict[str, Any], **options: Any) -> int:
     """What verify says of a record in which the results of the first network were changed."""
     rows = compute(load_run_context(plan), RunFolder(folder, run_identity(plan, load_run_context(plan))), None, 1)
-    made_up = [{**rows[0], **changes}, *rows[1:]]
+    made_up = [edited(rows[0], **changes), *rows[1:]]
     path = write_record(board / "runs", *make_record(plan, load_run_context(plan), made_up, ["run"]))
     return Verify(path.stem, board, **options).run()
 
@@ -208,9 +208,9 @@ def test_commands(board: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         (["verify", "nothing", "--root", str(board)], 2),
         (["verify", "nothing", "--root", str(board), "--seed", "-1"], 2),
         (["verify", "nothing", "--root", str(board), "--device", "tpu"], 2),
-        (["verify", made()[0]["run_id"], "--root", str(board), "--num", "5", "--risk", "0.1"], 2),
-        (["verify", made()[0]["run_id"], "--root", str(board), "--risk", "1"], 2),
-        (["verify", made()[0]["run_id"], "--root", str(board), "--risk", "0.1", "--share", "0"], 2),
+        (["verify", made_up_record()[0]["run_id"], "--root", str(board), "--num", "5", "--risk", "0.1"], 2),
+        (["verify", made_up_record()[0]["run_id"], "--root", str(board), "--risk", "1"], 2),
+        (["verify", made_up_record()[0]["run_id"], "--root", str(board), "--risk", "0.1", "--share", "0"], 2),
     ):
         monkeypatch.setattr(sys, "argv", ["leaderboard", *arguments])
         assert leaderboard.main() == code

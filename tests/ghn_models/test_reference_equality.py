@@ -60,9 +60,9 @@ def test_gradients_equal_the_reference(name: str) -> None:
     for parameter, expected in its["grad"].items():
         # Attention does not change if all logits of a head do, so the gradient of this bias is rounding error.
         tolerance = 1e-7 if parameter.endswith("proj_e.2.bias") else 1e-5 * expected["norm"]
-        found = published[parameter]
-        assert found.norm().item() == pytest.approx(expected["norm"], abs=tolerance), parameter
-        assert found.flatten()[:8].tolist() == pytest.approx(expected["first"], abs=tolerance), parameter
+        computed = published[parameter]
+        assert computed.norm().item() == pytest.approx(expected["norm"], abs=tolerance), parameter
+        assert computed.flatten()[:8].tolist() == pytest.approx(expected["first"], abs=tolerance), parameter
 
 
 @pytest.mark.parametrize("name", json.loads((GOLDEN / "ghn_state_dicts.json").read_text()))

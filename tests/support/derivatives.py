@@ -8,8 +8,8 @@ from torch import Tensor
 
 def derivatives(inputs: Sequence[Tensor], forward: Callable[[], Tensor]) -> list[Tensor]:
     """The value of a function, and three derivatives of something that is linear in nothing."""
-    found = [forward()]
+    values = [forward()]
     for _ in range(3):
-        value = torch.stack([tensor.sin().sum() for tensor in found[-len(inputs) :]]).sum()
-        found += torch.autograd.grad(value, inputs, create_graph=True)
-    return found
+        value = torch.stack([tensor.sin().sum() for tensor in values[-len(inputs) :]]).sum()
+        values += torch.autograd.grad(value, inputs, create_graph=True)
+    return values

@@ -52,8 +52,8 @@ def test_same_logits(split: str, index: int, channels: int, norm: bool) -> None:
     ghn = create("ghn2", 10, 32).eval()
     network = network_of(split, index, channels, "bn" if norm else None)
     ghn(network, 32, symbolic_graph(network.architecture, 32, 10))
-    found, expected = both(network, torch.randn(2, 3, 32, 32))
-    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9 * expected.abs().max().item())
+    folded, expected = both(network, torch.randn(2, 3, 32, 32))
+    assert torch.allclose(folded, expected, rtol=1e-9, atol=1e-9 * expected.abs().max().item())
 
 
 def test_less_is_computed(ghn: GHN, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,8 +154,8 @@ def test_ensembles_are_named_by_their_members() -> None:
     plan = RunConfig("no_finetune", None, "he", "digits", (name,))
     assert plan.jobs() == [Job(name, 0, 0)]
     row = evaluate(load_run_context(plan), Job(name, 0, 0))
-    assert (row["status"], row["reason"], row["name"]) == ("ok", "", name)
+    assert (row.status, row.reason, row.name) == ("ok", "", name)
     counts = [sum(p.numel() for p in torchvision_network(n, 32, 10).parameters()) for n in name.split("+")]
-    assert row["params"] == sum(counts)
+    assert row.params == sum(counts)
     with pytest.raises(ValueError, match=r"there are no networks 'resnet18\+test'"):
         networks_in("resnet18+test")

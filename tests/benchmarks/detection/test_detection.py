@@ -46,15 +46,15 @@ SUBJECT = EvaluationNetwork("test", 0, "test/0")
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pedestrians") / "drawn"
     draw(Synthetic(folder, num=17, height=64))
     return folder
 
 
 @pytest.fixture(scope="module")
-def task(drawn: Path) -> PedestrianTask:
-    return load_pedestrians("pennfudan", drawn, 224)
+def task(synthetic: Path) -> PedestrianTask:
+    return load_pedestrians("pennfudan", synthetic, 224)
 
 
 def small_network(width: int = 16, seed: int = 0) -> nn.Module:
@@ -70,12 +70,12 @@ def small_network(width: int = 16, seed: int = 0) -> nn.Module:
 
 @given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 5)))
 def test_boxes_are_those_of_the_pixels(mask: np.ndarray) -> None:
-    wanted = []
+    expected = []
     for number in sorted({int(value) for value in mask.flat} - {0}):
         places = [(y, x) for y, row in enumerate(mask.tolist()) for x, value in enumerate(row) if value == number]
         rows, columns = zip(*places, strict=True)
-        wanted.append([min(columns), min(rows), max(columns) + 1, max(rows) + 1])
-    assert boxes_of(mask.astype(np.int64)).tolist() == wanted
+        expected.append([min(columns), min(rows), max(columns) + 1, max(rows) + 1])
+    assert boxes_of(mask.astype(np.int64)).tolist() == expected
 
 
 def test_average_precision_worked_by_hand() -> None:
@@ -123,23 +123,23 @@ def test_average_precision_follows_its_definition(seed: int) -> None:
         return np.concatenate([corner, corner + size], 1)
 
     truth = [boxes(int(rng.integers(1, 4))) for _ in range(4)]
-    found = []
+    results = []
     for part in truth:
         near = part[rng.random(len(part)) < 0.8]
         near = np.concatenate([near + rng.normal(0, 1, near.shape), boxes(int(rng.integers(0, 3)))])
-        found.append((near, rng.random(len(near))))
-    assert average_precision(truth, found) == pytest.approx(plain_average_precision(truth, found))
-    assert average_precision(truth[::-1], found[::-1]) == pytest.approx(average_precision(truth, found))
+        results.append((near, rng.random(len(near))))
+    assert average_precision(truth, results) == pytest.approx(plain_average_precision(truth, results))
+    assert average_precision(truth[::-1], results[::-1]) == pytest.approx(average_precision(truth, results))
     assert average_precision(truth, [(part, np.ones(len(part))) for part in truth]) == pytest.approx(1)
 
 
 # Data
 
 
-def test_synthetic_pedestrians_are_named_so_and_repeat_themselves(drawn: Path, tmp_path: Path) -> None:
+def test_synthetic_pedestrians_are_named_so_and_repeat_themselves(synthetic: Path, tmp_path: Path) -> None:
     draw(Synthetic(tmp_path / "again", num=3, height=64))
     for path in sorted((tmp_path / "again").rglob("*.png")):
-        assert path.read_bytes() == (drawn / path.relative_to(tmp_path / "again")).read_bytes()
+        assert path.read_bytes() == (synthetic / path.relative_to(tmp_path / "again")).read_bytes()
     draw(Synthetic(tmp_path / "other", num=3, height=64, seed=1))
     again, other = (load_pedestrians("pennfudan", tmp_path / name, 224) for name in ("again", "other"))
     assert again.name == other.name == "synthetic_pedestrians"
@@ -210,13 +210,13 @@ MASK, IMAGE = "PedMasks/Synthetic00001_mask.png", "PNGImages/Synthetic00001.png"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (shutil.rmtree, "FOLDER is no folder; pedestrians are in PNGImages/NAME.png and PedMasks/NAME_mask.png"),
-        (remove, "FOLDER/PedMasks is no folder; pedestrians are in"),
+        (shutil.rmtree, "FOLDER is not a folder; pedestrians are in PNGImages/NAME.png and PedMasks/NAME_mask.png"),
+        (remove, "FOLDER/PedMasks is not a folder; pedestrians are in"),
         (empty, "FOLDER/PNGImages has no images (*.png)"),
         (without(MASK), f"FOLDER/{IMAGE} has no {MASK} beside it"),
         (without(IMAGE), f"FOLDER/{MASK} has no {IMAGE} beside it"),
-        (write(IMAGE, b"GIF89a"), f"FOLDER/{IMAGE} is no PNG image, or a damaged one"),
-        (write(MASK, b""), f"FOLDER/{MASK} is no PNG image, or a damaged one"),
+        (write(IMAGE, b"GIF89a"), f"FOLDER/{IMAGE} is not a PNG image, or is damaged"),
+        (write(MASK, b""), f"FOLDER/{MASK} is not a PNG image, or is damaged"),
         (write(MASK, Image.new("L", (10, 20), 1)), f"FOLDER/{MASK} has 10x20 pixels, and its image "),
         (write(MASK, Image.new("RGB", (10, 20))), f"FOLDER/{MASK} is a mask of mode RGB; it must have one channel"),
         (write(IMAGE, Image.new("RGB", (10, 20))), "FOLDER has 2 synthetic images among 3; it must have one kind"),
@@ -225,7 +225,7 @@ MASK, IMAGE = "PedMasks/Synthetic00001_mask.png", "PNGImages/Synthetic00001.png"
 def test_wrong_folders_are_told_in_one_sentence(
     change: Callable[[Path], None],
     message: str,
-    drawn: Path,
+    synthetic: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -234,7 +234,7 @@ def test_wrong_folders_are_told_in_one_sentence(
     for part, name in (("PNGImages", "Synthetic0000{}.png"), ("PedMasks", "Synthetic0000{}_mask.png")):
         (folder / part).mkdir(parents=True)
         for i in range(3):
-            shutil.copy(drawn / part / name.format(i), folder / part)
+            shutil.copy(synthetic / part / name.format(i), folder / part)
     change(folder)
     assert_refused(folder, message, tmp_path, monkeypatch, capsys)
 
@@ -252,7 +252,7 @@ def assert_refused(
 
 
 def test_other_bad_input(
-    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = tmp_path / "few"
     unmark(few, 3)
@@ -265,13 +265,13 @@ def test_other_bad_input(
     monkeypatch.setattr(pedestrians, "find_spec", lambda name: None)
     assert_refused(few, "detection needs pycocotools, which is not installed: pip", tmp_path, monkeypatch, capsys)
     with pytest.raises(ImageError, match="no pedestrians 'cifar10'; accepted: pennfudan, synthetic_pedestrians"):
-        load_pedestrians("cifar10", drawn, 224)
+        load_pedestrians("cifar10", synthetic, 224)
     with pytest.raises(ValueError, match=r"resnet18\+resnet34 is an ensemble, which cannot be a backbone"):
         run_config(RunOptions("randinit", "detection", split=("resnet18+resnet34",)), detection.DetectionConfig())
     for wrong in ({"epochs": 0}, {"lr": float("nan")}, {"image_side": 8}):
         with pytest.raises(ValueError, match=rf"^detection.{next(iter(wrong))} is .+; accepted: "):
             detection.DetectionConfig(**wrong)
-    monkeypatch.setattr(sys, "argv", ["synthetic", str(drawn)])
+    monkeypatch.setattr(sys, "argv", ["synthetic", str(synthetic)])
     assert draw_command() == 2
     assert "exists; give a new folder" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", ["synthetic", str(tmp_path / "one"), "--num", "1"])
@@ -325,16 +325,22 @@ def test_the_classifier_of_squeezenet_is_no_part_of_the_backbone() -> None:
     assert Backbone(network_at("squeezenet1_1", 0).build(224, 2)[0]).out_channels == 512
 
 
-def test_networks_that_cannot_be_backbones_fail_with_a_reason(drawn: Path) -> None:
+def test_networks_that_cannot_be_backbones_fail_with_a_reason(synthetic: Path) -> None:
     plan = RunConfig(
-        "detection", detection.DetectionConfig(1, 0.01, 64), "randinit", "pennfudan", ("vit_b_16",), str(drawn), 224
+        "detection",
+        detection.DetectionConfig(1, 0.01, 64),
+        "randinit",
+        "pennfudan",
+        ("vit_b_16",),
+        str(synthetic),
+        224,
     )
     for name in ("vit_b_16", "vit_b_16_gap"):
         row = evaluate(load_run_context(replace(plan, groups=(name,))), Job(name, 0, 0))
-        assert row["status"] == "failed"
-        assert row["reason"].startswith("it has a sequence of patches before its classifier")
+        assert row.status == "failed"
+        assert row.reason.startswith("it has a sequence of patches before its classifier")
     plan = replace(plan, groups=("vit",), image_size=32)
-    assert "give --image-size 224" in evaluate(load_run_context(plan), Job("vit", 0, 0))["reason"]
+    assert "give --image-size 224" in evaluate(load_run_context(plan), Job("vit", 0, 0)).reason
 
 
 # Training
@@ -407,7 +413,7 @@ def test_average_precision_rises_on_other_images(tmp_path: Path) -> None:
 
 
 def test_from_the_command_to_the_leaderboard(
-    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     few = tmp_path / "few"
@@ -425,7 +431,7 @@ def test_from_the_command_to_the_leaderboard(
         "detection", detection.DetectionConfig(1, 0.005, 64), "randinit", "pennfudan", ("test",), str(few), 224
     )
     row = evaluate(load_run_context(plan), Job("test", 0, 2))
-    assert row["ap50"] == read_rows(table)["ap50"][2]
+    assert row.values["ap50"] == read_rows(table).values["ap50"][2]
     root = tmp_path / "leaderboards"
     (root / "runs").mkdir(parents=True)
     (root / "datasets.json").write_text("{}\n")

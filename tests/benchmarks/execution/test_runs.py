@@ -27,7 +27,8 @@ from benchmarks.evaluation import evaluate_run, run_config
 from benchmarks.execution import jobs as runs
 from benchmarks.execution import memory, worker
 from benchmarks.execution import scheduler as execution
-from benchmarks.execution.jobs import Row, try_job
+from benchmarks.execution.jobs import try_job
+from benchmarks.execution.row import Row
 from benchmarks.execution.run_config import Job
 from benchmarks.execution.run_context import BatchSizes, RunContext, load_run_context
 from benchmarks.execution.run_folder import RunFolder
@@ -63,7 +64,7 @@ def run(options: RunOptions, settings: NoFinetuneConfig, typed: list[str]) -> tu
 
 
 def same_twice(a: list[Row], b: list[Row]) -> bool:
-    return [{**row, "seconds": 0} for row in a] == [{**row, "seconds": 0} for row in b]
+    return [replace(row, seconds=0.0) for row in a] == [replace(row, seconds=0.0) for row in b]
 
 
 def test_parameters_decide(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,9 +72,9 @@ def test_parameters_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     scored(lambda case: {"top1": next(case.model.parameters()).sum().item() + case.seed, "top5": 0.0}, monkeypatch)
     jobs = [Job("test", 0, 0), Job("test", 1, 0), Job("test", 0, 1), Job("bnfree", 0, 0)]
     plans = [PLAN, replace(PLAN, seed=4)]
-    values = [runs.evaluate(load_run_context(plan), job)["top1"] for plan in plans for job in jobs]
+    values = [runs.evaluate(load_run_context(plan), job).values["top1"] for plan in plans for job in jobs]
     assert len(set(values)) == len(values)
-    assert [runs.evaluate(load_run_context(plan), job)["top1"] for plan in plans for job in jobs] == values
+    assert [runs.evaluate(load_run_context(plan), job).values["top1"] for plan in plans for job in jobs] == values
 
 
 @pytest.mark.parametrize("model", ["ghn1", "ghn2", "ghn3_t", "mlp"])
@@ -84,12 +85,12 @@ def test_initialisation_is_skipped_only_where_it_is_replaced(model: str, monkeyp
     empty = torch.empty
     monkeypatch.setattr(torch, "empty", lambda *args, **options: empty(*args, **options).fill_(float("nan")))
     for job in [Job(split, i, 0) for split in ("test", "wide", "deep", "dense", "bnfree") for i in (2, 36)]:
-        made = runs.prepare(load_run_context(plan), job).model.state_dict()
+        parameters = runs.prepare(load_run_context(plan), job).model.state_dict()
         whole, graph = network_at(job.group, job.index).build(32, 10)
         ghn(whole, 32, graph)
         for name, value in whole.state_dict().items():
-            assert made[name].isfinite().all()
-            assert name in ghn.kept or torch.equal(made[name], value)
+            assert parameters[name].isfinite().all()
+            assert name in ghn.kept or torch.equal(parameters[name], value)
 
 
 def test_workers_and_restarts_change_nothing(tmp_path: Path, ghn_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +150,7 @@ def test_learning_sees_few_labels_where_few_are_given(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Transfer, "evaluate", evaluated)
     plan = replace(PLAN, protocol="transfer", settings=TransferConfig(labels_per_class=7))
-    assert runs.evaluate(load_run_context(plan), PLAN.jobs()[0])["status"] == "ok"
+    assert runs.evaluate(load_run_context(plan), PLAN.jobs()[0]).status == "ok"
     (few,) = (setting.images().train for setting in seen)
     assert few.labels.bincount().tolist() == [7] * 10
     task: Any = load_run_context(plan).task
@@ -185,7 +186,7 @@ def test_errors_of_networks_are_results_and_mistakes_in_protocols_are_not(
         runs.evaluate(context, job)
     scored(broken, monkeypatch)
     text = "'no\\nlayer'" if error is KeyError else "no layer"  # as Python writes it
-    assert runs.evaluate(context, job)["reason"] == f"{error.__name__}: {text}"
+    assert runs.evaluate(context, job).reason == f"{error.__name__}: {text}"
 
 
 def test_networks_that_cannot_be_differentiated_failed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +207,7 @@ def test_networks_that_cannot_be_differentiated_failed(monkeypatch: pytest.Monke
         (no_value, "it has no ReLU"),
     ):
         scored(protocol, monkeypatch)
-        assert runs.evaluate(context, job)["reason"].startswith(reason)
+        assert runs.evaluate(context, job).reason.startswith(reason)
 
 
 def test_mistakes_in_layers_of_the_toolkit_and_in_ghns_are_no_results(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,10 +260,10 @@ def test_failures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         compute(load_run_context(PLAN), folder(tmp_path / "a"), None, 1),
         [row for _, row in execution._one_ahead(load_run_context(PLAN), PLAN.jobs())],
     ):
-        assert [row["status"] for row in rows] == ["ok", "failed", "ok", "ok"]
-        assert rows[1]["reason"] == "RuntimeError: no such layer"
-    made, table = make_record(PLAN, load_run_context(PLAN), rows, ["run"])
-    test = made["results"]["test"]
+        assert [row.status for row in rows] == ["ok", "failed", "ok", "ok"]
+        assert rows[1].reason == "RuntimeError: no such layer"
+    record, table = make_record(PLAN, load_run_context(PLAN), rows, ["run"])
+    test = record["results"]["test"]
     assert (test["networks"], test["failed"]) == (2, 1)
     assert (test["top1"]["mean"], test["top1"]["max"], test["top5"]["mean"]) == (0.25, 0.5, 0.5)
     assert b"no such layer" in table
@@ -298,18 +299,20 @@ def test_results_of_changed_code_are_not_mixed(monkeypatch: pytest.MonkeyPatch) 
 def test_record_holds_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     options = RunOptions("randinit", split=("test",), num=1, repeats=2, workers=1)
-    path, made = run(options, NoFinetuneConfig(), ["python", "-m", "benchmarks.run", "--model", "randinit"])
-    assert path.parent.name == made["run_id"] == path.stem
-    assert made["dataset"]["sha256"] == load_run_context(run_config(options, NoFinetuneConfig())).task.hashes()
-    assert (made["networks"], made["repeats"], made["status"]) == ({"test": 1}, 2, "self_reported")
-    assert read_record(path)[0] == made
+    path, record = run(options, NoFinetuneConfig(), ["python", "-m", "benchmarks.run", "--model", "randinit"])
+    assert path.parent.name == record["run_id"] == path.stem
+    assert record["dataset"]["sha256"] == load_run_context(run_config(options, NoFinetuneConfig())).task.hashes()
+    assert (record["networks"], record["repeats"], record["status"]) == ({"test": 1}, 2, "self_reported")
+    assert read_record(path)[0] == record
     rows = pd.read_csv(path.with_suffix(".csv.gz"))
-    assert made["results"]["test"]["top1"]["mean"] == pytest.approx(rows["top1"].mean())
-    assert made["results"]["test"]["top1"]["std"] == pytest.approx(rows["top1"].std(ddof=0))
+    assert record["results"]["test"]["top1"]["mean"] == pytest.approx(rows["top1"].mean())
+    assert record["results"]["test"]["top1"]["std"] == pytest.approx(rows["top1"].std(ddof=0))
     again = run(replace(options, out=Path("again"), plot=True), NoFinetuneConfig(), ["x"])[1]
     changing = ("date", "seconds", "command", "commit")
-    assert {k: v for k, v in again.items() if k not in changing} == {k: v for k, v in made.items() if k not in changing}
-    assert (Path("again") / f"{made['run_id']}.png").stat().st_size > 10_000
+    assert {k: v for k, v in again.items() if k not in changing} == {
+        k: v for k, v in record.items() if k not in changing
+    }
+    assert (Path("again") / f"{record['run_id']}.png").stat().st_size > 10_000
 
 
 def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
@@ -343,7 +346,7 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
         ),
         (
             "--model orth --random-weights",
-            "--random-weights is for GHNs, and orth is none; accepted: as in --model ghn3_l",
+            "--random-weights is for GHNs; orth is not one; accepted: as in --model ghn3_l",
         ),
         ("--model randinit --split tests", "there are no networks 'tests'; did you mean test? accepted: all, train"),
         ("--model randinit --num 0", "num is 0; it must be 1 or more"),
@@ -457,7 +460,7 @@ def test_names_of_checkpoints_are_recordable(tmp_path: Path) -> None:
 def test_a_damaged_folder_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scored(lambda case: {"top1": 0.5, "top5": 1.0}, monkeypatch)
     whole = compute(load_run_context(PLAN), folder(tmp_path), None, 1)
-    part = json.dumps({**whole[0], "status": "ok"}).replace('"top1"', '"top"')
+    part = json.dumps(whole[0].columns() | {"status": "ok"}).replace('"top1"', '"top"')
     (tmp_path / "rows.jsonl").write_text(
         part + '\n{"group": "test"}\n[1]\nnull\n{"group": [1], "index": 0, "repeat": 0}\n'
     )
@@ -507,12 +510,12 @@ def test_a_record_that_lost_its_table_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = RunOptions("randinit", split=("test",), num=1, workers=1, out=tmp_path)
-    path, made = run(options, NoFinetuneConfig(), ["run"])
+    path, record = run(options, NoFinetuneConfig(), ["run"])
     table = path.with_suffix(".csv.gz")
     for damage in (table.unlink, lambda: table.write_bytes(b""), lambda: path.write_text("")):
         damage()
         run(options, NoFinetuneConfig(), ["run"])
-        assert read_record(path)[0]["rows_sha256"] == made["rows_sha256"]
+        assert read_record(path)[0]["rows_sha256"] == record["rows_sha256"]
 
 
 def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from benchmarks.execution import jobs as runs
 from benchmarks.execution import memory
 from benchmarks.execution import scheduler as execution
 from benchmarks.execution import worker as execution_worker
-from benchmarks.execution.jobs import Row
+from benchmarks.execution.row import Row
 from benchmarks.execution.run_config import Job
 from benchmarks.execution.run_context import BatchSizes, RunContext, Stage, load_run_context
 from benchmarks.execution.scheduler import compute
@@ -54,7 +54,7 @@ def test_memory_that_the_next_network_takes_is_not_missing(monkeypatch: pytest.M
 
     monkeypatch.setattr(EvaluationNetwork, "build", counted)
     scored(full, monkeypatch)
-    assert [row["batch_size"] for _, row in execution._one_ahead(load_run_context(PLAN), PLAN.jobs())] == [64] * 4
+    assert [row.batch_size for _, row in execution._one_ahead(load_run_context(PLAN), PLAN.jobs())] == [64] * 4
 
 
 @pytest.mark.parametrize("sizes", [[64, 32, 16, 8], [2]])
@@ -74,18 +74,19 @@ def test_the_last_network_has_all_of_the_memory(sizes: list[int], monkeypatch: p
     monkeypatch.setattr(execution, "prepare", hungry)
     rows = [row for _, row in execution._one_ahead(load_run_context(PLAN), PLAN.jobs())]
     assert failed
-    assert [(row["status"], row["batch_size"]) for row in rows] == [("ok", sizes[0])] * 4
+    assert [(row.status, row.batch_size) for row in rows] == [("ok", sizes[0])] * 4
 
 
 def test_initialisers_that_learn_have_the_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     scored(lambda case: {"top1": 0.5, "top5": 0.5}, monkeypatch)
-    monkeypatch.setattr(execution, "_one_ahead", lambda plan, jobs: iter([("ahead", {})]))
-    monkeypatch.setattr(execution, "evaluate", lambda plan, job: {"alone": True})
+    row = Row(PLAN.jobs()[0], "alone", 0, 64, 1.0, "ok", "")
+    monkeypatch.setattr(execution, "_one_ahead", lambda plan, jobs: iter([(jobs[0], replace(row, name="ahead"))]))
+    monkeypatch.setattr(execution, "evaluate", lambda plan, job: row)
     for model, alone in (("gradinit.3", True), ("metainit", True), ("randinit", False)):
         plan = replace(PLAN, model=model)
         context = replace(load_run_context(plan), config=replace(plan, device="cuda"))  # images stay on the CPU
         results = list(execution._results(context, plan.jobs(), None, None))
-        assert (results[0][1] == {"alone": True}) == alone
+        assert (results[0][1].name == "alone") == alone
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_all_that_says_that_memory_is_short(error: Exception, monkeypatch: pytes
 
     scored(short, monkeypatch)
     row, stage = runs.try_job(load_run_context(PLAN), PLAN.jobs()[0], BatchSizes(64))
-    assert (row["status"], stage) == ("failed", Stage.EVALUATE)
+    assert (row.status, stage) == ("failed", Stage.EVALUATE)
 
 
 def test_short_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,11 +112,11 @@ def test_short_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
 
     scored(hungry, monkeypatch)
     row = runs.evaluate(load_run_context(PLAN), Job("test", 0, 0))
-    assert (row["status"], row["batch_size"], sizes) == ("ok", 16, [64, 32, 16])
+    assert (row.status, row.batch_size, sizes) == ("ok", 16, [64, 32, 16])
     scored(lambda case: hungry(replace(case, batch_size=99)), monkeypatch)
     row = runs.evaluate(load_run_context(PLAN), Job("test", 0, 0))
-    assert (row["status"], row["batch_size"]) == ("failed", 8)
-    assert "out of memory" in row["reason"]
+    assert (row.status, row.batch_size) == ("failed", 8)
+    assert "out of memory" in row.reason
 
 
 @pytest.mark.parametrize("alone", [True, False])
@@ -150,10 +151,10 @@ def test_short_memory_halves_the_batches_of_initialisers(
     monkeypatch.setattr(execution, "fresh_processes", here)
     job = Job("test", 0, 0)
     row = results(1 / 4)
-    assert (row["status"], row["batch_size"], shares) == ("ok", 64, [1.0, 0.5, 0.25])
-    assert row["reason"] == "memory was short: initialised with 0.25 of the batch"
+    assert (row.status, row.batch_size, shares) == ("ok", 64, [1.0, 0.5, 0.25])
+    assert row.reason == "memory was short: initialised with 0.25 of the batch"
     row = results(0)
-    assert (row["status"], len(shares)) == ("failed", tries)
+    assert (row.status, len(shares)) == ("failed", tries)
 
 
 def test_initialisers_that_learn_nothing_are_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +166,7 @@ def test_initialisers_that_learn_nothing_are_not_tried_again(monkeypatch: pytest
 
     monkeypatch.setitem(METHODS, "randinit", hungry)
     row = runs.evaluate(load_run_context(PLAN), Job("test", 0, 0))
-    assert (row["status"], tried) == ("failed", [1.0])
+    assert (row.status, tried) == ("failed", [1.0])
 
 
 def test_what_needs_more_than_its_share_of_memory_is_evaluated_alone(
@@ -188,11 +189,11 @@ def test_what_needs_more_than_its_share_of_memory_is_evaluated_alone(
     monkeypatch.setattr(execution, "fresh_processes", alone)
     scored(hungry, monkeypatch)
     rows = compute(load_run_context(PLAN), folder(tmp_path), None, 1)
-    assert [(row["name"], row["status"], row["batch_size"]) for row in rows] == [
+    assert [(row.name, row.status, row.batch_size) for row in rows] == [
         *(("test/0", "ok", 32), ("test/1", "ok", 64)),
         *(("bnfree/0", "ok", 64), ("bnfree/1", "ok", 64)),
     ]
-    assert sizes[:4] == [(row["name"], 64) for row in rows]
+    assert sizes[:4] == [(row.name, 64) for row in rows]
     assert sizes[4:] == [("alone", 0), ("test/0", 64), ("alone", 0), ("test/0", 32)]
 
 
@@ -231,7 +232,7 @@ def test_only_networks_that_need_too_much_are_evaluated_alone(monkeypatch: pytes
     scored(hungry, monkeypatch)
     plan = replace(PLAN, repeats=3)
     rows = dict(execution._in_processes(load_run_context(plan), plan.jobs(), 2))
-    assert {job: row["status"] for job, row in rows.items()} == dict.fromkeys(plan.jobs(), "ok")
+    assert {job: row.status for job, row in rows.items()} == dict.fromkeys(plan.jobs(), "ok")
     counts = {f"{name}, {share}": count for (name, share), count in Counter(tried).items()}
     assert counts == {
         "test/1, half": 3,

@@ -94,8 +94,8 @@ def test_gradinit_shrinks_gradients_that_are_too_large(digits: ImageTask) -> Non
     x, y = next(digits.train.batches(128))
 
     def size(network: nn.Module) -> float:
-        found = torch.autograd.grad(F.cross_entropy(network(x), y), list(network.parameters()))
-        return torch.stack([g.square().sum() for g in found]).sum().sqrt().item()
+        grads = torch.autograd.grad(F.cross_entropy(network(x), y), list(network.parameters()))
+        return torch.stack([g.square().sum() for g in grads]).sum().sqrt().item()
 
     before = size(model)
     assert before > 10
@@ -150,23 +150,23 @@ def test_gradinit_lets_go_of_a_gradient_before_it_looks_at_a_step(
 ) -> None:
     """What a gradient needs to be differentiated is most of the memory, and a step does not differentiate it."""
     module = gradinit
-    made: list[weakref.ref[Tensor]] = []
+    created: list[weakref.ref[Tensor]] = []
     alive: list[int] = []
 
-    def gradients(*given: object) -> dict[str, Tensor]:
-        found = objectives.gradients(*given)  # type: ignore[arg-type]
-        made.extend(map(weakref.ref, found.values()))
-        return found
+    def gradients(*arguments: object) -> dict[str, Tensor]:
+        grads = objectives.gradients(*arguments)  # type: ignore[arg-type]
+        created.extend(map(weakref.ref, grads.values()))
+        return grads
 
-    def loss(*given: object) -> Tensor:
-        alive.append(sum(ref() is not None for ref in made))
-        return objectives.loss(*given)  # type: ignore[arg-type]
+    def loss(*arguments: object) -> Tensor:
+        alive.append(sum(ref() is not None for ref in created))
+        return objectives.loss(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "_GAMMA", math.inf)
     monkeypatch.setattr(module, "gradients", gradients)
     monkeypatch.setattr(module, "loss", loss)
     applied("gradinit.3", chain(), init_context(digits))
-    assert made
+    assert created
     assert alive == [0] * 6
 
 
@@ -276,12 +276,12 @@ def test_metainit_refuses_weights_without_a_norm(digits: ImageTask) -> None:
 def test_noise_is_as_the_protocol_says_or_that_of_the_model(
     beta: float | None, strength: float, orth_layer: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = []
-    monkeypatch.setattr(ghn, "add_noise", lambda model, beta, layer, generator: found.append(beta))
+    results = []
+    monkeypatch.setattr(ghn, "add_noise", lambda model, beta, layer, generator: results.append(beta))
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 10))
     setting = InitContext("", None, None, 32, torch.Generator(), beta)
     ghn.predict_with(Mock(kept={}), orth_layer)(model, setting)
-    assert sum(found) == (0.0 if beta is None and orth_layer is None else strength)
+    assert sum(results) == (0.0 if beta is None and orth_layer is None else strength)
 
 
 def test_ghn_orth_makes_channels_differ() -> None:

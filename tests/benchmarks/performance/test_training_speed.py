@@ -29,4 +29,4 @@ def test_what_is_no_checkout_is_refused(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["training_speed", "--other", str(tmp_path)])
     assert training_speed.main() == 2
-    assert "is no checkout: it has no folder ghn_models" in capsys.readouterr().err
+    assert "is not a checkout: it has no folder ghn_models" in capsys.readouterr().err

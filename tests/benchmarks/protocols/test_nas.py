@@ -15,6 +15,7 @@ from benchmarks.core.evaluation_networks import EvaluationNetwork, network_at, n
 from benchmarks.core.ranking_quality import ranking_quality, regret
 from benchmarks.execution import scheduler as execution
 from benchmarks.execution.jobs import evaluate
+from benchmarks.execution.row import Row
 from benchmarks.execution.run_config import RunConfig
 from benchmarks.execution.run_context import load_run_context
 from benchmarks.execution.run_folder import RunFolder
@@ -33,6 +34,7 @@ from deepnets.spaces.chain import chain_num_params
 from deepnets.spaces.registry import SPACES
 from deepnets.symbolic.builder import count_parameters
 from ghn_models.checkpoints import folder as checkpoints
+from tests.support.made_up_records import edited
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 NUM = 8
@@ -60,21 +62,21 @@ def measured(plan: RunConfig, folder: Path) -> tuple[Record, bytes]:
 
 def test_a_proxy_against_a_file_of_truth(tmp_path: Path, truth: Path) -> None:
     plan = replace(PLAN, settings=nas.NasConfig(truth=str(truth)))
-    made, table = measured(plan, tmp_path / "run")
+    record, table = measured(plan, tmp_path / "run")
     known = pd.read_csv(truth).set_index(["group", "index"])["truth"]
     expected = {g: kendalltau(params(g)[: len(known[g])], known[g]).statistic for g in ("test", "bnfree")}
     pooled = kendalltau((params("test") + params("bnfree"))[:-1], known).statistic
-    assert {g: r["tau"]["tau"] for g, r in made["results"].items()} == pytest.approx({**expected, "all": pooled})
-    assert all(r["tau"]["low"] <= r["tau"]["tau"] <= r["tau"]["high"] for r in made["results"].values())
-    assert (made["results"]["bnfree"]["failed"], made["results"]["all"]["tau"]["n"]) == (1, 2 * NUM - 1)
+    assert {g: r["tau"]["tau"] for g, r in record["results"].items()} == pytest.approx({**expected, "all": pooled})
+    assert all(r["tau"]["low"] <= r["tau"]["tau"] <= r["tau"]["high"] for r in record["results"].values())
+    assert (record["results"]["bnfree"]["failed"], record["results"]["all"]["tau"]["n"]) == (1, 2 * NUM - 1)
     assert b"truth.csv has no truth for it" in table
-    assert made["protocol"]["settings"]["truth"].startswith("truth.csv ")
-    assert str(tmp_path) not in str({**made, "command": ""})
-    assert find_problems(made, table, {}) == []
-    line = record_rows(made)[0]
+    assert record["protocol"]["settings"]["truth"].startswith("truth.csv ")
+    assert str(tmp_path) not in str({**record, "command": ""})
+    assert find_problems(record, table, {}) == []
+    line = record_rows(record)[0]
     assert line.values["test"][0] == pytest.approx(expected["test"])
     assert line.setting.startswith("truth of truth.csv ")
-    assert f"{expected['test']:.3f} [" in summarize_run(made)
+    assert f"{expected['test']:.3f} [" in summarize_run(record)
 
 
 def test_published_truth_is_that_of_the_network_of_this_name() -> None:
@@ -91,13 +93,13 @@ def test_published_truth_is_that_of_the_network_of_this_name() -> None:
 def test_a_file_of_scores(tmp_path: Path, truth: Path) -> None:
     scores = tmp_path / "guess.csv.gz"
     pd.read_csv(truth).rename(columns={"truth": "score"}).to_csv(scores, index=False)
-    made, table = measured(
+    record, table = measured(
         replace(PLAN, model=str(scores), settings=nas.NasConfig(truth=str(truth)), groups=("test",)), tmp_path / "run"
     )
-    assert made["results"]["test"]["tau"]["tau"] == pytest.approx(1)
-    assert made["model"]["name"] == f"file-guess-{checkpoints.sha256(scores)[:6]}"
-    assert find_problems(made, table, {}) == []
-    changed = copy.deepcopy(made)
+    assert record["results"]["test"]["tau"]["tau"] == pytest.approx(1)
+    assert record["model"]["name"] == f"file-guess-{checkpoints.sha256(scores)[:6]}"
+    assert find_problems(record, table, {}) == []
+    changed = copy.deepcopy(record)
     changed["results"]["test"]["tau"] = {"tau": 0.5}
     assert find_problems(changed, table, {})
 
@@ -110,17 +112,17 @@ def test_truth_is_accuracy_after_training() -> None:
         evaluate(load_run_context(replace(PLAN, model=model, settings=settings)), job)
         for model in ("params", "randinit")
     ]
-    assert [row["status"] for row in rows] == ["ok", "ok"]
-    assert rows[0]["truth"] == rows[1]["truth"]
-    assert rows[0]["score"] == params("test")[4]
-    assert 0 <= rows[1]["score"] <= 1
+    assert [row.status for row in rows] == ["ok", "ok"]
+    assert rows[0].values["truth"] == rows[1].values["truth"]
+    assert rows[0].values["score"] == params("test")[4]
+    assert 0 <= float(rows[1].values["score"]) <= 1
 
 
 def test_truth_does_not_depend_on_the_thread_that_builds_the_next_network() -> None:
     plan = replace(PLAN, settings=nas.NasConfig("training", epochs=0.1), groups=("test",), num=3)
     jobs = plan.jobs()[1:]  # without dropout, which draws from the CPU's generator here, but on a GPU from its own
-    ahead = [row["truth"] for _, row in execution._one_ahead(load_run_context(plan), jobs)]
-    assert ahead == [evaluate(load_run_context(plan), job)["truth"] for job in jobs]
+    ahead = [row.values["truth"] for _, row in execution._one_ahead(load_run_context(plan), jobs)]
+    assert ahead == [evaluate(load_run_context(plan), job).values["truth"] for job in jobs]
 
 
 def test_published_truth_and_counted_parameters_cannot_be_made_up() -> None:
@@ -128,17 +130,26 @@ def test_published_truth_and_counted_parameters_cannot_be_made_up() -> None:
     known = {job: nas.Nas().known_value(plan.settings, networks_in(job.group)[job.index]) for job in plan.jobs()}
     assert all(known.values())
     rows = [
-        {"group": job.group, "index": job.index, "repeat": 0, "name": networks_in(job.group)[job.index].name,
-         "params": 7 + job.index, "batch_size": 128, "status": "ok", "reason": "", "score": 7.0 + job.index,
-         "seconds": 1.0, "truth": value[1]}
-        for job, value in known.items() if value is not None
-    ]  # fmt: skip
+        Row(
+            job=job,
+            name=networks_in(job.group)[job.index].name,
+            params=7 + job.index,
+            batch_size=128,
+            seconds=1.0,
+            status="ok",
+            reason="",
+            values={"score": 7.0 + job.index, "truth": value[1]},
+        )
+        for job, value in known.items()
+        if value is not None
+    ]
     assert find_problems(*make_record(plan, load_run_context(plan), rows, ["run"]), {}) == []
     for change, message in (({"truth": 99.0}, "it must be 56.522"), ({"score": 99.0}, "scores of params differ")):
-        (found,) = find_problems(*make_record(plan, load_run_context(plan), [rows[0] | change, *rows[1:]], ["run"]), {})
+        changed = [edited(rows[0], **change), *rows[1:]]
+        (found,) = find_problems(*make_record(plan, load_run_context(plan), changed, ["run"]), {})
         assert message in found
-    made, table = make_record(plan, load_run_context(plan), rows, ["run"])
-    elsewhere = made | {"networks": {"test": 3}}
+    record, table = make_record(plan, load_run_context(plan), rows, ["run"])
+    elsewhere = record | {"networks": {"test": 3}}
     (found,) = find_problems(elsewhere, table, {})
     assert "there are no published accuracies of test, but of torchvision74, nasbench101, nasbench201" in found
 
@@ -162,13 +173,13 @@ def test_damaged_tables_are_one_sentence(damage: Callable[[bytes], bytes], tmp_p
 def test_groups_that_failed_as_a_whole_have_no_correlation(tmp_path: Path, truth: Path) -> None:
     path = tmp_path / "scores.csv"
     path.write_text("group,index,score\ntest,0,0.5\ntest,1,0.6\n")
-    made, table = measured(replace(PLAN, model=str(path), settings=nas.NasConfig(truth=str(truth))), tmp_path / "run")
-    assert made["results"]["bnfree"]["failed"] == NUM
-    assert made["results"]["bnfree"]["tau"] == {"n": 0, "tau": None, "low": None, "high": None}
-    assert made["results"]["all"]["tau"]["n"] == 2
-    (found,) = find_problems(made, table, {})
+    record, table = measured(replace(PLAN, model=str(path), settings=nas.NasConfig(truth=str(truth))), tmp_path / "run")
+    assert record["results"]["bnfree"]["failed"] == NUM
+    assert record["results"]["bnfree"]["tau"] == {"n": 0, "tau": None, "low": None, "high": None}
+    assert record["results"]["all"]["tau"]["n"] == 2
+    (found,) = find_problems(record, table, {})
     assert found.startswith("there is no tau: fewer than three networks")
-    assert "bnfree" in summarize_run(made)
+    assert "bnfree" in summarize_run(record)
     assert summarize_failures(read_rows(table)) == f"{2 * NUM - 2} failed: the file has no value for it\n"
 
 
@@ -210,7 +221,7 @@ def test_published_rows_follow_from_published_results() -> None:
 @pytest.mark.parametrize("split", ["nasbench101", "nasbench201", "nasbench301", "nasbench_macro"])
 def test_splits_of_trained_architectures(split: str, tmp_path: Path) -> None:
     plan = RunConfig("nas", nas.NasConfig(), "params", "digits", (split,), num=40)
-    made, table = measured(plan, tmp_path / "run")
+    record, table = measured(plan, tmp_path / "run")
     space = SPACES[split]
     members = networks_in(split, 40)
     rows = [member.place_in_split for member in members]
@@ -220,15 +231,15 @@ def test_splits_of_trained_architectures(split: str, tmp_path: Path) -> None:
     truth = space.truth().column(space.target)[rows]
     assert space.chain is not None
     counts = [chain_num_params(space.chain(space.truth().keys[row], 10)) for row in rows]
-    result = made["results"][split]["tau"]
+    result = record["results"][split]["tau"]
     assert result["tau"] == pytest.approx(kendalltau(counts, truth).statistic)
     assert result["spearman"] == pytest.approx(spearmanr(counts, truth).statistic)
     best = sorted(range(40), key=lambda i: -counts[i])[:10]
     assert result["regret_10"] == pytest.approx(max(truth) - max(truth[i] for i in best))
     assert result["spearman_low"] <= result["spearman"] <= result["spearman_high"]
     assert read_rows(table)["truth"].tolist() == truth.tolist()
-    assert find_problems(made, table, {}) == []
-    text = summarize_run(made)
+    assert find_problems(record, table, {}) == []
+    text = summarize_run(record)
     assert "published accuracy" in text
     assert "regret of the best of 10" in text
     assert (f"{split} (surrogate)" in text) == (split == "nasbench301")

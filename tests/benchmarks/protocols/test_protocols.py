@@ -342,11 +342,11 @@ def test_orthogonal_weights_begin_with_noise() -> None:
     ghn = Untrained(10, 32, 0).create("ghn3_t").eval()
     plain, graph = EvaluationNetwork("test", 3, "test/3").build(32, 10)
     ghn(plain, 32, graph)
-    made, _ = EvaluationNetwork("test", 3, "test/3").build(32, 10)
-    predict_with(ghn, 0)(made, init_context(load_images("digits"), graph))
+    network, _ = EvaluationNetwork("test", 3, "test/3").build(32, 10)
+    predict_with(ghn, 0)(network, init_context(load_images("digits"), graph))
     generator = init_context(load_images("digits"), graph).generator
     expected = orthogonalize(add_noise(plain, 3e-5, 0, generator))
-    assert all(map(torch.equal, weights(made), weights(expected)))
+    assert all(map(torch.equal, weights(network), weights(expected)))
 
 
 def test_noise_is_added_to_predicted_weights_only(digits: ImageTask) -> None:

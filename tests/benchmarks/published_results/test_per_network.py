@@ -159,13 +159,13 @@ _RECOMPUTE: dict[tuple[str, str], Callable[[dict[str, str]], float]] = {
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda n: f"{n['source']}-{n['table']}-{n['item']}-{n['quantity']}")
 def test_published_numbers_are_recomputed(number: dict[str, str]) -> None:
     digits = len(number["published"].partition(".")[2])
-    found = _RECOMPUTE[number["source"], number["table"]](number)
-    assert abs(found - float(number["published"])) <= 0.5 * 10**-digits + 1e-9
+    recomputed = _RECOMPUTE[number["source"], number["table"]](number)
+    assert abs(recomputed - float(number["published"])) <= 0.5 * 10**-digits + 1e-9
 
 
 def test_queries() -> None:
-    found = query("test", 210)
-    assert found.loc[found["method"] == "GHN-2", "test_top1"].iloc[0] == pytest.approx(77.1, abs=0.05)
+    table = query("test", 210)
+    assert table.loc[table["method"] == "GHN-2", "test_top1"].iloc[0] == pytest.approx(77.1, abs=0.05)
     assert query("pytorch74", 0, "torchvision74")["arch"].unique().tolist() == ["alexnet"]
     with pytest.raises(ValueError, match="no results of test 500 in cifar10; accepted: val 0 to 499, test 0 to 499"):
         query("test", 500)

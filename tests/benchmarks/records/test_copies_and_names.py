@@ -120,9 +120,9 @@ def test_weights_have_one_name() -> None:
     ],
 )
 def test_names_that_mean_something(name: str, sha256: str | None, problem: str) -> None:
-    found = name_problem(name, sha256, {})
-    assert problem in found
-    assert bool(problem) == bool(found)
+    text = name_problem(name, sha256, {})
+    assert problem in text
+    assert bool(problem) == bool(text)
 
 
 def test_hashes_of_names() -> None:

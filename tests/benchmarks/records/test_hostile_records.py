@@ -13,12 +13,12 @@ from benchmarks.records.record import Record, RecordError
 from benchmarks.records.record_files import read_record, table_path, write_record
 from benchmarks.records.validation import find_problems
 from tests.benchmarks.records.test_validation import changed
-from tests.support.made_up_records import made
+from tests.support.made_up_records import made_up_record
 from tests.support.paths import LEADERBOARDS
 
 
 def test_large_files_are_not_read(tmp_path: Path) -> None:
-    path = write_record(tmp_path, *made())
+    path = write_record(tmp_path, *made_up_record())
     table_path(path).write_bytes(gzip.compress(bytes(2**26), 1))
     with pytest.raises(RecordError, match=r"csv.gz has more than 16,777,216 bytes"):
         read_record(path)
@@ -28,7 +28,7 @@ def test_large_files_are_not_read(tmp_path: Path) -> None:
 
 
 def test_lines_are_counted_before_they_are_parsed() -> None:
-    record, table = made()
+    record, table = made_up_record()
     assert find_problems(record, table, {}) == []
     (problem,) = find_problems(*_with_table(record, table + b"\n" * 1000), {})
     assert problem == "its table has 1012 lines instead of one for each network and repetition"
@@ -50,7 +50,7 @@ def _with_table(record: Record, table: bytes) -> tuple[Record, bytes]:
     ],
 )
 def test_texts_are_short_and_printable(field: Any, value: object, message: str) -> None:
-    record, table = made()
+    record, table = made_up_record()
     record[field] = value  # type: ignore[literal-required]
     with pytest.raises(RecordError, match=message):
         raise RecordError("; ".join(find_problems(record, table, {})))
@@ -58,7 +58,7 @@ def test_texts_are_short_and_printable(field: Any, value: object, message: str) 
 
 def test_hashes_do_not_end_with_a_line_break() -> None:
     """`$` of a pattern also matches before a line break at the end."""
-    record, table = made()
+    record, table = made_up_record()
     record["rows_sha256"] += "\n"
     assert any("a line break" in problem for problem in find_problems(record, table, {}))
 

@@ -20,13 +20,13 @@ from benchmarks.records.record import Record, RecordError, make_record, run_id
 from benchmarks.records.record_files import write_record
 from benchmarks.records.validation import find_problems
 from benchmarks.reporting.leaderboard_folder import LeaderboardFolder
-from tests.support.made_up_records import made, rows_of
+from tests.support.made_up_records import edited, made_up_record, rows_of
 
 # Each function changes record and lines of results; hashes are made to fit where a careful cheater would.
 
 
 def changed(change: Callable[[Record, list[dict[str, str]]], None], fit: bool = True) -> tuple[Record, bytes]:
-    record, table = copy.deepcopy(made())
+    record, table = copy.deepcopy(made_up_record())
     lines = list(csv.DictReader(io.StringIO(table.decode())))
     change(record, lines)
     frame = pd.DataFrame(lines)
@@ -187,7 +187,7 @@ def test_wrong_records_are_found(change: Any, message: str, board: Path, tmp_pat
     write_record(tmp_path / "wrong", record, table)
     with pytest.raises(RecordError) as refused:
         Submit(tmp_path / "wrong", board).run()
-    already = record["run_id"] == made()[0]["run_id"]
+    already = record["run_id"] == made_up_record()[0]["run_id"]
     assert already or message in str(refused.value)
     write_record(board / "runs", record, table)
     assert any(message in problem for problem in LeaderboardFolder(board).problems())
@@ -201,11 +201,11 @@ def test_wrong_records_are_found(change: Any, message: str, board: Path, tmp_pat
         ("params", "", "params is '', which is not a number"),
     ],
 )
-def test_other_columns_are_checked_too(column: str, value: object, message: str) -> None:
+def test_other_columns_are_checked_too(column: str, value: float | str, message: str) -> None:
     plan = RunConfig("finetune", finetune.FinetuneConfig(), "randinit", "digits", ("test",), num=1)
-    rows = [{**rows_of(plan)[0], column: value}]
-    found = find_problems(*make_record(plan, load_run_context(plan), rows, ["run"]), {})
-    assert found == [f"line 2 of its table: {message}"]
+    rows = [edited(rows_of(plan)[0], **{column: value})]
+    problems = find_problems(*make_record(plan, load_run_context(plan), rows, ["run"]), {})
+    assert problems == [f"line 2 of its table: {message}"]
 
 
 def test_changes_without_new_hashes_are_found(board: Path) -> None:
@@ -237,7 +237,7 @@ def test_records_of_replaced_versions_are_refused() -> None:
 
 
 def test_weights_need_a_hash() -> None:
-    record, table = made()
+    record, table = made_up_record()
     for name, sha256, message in (("mine", None, "needs a weights_sha256"), ("randinit", "a" * 64, "has no weights")):
         record["model"] |= {"name": name, "weights_sha256": sha256}
         record["run_id"] = run_id(record)
@@ -246,7 +246,7 @@ def test_weights_need_a_hash() -> None:
 
 @pytest.mark.parametrize("place", [("networks", "test"), ("repeats",), ("seed",), ("dataset", "image_size")])
 def test_integers_are_integers(place: tuple[str, ...]) -> None:
-    record, table = made()
+    record, table = made_up_record()
     inner: Any = record
     for key in place[:-1]:
         inner = inner[key]
@@ -254,10 +254,10 @@ def test_integers_are_integers(place: tuple[str, ...]) -> None:
     assert any("is not of type 'integer'" in p or "is not one of" in p for p in find_problems(record, table, {}))
 
 
-@pytest.mark.parametrize("field", sorted(made()[0]))
+@pytest.mark.parametrize("field", sorted(made_up_record()[0]))
 def test_every_field_is_needed(field: str, board: Path, tmp_path: Path) -> None:
     record: Any
-    record, table = made()
+    record, table = made_up_record()
     path = write_record(tmp_path / "bad", record, table)
     del record[field]
     path.write_text(json.dumps(record))

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.reporting.html_page import render_page
 from benchmarks.reporting.rows import leaderboard_rows
-from tests.support.made_up_records import made
+from tests.support.made_up_records import made_up_record
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 _OPTIONS = (
@@ -24,7 +24,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     webdriver = pytest.importorskip("selenium.webdriver")
     if CHROMIUM is None or DRIVER is None:
         pytest.skip("there is no Chromium with its driver")
-    records = [made()]
+    records = [made_up_record()]
     records[0][0]["model"]["name"] = "<b>hostile</b></script>"
     boards = {name: leaderboard_rows(name, [record for record, _ in records]) for name in PROTOCOLS}
     path = tmp_path_factory.mktemp("page") / "index.html"
@@ -73,7 +73,7 @@ def test_nothing_is_wrong_and_names_are_text(browser: Any) -> None:
 
 
 def test_hostile_texts_and_partial_rows(browser: Any, tmp_path: Path) -> None:
-    records = [made(), made()]
+    records = [made_up_record(), made_up_record()]
     hostile = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
     for number, (record, _) in enumerate(records):
         record["run_id"] = f"run{number}"
@@ -132,10 +132,10 @@ def test_missing_values_come_last(browser: Any) -> None:
 def test_filters(browser: Any) -> None:
     everything = len(texts(browser, "td.model"))
     browser.find_element("css selector", "#search").send_keys("ghn-3 table 11")
-    found = list(zip(texts(browser, "td.model"), texts(browser, "td.source"), strict=True))
-    assert 0 < len(found) < everything
-    assert all("GHN-3" in model + source and "Table 11" in source for model, source in found)
-    assert texts(browser, "#count")[0] == f"{len(found)} of {everything} rows"
+    shown = list(zip(texts(browser, "td.model"), texts(browser, "td.source"), strict=True))
+    assert 0 < len(shown) < everything
+    assert all("GHN-3" in model + source and "Table 11" in source for model, source in shown)
+    assert texts(browser, "#count")[0] == f"{len(shown)} of {everything} rows"
     click(browser, "#published")
     assert texts(browser, "tbody td") == ["Nothing matches."]
     browser.find_element("css selector", "#search").clear()
@@ -147,7 +147,7 @@ def test_filters(browser: Any) -> None:
 
 
 def test_all_settings_are_shown_at_first(browser: Any, tmp_path: Path) -> None:
-    records = [made(), made()]
+    records = [made_up_record(), made_up_record()]
     records[1][0]["model"]["orth_layer"] = 5
     path = tmp_path / "index.html"
     rows = leaderboard_rows("no_finetune", [record for record, _ in records])

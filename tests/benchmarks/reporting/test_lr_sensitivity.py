@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.execution.row import Row
 from benchmarks.execution.run_config import RunConfig
 from benchmarks.execution.run_context import load_run_context
 from benchmarks.protocols import finetune
@@ -32,36 +33,44 @@ def write_run(path: Path, lr: float, values: list[float], **changes: Any) -> Pat
         group: count_parameters(networks.architectures(32), 32, 10).tolist() for group, networks in sampled.items()
     }
     rows = [
-        {"group": job.group, "index": job.index, "repeat": job.repeat, "name": f"{job.group}/{job.index}",
-         "params": params[job.group][job.index], "batch_size": 128,
-         "status": "ok", "reason": "", "lr": lr, "val_top1": 0.5, "top1": value, "top5": 1.0, "seconds": 1.0,
-         "weight_decay": 3e-5, "norm_batches": 0, "initial_gradient_norm": 1.0, "converged": 9, "noisy_val_top1": 0.5}
+        Row(
+            job=job,
+            name=f"{job.group}/{job.index}",
+            params=params[job.group][job.index],
+            batch_size=128,
+            seconds=1.0,
+            status="ok",
+            reason="",
+            values={"lr": lr, "val_top1": 0.5, "top1": value, "top5": 1.0}
+            | {"weight_decay": 3e-5, "norm_batches": 0, "initial_gradient_norm": 1.0, "converged": 9}
+            | {"noisy_val_top1": 0.5},
+        )
         for job, value in zip(plan.jobs(), values, strict=True)
-    ]  # fmt: skip
-    made, table = make_record(plan, load_run_context(plan), rows, ["x"])
-    write_record(path, made, table)
+    ]
+    record, table = make_record(plan, load_run_context(plan), rows, ["x"])
+    write_record(path, record, table)
     return path
 
 
 def test_shares_of_networks() -> None:
     a, b = np.array([0.5, 0.6, 0.70, 0.80]), np.array([0.5, 0.3, 0.71, 0.815])
-    found = sensitivity({0.1: a, 0.01: b})
-    assert found.lr == 0.1
-    assert (found.mean, found.own) == pytest.approx((0.65, (0.5 + 0.6 + 0.71 + 0.815) / 4))
-    assert found.within == {0.0: 0.5, 0.01: 0.75, 0.02: 1.0}
+    result = sensitivity({0.1: a, 0.01: b})
+    assert result.lr == 0.1
+    assert (result.mean, result.own) == pytest.approx((0.65, (0.5 + 0.6 + 0.71 + 0.815) / 4))
+    assert result.within == {0.0: 0.5, 0.01: 0.75, 0.02: 1.0}
 
 
 def test_networks_that_fail_everywhere_are_not_at_their_best() -> None:
-    found = sensitivity({0.1: np.array([0.5, 0.0]), 0.01: np.array([0.4, 0.0])})
-    assert set(found.within.values()) == {0.5}
+    result = sensitivity({0.1: np.array([0.5, 0.0]), 0.01: np.array([0.4, 0.0])})
+    assert set(result.within.values()) == {0.5}
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=1, max_size=5))
 def test_shares_grow_with_the_tolerance(values: list[list[float]]) -> None:
-    found = sensitivity({float(i + 1): np.array(row) for i, row in enumerate(values)})
-    shares = [found.within[tolerance] for tolerance in TOLERANCES]
+    result = sensitivity({float(i + 1): np.array(row) for i, row in enumerate(values)})
+    shares = [result.within[tolerance] for tolerance in TOLERANCES]
     assert shares == sorted(shares)
-    assert found.mean <= found.own + 1e-9
+    assert result.mean <= result.own + 1e-9
     if len(values) == 1:
         assert shares[0] == np.mean(np.array(values[0]) > 0)
 
@@ -101,8 +110,8 @@ def test_networks_are_compared_with_themselves(tmp_path: Path) -> None:
         write_run(tmp_path / "a", 0.1, [0.5, 0.6, 0.7, 0.1, 0.2, 0.3], groups=("test", "deep")),
         write_run(tmp_path / "b", 0.01, [0.1, 0.2, 0.3, 0.5, 0.6, 0.7], groups=("deep", "test")),
     ]
-    found = by_learning_rate([read_record(find_record(run)) for run in runs])
-    assert found[0.1].tolist() == found[0.01].tolist() == [0.1, 0.2, 0.3, 0.5, 0.6, 0.7]
+    accuracies = by_learning_rate([read_record(find_record(run)) for run in runs])
+    assert accuracies[0.1].tolist() == accuracies[0.01].tolist() == [0.1, 0.2, 0.3, 0.5, 0.6, 0.7]
 
 
 def test_other_learning_rates_are_another_setting() -> None:

@@ -14,7 +14,7 @@ from benchmarks.records.record_files import read_record
 from benchmarks.reporting.html_page import render_page
 from benchmarks.reporting.rows import LeaderboardRow, count_networks, leaderboard_rows, record_rows
 from benchmarks.reporting.tables import to_csv, to_markdown
-from tests.support.made_up_records import PLAN, made
+from tests.support.made_up_records import PLAN, made_up_record
 from tests.support.paths import LEADERBOARDS
 
 HOSTILE = (
@@ -118,7 +118,7 @@ def test_markdown_has_no_html_cells_or_links_of_submitters(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_the_data_of_the_page_end_where_they_should(text: str) -> None:
-    record, table = made(replace(PLAN, num=3))
+    record, table = made_up_record(replace(PLAN, num=3))
     record["command"], record["environment"]["torch"], record["model"]["name"] = text, text, text
     page = render_page({"no_finetune": leaderboard_rows("no_finetune", [record])}, [(record, table)])
     assert page.count("</script>") == render_page({}, []).count("</script>") == 2

@@ -10,7 +10,7 @@ from benchmarks.leaderboard import Check, Render, VerifyNew
 from benchmarks.records.record import RecordError
 from benchmarks.records.record_files import write_record
 from benchmarks.reporting.submission import change_problems, missing_input, new_records
-from tests.support.made_up_records import made
+from tests.support.made_up_records import made_up_record
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -31,7 +31,7 @@ def repository(board: Path) -> Path:
 
 
 def add_record(board: Path) -> str:
-    record, table = made(seed=1)
+    record, table = made_up_record(seed=1)
     record["run_id"] = "new"
     write_record(board / "runs", record, table)
     return record["run_id"]
@@ -72,7 +72,7 @@ def test_nothing_changes_together_with_records(repository: Path, board: Path) ->
 
 
 def test_records_of_others_stay(repository: Path, board: Path) -> None:
-    name = made()[0]["run_id"]
+    name = made_up_record()[0]["run_id"]
     (board / "runs" / f"{name}.json").unlink()
     (board / "runs" / f"{name}.csv.gz").write_bytes(b"")
     assert problems(repository) == [
@@ -82,7 +82,7 @@ def test_records_of_others_stay(repository: Path, board: Path) -> None:
 
 
 def test_what_is_at_hand() -> None:
-    record, _ = made()
+    record, _ = made_up_record()
     assert missing_input(record, None) == ""
     for name, missing in (("ghn3_t.digits_orth", ""), ("synflow", ""), ("mine", "the weights mine")):
         record["model"]["name"] = name

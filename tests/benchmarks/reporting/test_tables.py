@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.core.evaluation_networks import EVALUATION_SPLITS
+from benchmarks.execution.row import Row
 from benchmarks.execution.run_config import RunConfig
 from benchmarks.execution.run_context import load_run_context
 from benchmarks.protocols import finetune
@@ -19,13 +20,13 @@ from benchmarks.records.record_files import read_record
 from benchmarks.reporting.rows import record_rows
 from benchmarks.reporting.run_summary import summarize_run
 from benchmarks.reporting.tables import to_csv, to_markdown
-from tests.support.made_up_records import PLAN, made, rows_of
+from tests.support.made_up_records import PLAN, made_up_record, rows_of
 from tests.support.paths import LEADERBOARDS
 
 
 def test_tables_say_what_records_say() -> None:
     plan = replace(PLAN, groups=EVALUATION_SPLITS, num=5)
-    record, table = made(plan)
+    record, table = made_up_record(plan)
     top1, top5 = record_rows(record)
     rows = pd.read_csv(io.BytesIO(table))
     scores = rows["top1"].fillna(0.0)
@@ -46,10 +47,9 @@ def test_tables_say_what_records_say() -> None:
 def test_summaries_say_how_networks_were_trained_and_nothing_of_ten_if_there_are_fewer() -> None:
     plan = RunConfig("finetune", finetune.FinetuneConfig(epochs=0.5), "he", "digits", ("test",), num=4)
     rows = [
-        {"group": job.group, "index": job.index, "repeat": 0, "name": "", "params": 1, "batch_size": 128,
-         "status": "ok", "reason": "", "lr": 0.1, "val_top1": 0.1, "top1": 0.2, "top5": 0.6, "seconds": 1.0}
+        Row(job, "", 1, 128, 1.0, "ok", "", {"lr": 0.1, "val_top1": 0.1, "top1": 0.2, "top5": 0.6})
         for job in plan.jobs()
-    ]  # fmt: skip
+    ]
     text = summarize_run(make_record(plan, load_run_context(plan), rows, ["run"])[0])
     assert text.startswith("he on digits, 0.5 epoch: accuracy after a short training")
     assert "best 10" not in text
@@ -57,9 +57,9 @@ def test_summaries_say_how_networks_were_trained_and_nothing_of_ten_if_there_are
 
 def test_all_are_the_evaluation_splits() -> None:
     plan = replace(PLAN, groups=(*EVALUATION_SPLITS, "val"), num=2)
-    with_others, without = (made(p)[0]["results"] for p in (plan, replace(plan, groups=EVALUATION_SPLITS)))
+    with_others, without = (made_up_record(p)[0]["results"] for p in (plan, replace(plan, groups=EVALUATION_SPLITS)))
     assert with_others["all"] == without["all"]
-    assert "all" not in made(replace(plan, groups=("test", "val")))[0]["results"]
+    assert "all" not in made_up_record(replace(plan, groups=("test", "val")))[0]["results"]
 
 
 def test_the_best_networks_have_a_column_of_their_own() -> None:
@@ -74,7 +74,7 @@ def test_the_best_networks_have_a_column_of_their_own() -> None:
 
 def test_some_networks_are_not_compared_with_all() -> None:
     """Every split weighs the same in a run of the first five of each, and ten of 25 are not the ten best of 900."""
-    record, _ = made(replace(PLAN, groups=EVALUATION_SPLITS, num=5))
+    record, _ = made_up_record(replace(PLAN, groups=EVALUATION_SPLITS, num=5))
     assert record_rows(record)[0].values.keys() == set(EVALUATION_SPLITS)
 
 
@@ -82,7 +82,7 @@ def test_a_network_that_fails_twice_is_one_that_failed() -> None:
     plan = replace(PLAN, repeats=3)
     rows = rows_of(plan)
     result, _ = make_record(plan, load_run_context(plan), rows, ["run"])
-    assert [row["status"] for row in rows].count("failed") == 3
+    assert [row.status for row in rows].count("failed") == 3
     assert (result["results"]["test"]["failed"], record_rows(result)[0].failed) == (1, 1)
 
 
@@ -100,13 +100,13 @@ def test_repetitions_are_averaged() -> None:
     plan = RunConfig("finetune", finetune.FinetuneConfig(), "randinit", "digits", ("test",), num=1, repeats=3)
     rows = rows_of(plan)
     result = make_record(plan, load_run_context(plan), rows, ["run"])[0]["results"]["test"]["top1"]
-    values = np.array([row["top1"] for row in rows])
+    values = np.array([row.values["top1"] for row in rows])
     assert result["mean"] == pytest.approx(values.mean())
     assert result["sem"] == pytest.approx(values.std() / 3**0.5)
     plan = replace(plan, num=2)
     rows = rows_of(plan)
     result = make_record(plan, load_run_context(plan), rows, ["run"])[0]["results"]["test"]["top1"]
-    means = np.array([row["top1"] for row in rows]).reshape(2, 3).mean(1)
+    means = np.array([row.values["top1"] for row in rows]).reshape(2, 3).mean(1)
     assert (result["mean"], result["max"]) == (pytest.approx(means.mean()), pytest.approx(means.max()))
     assert result["std"] == pytest.approx(means.std())
 
@@ -122,8 +122,8 @@ def test_published_rows() -> None:
         assert len(set(keys)) == len(keys)
         values = [value for row in rows for value, _ in row.values.values()]
         assert None not in values
-        found = [value for value in values if value is not None]
-        assert all({round(value, 6), round(value / 100, 6)} & printed for value in found)  # precision as a fraction
+        numbers = [value for value in values if value is not None]
+        assert all({round(value, 6), round(value / 100, 6)} & printed for value in numbers)  # precision as a fraction
         assert all(error is None or 0 <= error < 5 for row in rows for _, error in row.values.values())
 
 

@@ -105,10 +105,10 @@ def test_fisher_sums_over_positions() -> None:
 
 def test_jacob_cov(problem: tuple[Linear2, Tensor, Tensor]) -> None:
     """All images of a linear network have the same Jacobian: correlations of 1, one eigenvalue B and others 0."""
-    found = score("jacob_cov", *problem)
+    value = score("jacob_cov", *problem)
     k, n = 1e-5, 6
     expected = -(math.log(n + k) + 1 / (n + k)) - (n - 1) * (math.log(k) + 1 / k)
-    assert found == pytest.approx(expected, rel=1e-3)
+    assert value == pytest.approx(expected, rel=1e-3)
 
 
 def test_jacob_cov_of_different_jacobians() -> None:
@@ -294,11 +294,11 @@ def test_networks_stay_as_they_are(name: str) -> None:
     before = copy.deepcopy(model.state_dict())
 
     def scores() -> dict[str, float]:
-        found = {}
+        scores = {}
         for proxy in PROXIES:
             with contextlib.suppress(ValueError):
-                found[proxy] = score(proxy, model, images, labels)
-        return found
+                scores[proxy] = score(proxy, model, images, labels)
+        return scores
 
     first = scores()
     # The classifier of a new ViT is zero.

@@ -118,19 +118,19 @@ def test_hungarian_costs_are_those_of_all_permutations_and_of_scipy(
     costs = np.linalg.norm(a[:, None] - b[None], axis=2)
     every = min(costs[range(size), order].sum() for order in map(list, itertools.permutations(range(size))))
     rows, columns = linear_sum_assignment(costs)
-    found = hungarian_costs(graphs, graphs)
-    assert found[0, 1] == pytest.approx(every)
-    assert found[0, 1] == pytest.approx(costs[rows, columns].sum())
-    assert np.allclose(found, found.T)
-    assert np.allclose(found.diagonal(), 0)
+    matched = hungarian_costs(graphs, graphs)
+    assert matched[0, 1] == pytest.approx(every)
+    assert matched[0, 1] == pytest.approx(costs[rows, columns].sum())
+    assert np.allclose(matched, matched.T)
+    assert np.allclose(matched.diagonal(), 0)
 
 
 def test_hungarian_costs_reproduce_the_published_table() -> None:
     """Table 11 of the DeepNets paper within 10%; here with 400 of the 5000 networks of train."""
     train = split_graphs("train", 0, 400)
     for split, cost in {"test": 208.7, "wide": 199.9, "deep": 365.6, "dense": 340.7, "bnfree": 193.1}.items():
-        found = hungarian_costs(split_graphs(split, 0, 60), train).mean()
-        assert found == pytest.approx(cost, rel=0.1), split
+        mean_cost = hungarian_costs(split_graphs(split, 0, 60), train).mean()
+        assert mean_cost == pytest.approx(cost, rel=0.1), split
 
 
 def test_resnets_differ_by_the_nodes_that_they_have(ghn: GHN) -> None:
@@ -209,17 +209,17 @@ def test_predicted_tensors_are_those_of_the_whole_prediction(ghn: GHN) -> None:
     graphs = split_graphs("test", 0, 10)
     shapes = Counter(t.shape for g in graphs for t in find_targets(g) if t.kind is ParameterKind.WEIGHT)
     shape = shapes.most_common(1)[0][0]
-    found = predict_weights(ghn, graphs, shape)
+    predicted = predict_weights(ghn, graphs, shape)
     with torch.no_grad():
         everything = [ghn.predict([graph])[0] for graph in graphs]
     small, expected = [], []
     for graph, parameters in zip(graphs, everything, strict=True):
         small.append(sparsity(parameters[first_layer(find_targets(graph)).names[0]]))
         expected += [w for n, w in parameters.items() if w.shape == shape and "pos_enc" not in n]
-    assert len(expected) == len(found.of_shape) > 3
-    norms, expected_norms = (sorted(w.norm().item() for w in some) for some in (found.of_shape, expected))
+    assert len(expected) == len(predicted.of_shape) > 3
+    norms, expected_norms = (sorted(w.norm().item() for w in some) for some in (predicted.of_shape, expected))
     assert np.allclose(expected_norms, norms, rtol=1e-4)
-    assert np.allclose(found.first_layer_sparsity, small, atol=1e-6)
+    assert np.allclose(predicted.first_layer_sparsity, small, atol=1e-6)
     with pytest.raises(ValueError, match=r"0 weights have the shape \(7, 7, 7, 7\)"):
         predict_weights(ghn, graphs[:1], (7, 7, 7, 7))
 
@@ -243,9 +243,9 @@ def test_channel_correlations_are_those_of_numpy() -> None:
     weight = torch.randn(6, 4, 3, 3)
     weight[3] = weight[1]  # tiled
     matrix = np.corrcoef(weight.flatten(1).numpy())
-    found = channel_correlations(weight)
-    assert np.allclose(found, matrix[np.triu_indices(6, 1)], atol=1e-6)
-    assert found.max() == pytest.approx(1)
+    correlations = channel_correlations(weight)
+    assert np.allclose(correlations, matrix[np.triu_indices(6, 1)], atol=1e-6)
+    assert correlations.max() == pytest.approx(1)
     weight[0] = 2.0  # no variance
     assert torch.isfinite(channel_correlations(weight)).all()
 

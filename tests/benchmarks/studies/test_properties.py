@@ -88,9 +88,9 @@ def both() -> dict[str, list[ArchGraph]]:
 
 
 def test_values_are_read_with_repetitions_averaged(tmp_path: Path, both: dict[str, list[ArchGraph]]) -> None:
-    found = values.read_values(csv_file(tmp_path / "v.csv", both), ())
-    assert list(found) == ["edges"]
-    assert found.loc[("test", 4), "edges"] == both["test"][4].edge_index.shape[1] + 0.5
+    properties = values.read_values(csv_file(tmp_path / "v.csv", both), ())
+    assert list(properties) == ["edges"]
+    assert properties.loc[("test", 4), "edges"] == both["test"][4].edge_index.shape[1] + 0.5
 
 
 @pytest.mark.parametrize(
@@ -192,5 +192,5 @@ def test_published_networks_are_studied_on_both_data_sets(tmp_path: Path, monkey
     make_study_report(
         STUDIES["properties"], RunOptions("ghn2", "properties", out=tmp_path / "out"), options, ["python"]
     )
-    found = pd.read_csv(tmp_path / "out" / "correlations.csv")
-    assert found.groupby("data", sort=False).size().to_dict() == {"cifar10": 8, "imagenet": 8}
+    correlations = pd.read_csv(tmp_path / "out" / "correlations.csv")
+    assert correlations.groupby("data", sort=False).size().to_dict() == {"cifar10": 8, "imagenet": 8}

@@ -24,34 +24,34 @@ from deepnets.symbolic.builder import count_parameters
 
 
 def test_equal_to_networkx(val: NetworkFile, graphs: list[ArchGraph]) -> None:
-    found = split_statistics(val)
+    statistics = split_statistics(val)
     undirected = [graph.to_networkx().to_undirected() for graph in graphs]
     paths = [networkx.average_shortest_path_length(graph) for graph in undirected]
     degrees = [np.mean([degree for _, degree in graph.degree]) for graph in undirected]
     ops = np.concatenate([graph.op for graph in graphs])
-    assert found.path_length.mean == pytest.approx(np.mean(paths))
-    assert found.path_length.std == pytest.approx(np.std(paths))
-    assert found.degree.mean == pytest.approx(np.mean(degrees))
-    assert (found.nodes.min, found.nodes.max) == (min(map(len, graphs)), max(map(len, graphs)))
+    assert statistics.path_length.mean == pytest.approx(np.mean(paths))
+    assert statistics.path_length.std == pytest.approx(np.std(paths))
+    assert statistics.degree.mean == pytest.approx(np.mean(degrees))
+    assert (statistics.nodes.min, statistics.nodes.max) == (min(map(len, graphs)), max(map(len, graphs)))
     for index, name in enumerate(PRIMITIVES):
-        assert found.primitives[name] == pytest.approx(100 * np.mean(ops == index))
+        assert statistics.primitives[name] == pytest.approx(100 * np.mean(ops == index))
 
 
 def test_equal_to_architectures(val: NetworkFile) -> None:
-    found = split_statistics(val)
-    assert found.cells is not None
-    assert found.channels is not None
+    statistics = split_statistics(val)
+    assert statistics.cells is not None
+    assert statistics.channels is not None
     architectures = [val.architecture(i) for i in range(len(val))]
     params = [architecture.num_params(32, 10) / 1e6 for architecture in architectures]
-    assert (found.params.min, found.params.max) == pytest.approx((min(params), max(params)))
-    assert found.params.mean == pytest.approx(np.mean(params))
-    assert (found.channels.min, found.channels.max) == (
+    assert (statistics.params.min, statistics.params.max) == pytest.approx((min(params), max(params)))
+    assert statistics.params.mean == pytest.approx(np.mean(params))
+    assert (statistics.channels.min, statistics.channels.max) == (
         min(a.channels for a in architectures),
         max(a.channels for a in architectures),
     )
-    assert found.cells.mean == pytest.approx(np.mean([a.n_cells for a in architectures]))
-    assert found.without_bn == pytest.approx(100 * np.mean([a.norm is None for a in architectures]))
-    assert (found.num_graphs, found.sample) == (30, 30)
+    assert statistics.cells.mean == pytest.approx(np.mean([a.n_cells for a in architectures]))
+    assert statistics.without_bn == pytest.approx(100 * np.mean([a.norm is None for a in architectures]))
+    assert (statistics.num_graphs, statistics.sample) == (30, 30)
 
 
 def test_path_length_of_a_disconnected_graph_is_infinite() -> None:
@@ -63,32 +63,32 @@ def test_path_length_of_a_disconnected_graph_is_infinite() -> None:
 
 def test_primitive_shares_of_the_paper(train: NetworkFile) -> None:
     """Standard errors measured on blocks of 2,000 networks, bn 0.24 points at most, give 0.11 for 10,000."""
-    found = split_statistics(train, sample=200)
+    statistics = split_statistics(train, sample=200)
     for name in PRIMITIVES:
-        assert found.primitives[name] == pytest.approx(float(PAPER_TABLE_1["train"][name]), abs=0.5), name
-    assert found.without_bn == pytest.approx(3.5, abs=0.8)  # four standard errors of a share of 10,000
-    assert found.path_length.mean == pytest.approx(14.5, abs=1.4)  # 4.8 / sqrt(200) is 0.34
+        assert statistics.primitives[name] == pytest.approx(float(PAPER_TABLE_1["train"][name]), abs=0.5), name
+    assert statistics.without_bn == pytest.approx(3.5, abs=0.8)  # four standard errors of a share of 10,000
+    assert statistics.path_length.mean == pytest.approx(14.5, abs=1.4)  # 4.8 / sqrt(200) is 0.34
 
 
 def test_the_sample_is_recorded_seeded_and_checked(train: NetworkFile) -> None:
-    found = split_statistics(train, sample=50)
-    assert found.sample == 50
-    assert found == split_statistics(train, sample=50)
+    statistics = split_statistics(train, sample=50)
+    assert statistics.sample == 50
+    assert statistics == split_statistics(train, sample=50)
     assert len(np.unique(sample_indices(train, 50))) == 50
     with pytest.raises(ValueError, match="sample is 0"):
         split_statistics(train, sample=0)
 
 
 def test_parameters_of_train_are_at_drawn_widths(train: NetworkFile) -> None:
-    found = split_statistics(train, sample=300)
-    assert found.channels is not None
+    statistics = split_statistics(train, sample=300)
+    assert statistics.channels is not None
     index = sample_indices(train, 300)
-    drawn = architectures_in_use(train)
-    table = drawn.take(index)
+    architectures = architectures_in_use(train)
+    table = architectures.take(index)
     params = count_parameters(table, 32, 10)
-    assert (found.channels.min, found.channels.max) == (32, 128)
-    assert found.channels.mean == drawn.channels.mean()
-    assert found.params.mean == pytest.approx(params.mean() / 1e6)
+    assert (statistics.channels.min, statistics.channels.max) == (32, 128)
+    assert statistics.channels.mean == architectures.channels.mean()
+    assert statistics.params.mean == pytest.approx(params.mean() / 1e6)
     as_generated = (table.channels == 32) & (table.fc_dim == 256)
     assert as_generated.any()
     assert (params[as_generated] == train.num_params()[index][as_generated]).all()
@@ -108,7 +108,7 @@ def test_assignment_cost_is_that_of_the_hungarian_algorithm(val: NetworkFile, gr
 
 
 def test_statistics_are_ready_for_json(val: NetworkFile) -> None:
-    found = split_statistics(val)
-    read = json.loads(json.dumps(found.to_dict()))
-    assert read == found.to_dict()
-    assert read["nodes"]["max"] == found.nodes.max
+    statistics = split_statistics(val)
+    read = json.loads(json.dumps(statistics.to_dict()))
+    assert read == statistics.to_dict()
+    assert read["nodes"]["max"] == statistics.nodes.max

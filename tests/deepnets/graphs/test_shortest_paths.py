@@ -29,8 +29,8 @@ def networkx_paths(n_nodes: int, edges: np.ndarray) -> np.ndarray:
 def test_any_acyclic_graph(n_nodes: int, pairs: set[tuple[int, int]]) -> None:
     edges = sorted((t, s) for s, t in pairs if s < t < n_nodes)
     ends = np.array([(s, t) for t, s in edges], np.int64).reshape(-1, 2).T
-    found = shortest_paths(n_nodes, *ends).T.astype(np.int64)
-    assert (np.where(found > n_nodes, 0, found) == networkx_paths(n_nodes, ends)).all()
+    lengths = shortest_paths(n_nodes, *ends).T.astype(np.int64)
+    assert (np.where(lengths > n_nodes, 0, lengths) == networkx_paths(n_nodes, ends)).all()
 
 
 @pytest.mark.parametrize("split", ["train", "deep", "dense", "bnfree"])
@@ -44,10 +44,10 @@ def test_virtual_edges_of_networks(split: str) -> None:
         expected = networkx_paths(n_nodes, ends)
         for cutoff in (50, 7):
             data = VirtualEdges(cutoff)(Data(edge_index=torch.from_numpy(ends), num_nodes=n_nodes))
-            found = np.zeros_like(expected)
-            found[tuple(data.edge_index.numpy())] = data.edge_attr.numpy()
-            assert (found == np.where(expected <= cutoff, expected, 0)).all()
-            assert len(data.edge_attr) == np.count_nonzero(found)
+            lengths = np.zeros_like(expected)
+            lengths[tuple(data.edge_index.numpy())] = data.edge_attr.numpy()
+            assert (lengths == np.where(expected <= cutoff, expected, 0)).all()
+            assert len(data.edge_attr) == np.count_nonzero(lengths)
 
 
 def test_edges_in_any_order() -> None:

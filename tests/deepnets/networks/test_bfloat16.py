@@ -19,8 +19,8 @@ def test_attention(tokens: int) -> None:
     assert ours.dtype == torch.bfloat16
     torch.testing.assert_close(ours.float(), theirs, atol=0.03, rtol=0.03)
     gradient = torch.randn_like(theirs)
-    found = torch.autograd.grad(ours, rounded, gradient.bfloat16())
-    for a, b in zip(found, torch.autograd.grad(theirs, exact, gradient), strict=True):
+    grads = torch.autograd.grad(ours, rounded, gradient.bfloat16())
+    for a, b in zip(grads, torch.autograd.grad(theirs, exact, gradient), strict=True):
         assert torch.cosine_similarity(a.float().flatten(), b.flatten(), dim=0) > 0.999
 
 

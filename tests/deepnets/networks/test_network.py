@@ -39,13 +39,13 @@ def check_parameters(architecture: Architecture, num_classes: int, image_size: i
 def check_gradients(network: Network, logits: Tensor) -> None:
     """Every parameter that the output depends on, which is every node of the graph, has a finite gradient."""
     logits.square().mean().backward()
-    found = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
-    assert all(grad.isfinite().all() for grad in found.values())
+    grads = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    assert all(grad.isfinite().all() for grad in grads.values())
     graph = symbolic_graph(network.architecture)
     named = {name for name in graph.name.tolist() if "." in name}
-    norms = {name.replace(".weight", ".bias") for name in found} - named
-    assert named <= set(found)
-    assert set(found) - named <= norms
+    norms = {name.replace(".weight", ".bias") for name in grads} - named
+    assert named <= set(grads)
+    assert set(grads) - named <= norms
 
 
 def architecture_of(*edges: Edge, concat: tuple[int, ...] = (2,), **fields: object) -> Architecture:

@@ -31,17 +31,17 @@ def check(space: str, key: str) -> None:
     chain_of = SPACES[space].chain
     assert chain_of is not None
     chain = chain_of(key, 10)
-    drawn = chain_graph(chain)
+    graph = chain_graph(chain)
     with on_meta_without_init():
         model = SPACES[space].build(key, 10)
     assert sum(parameter.numel() for parameter in model.parameters()) == chain_num_params(chain)
     if space == "nasbench201" and not is_connected(key):
         with pytest.raises(TraceError, match="does not depend on its input"):
             trace(model)
-        assert drawn.name.tolist() == ["input", "norm.weight", "glob_avg", "classifier.weight", "classifier.bias"]
-        assert drawn.edge_index.tolist() == [[1, 2, 3], [2, 3, 4]]
+        assert graph.name.tolist() == ["input", "norm.weight", "glob_avg", "classifier.weight", "classifier.bias"]
+        assert graph.edge_index.tolist() == [[1, 2, 3], [2, 3, 4]]
     else:
-        assert_same(drawn, trace(model))
+        assert_same(graph, trace(model))
 
 
 @pytest.mark.parametrize("space", SYMBOLIC)

@@ -40,9 +40,9 @@ def num_params(space: str, key: str, num_classes: int = 10) -> int:
     """Number of parameters by the space's own rules, with another number of classes."""
     chain = SPACES[space].chain
     assert chain is not None
-    drawn = chain(key, 10)
-    head = drawn[-1].block
-    return chain_num_params(drawn) + (num_classes - 10) * (int(head.shape[-2, 1]) + 1)
+    blocks = chain(key, 10)
+    head = blocks[-1].block
+    return chain_num_params(blocks) + (num_classes - 10) * (int(head.shape[-2, 1]) + 1)
 
 
 @pytest.mark.parametrize("name", PROXIES)

@@ -72,9 +72,9 @@ def concatenated(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 def assert_equal(file: ColumnFile, columns: dict[str, np.ndarray]) -> None:
     assert set(file.names) == set(columns)
     for name, column in columns.items():
-        found = file.column(name)
-        assert found.dtype == column.dtype
-        np.testing.assert_array_equal(found, column)
+        stored = file.column(name)
+        assert stored.dtype == column.dtype
+        np.testing.assert_array_equal(stored, column)
         np.testing.assert_array_equal(file.rows(name, 1, 3), column[1:3])
 
 

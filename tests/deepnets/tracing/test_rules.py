@@ -33,7 +33,7 @@ def graph_of(function: Callable[[Any, Tensor], Any]) -> ArchGraph:
     return trace(Model(function), (8, 4, 4))
 
 
-def drawn(graph: ArchGraph) -> list[str]:
+def labels(graph: ArchGraph) -> list[str]:
     """NAME[READS] of each node."""
     reads: dict[int, list[int]] = {i: [] for i in range(len(graph.op))}
     for source, target in graph.edge_index.T.tolist():
@@ -65,28 +65,30 @@ def of_the_annotated_transformer(m: Any, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("norm", [of_convnext, with_variance, of_the_annotated_transformer])
 def test_layer_norm(norm: Callable[[Any, Tensor], Tensor]) -> None:
     graph = graph_of(lambda m, x: m.b(norm(m, m.a(x))))
-    assert drawn(graph) == ["input[]", "a[0]", "w[1]", "b[2]"]
+    assert labels(graph) == ["input[]", "a[0]", "w[1]", "b[2]"]
     assert graph.report is not None
     assert graph.report.absorbed == {"s": "w"}
 
 
 def test_differences_of_activations_are_sums() -> None:
-    assert drawn(graph_of(lambda m, x: m.a(x) - m.b(x))) == ["input[]", "a[0]", "b[0]", "sum[1, 2]"]
+    assert labels(graph_of(lambda m, x: m.a(x) - m.b(x))) == ["input[]", "a[0]", "b[0]", "sum[1, 2]"]
     residual = graph_of(lambda m, x: m.b(m.a(x) - nn.functional.avg_pool2d(m.a(x), 3, 1, 1)))
-    assert [n.partition("[")[0] for n in drawn(residual)].count("sum") == 1
+    assert [n.partition("[")[0] for n in labels(residual)].count("sum") == 1
 
 
 def test_fused_sums_keep_their_branches() -> None:
     flat: Callable[[Tensor], Tensor] = lambda t: t.permute(0, 2, 3, 1).reshape(-1, 8)  # noqa: E731
-    found = graph_of(lambda m, x: torch.addmm(flat(m.a(x)), flat(x), m.square))
-    assert drawn(found) == ["input[]", "a[0]", "square[0]", "sum[1, 2]"]
-    found = graph_of(lambda m, x: torch.addcmul(m.a(x), m.b(x), m.c(x)))
-    assert sorted(drawn(found)) == sorted(["input[]", "a[0]", "b[0]", "c[0]", "cse[2, 3]", "sum[1, 4]"])
+    graph = graph_of(lambda m, x: torch.addmm(flat(m.a(x)), flat(x), m.square))
+    assert labels(graph) == ["input[]", "a[0]", "square[0]", "sum[1, 2]"]
+    graph = graph_of(lambda m, x: torch.addcmul(m.a(x), m.b(x), m.c(x)))
+    assert sorted(labels(graph)) == sorted(["input[]", "a[0]", "b[0]", "c[0]", "cse[2, 3]", "sum[1, 4]"])
     affine = graph_of(lambda m, x: m.a(torch.addcmul(column(m.s), column(m.w), x)))
     assert (
-        drawn(affine) == drawn(graph_of(lambda m, x: m.a(column(m.w) * x + column(m.s)))) == ["input[]", "s[0]", "a[1]"]
+        labels(affine)
+        == labels(graph_of(lambda m, x: m.a(column(m.w) * x + column(m.s))))
+        == ["input[]", "s[0]", "a[1]"]
     )
-    assert drawn(graph_of(lambda m, x: torch.addcmul(m.a(x), column(m.w), m.mean))) == ["input[]", "a[0]", "w[1]"]
+    assert labels(graph_of(lambda m, x: torch.addcmul(m.a(x), column(m.w), m.mean))) == ["input[]", "a[0]", "w[1]"]
 
 
 @pytest.mark.parametrize("need_weights", [True, False])
@@ -98,7 +100,7 @@ def test_learnt_queries_are_no_layers(need_weights: bool) -> None:
         return pooled
 
     graph = graph_of(pooled)
-    names = [node.partition("[")[0] for node in drawn(graph)]
+    names = [node.partition("[")[0] for node in labels(graph)]
     assert "q" not in names
     assert names.count("msa") == 1
     assert names.count("mha.in_proj_weight") in (1, 2)
@@ -108,15 +110,15 @@ def test_learnt_queries_are_no_layers(need_weights: bool) -> None:
 
 
 def test_a_low_rank_update_belongs_to_its_weight() -> None:
-    found = graph_of(lambda m, x: (x.flatten(2).mT @ (m.square + m.q.T @ m.q)).mT)
-    assert drawn(found) == ["input[]", "square[0]"]
+    graph = graph_of(lambda m, x: (x.flatten(2).mT @ (m.square + m.q.T @ m.q)).mT)
+    assert labels(graph) == ["input[]", "square[0]"]
 
 
 def test_a_softmax_alone_is_no_attention() -> None:
-    found = graph_of(lambda m, x: m.c(m.a(x).softmax(1) + m.b(x)))
-    assert drawn(found) == ["input[]", "a[0]", "b[0]", "sum[1, 2]", "c[3]"]
-    assert found.report is not None
-    assert found.report.notes == ()
+    graph = graph_of(lambda m, x: m.c(m.a(x).softmax(1) + m.b(x)))
+    assert labels(graph) == ["input[]", "a[0]", "b[0]", "sum[1, 2]", "c[3]"]
+    assert graph.report is not None
+    assert graph.report.notes == ()
 
 
 def test_inference_mode() -> None:
@@ -125,15 +127,15 @@ def test_inference_mode() -> None:
         return nn.functional.linear(x, m.square)
 
     inside = torch.inference_mode()(layers)
-    assert drawn(graph_of(inside)) == drawn(graph_of(layers)) == ["input[]", "a[0]", "w[1]", "square[2]"]
+    assert labels(graph_of(inside)) == labels(graph_of(layers)) == ["input[]", "a[0]", "w[1]", "square[2]"]
     with torch.inference_mode():
-        assert drawn(graph_of(layers)) == drawn(graph_of(inside))
+        assert labels(graph_of(layers)) == labels(graph_of(inside))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_numbers_than_float32(dtype: torch.dtype) -> None:
     model = Model(lambda m, x: m.b(m.a(x) + m.mean)).to(dtype)
-    assert drawn(trace(model, (8, 4, 4))) == ["input[]", "a[0]", "b[1]"]
+    assert labels(trace(model, (8, 4, 4))) == ["input[]", "a[0]", "b[1]"]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ def test_other_numbers_than_float32(dtype: torch.dtype) -> None:
     ],
 )
 def test_models_that_move_tensors(function: Callable[[Any, Tensor], Tensor]) -> None:
-    assert drawn(graph_of(function)) == ["input[]", "a[0]"]
+    assert labels(graph_of(function)) == ["input[]", "a[0]"]
 
 
 def test_states_of_recurrent_networks_on_the_device_of_the_input() -> None:
@@ -174,7 +176,7 @@ def test_mappings_and_data_classes() -> None:
         return Output(m.a(x))
 
     x = torch.zeros(2, 8, 4, 4)
-    assert drawn(trace(Model(call), inputs=UserDict(x=x))) == ["input[]", "a[0]"]
+    assert labels(trace(Model(call), inputs=UserDict(x=x))) == ["input[]", "a[0]"]
 
 
 def test_what_modules_keep_is_forgotten() -> None:

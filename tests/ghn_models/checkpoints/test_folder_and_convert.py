@@ -281,9 +281,9 @@ def test_published_files_are_converted(
 def test_compression(compress: str, tmp_path: Path) -> None:
     state = {"a": torch.randn(3, 4).t(), "b": torch.ones(2, dtype=torch.float16)}
     joblib.dump(state, tmp_path / "state", compress=(compress, 3))
-    found = read_state_dict((tmp_path / "state").read_bytes(), "joblib", 2**20)
-    assert found.keys() == state.keys()
-    assert all(torch.equal(found[name], value) and found[name].dtype == value.dtype for name, value in state.items())
+    loaded = read_state_dict((tmp_path / "state").read_bytes(), "joblib", 2**20)
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(loaded[name], value) and loaded[name].dtype == value.dtype for name, value in state.items())
 
 
 def test_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,8 +122,8 @@ def test_all_forms_are_the_same(name: str, tmp_path: Path, monkeypatch: pytest.M
     known = {encoded(image): n for n, image in images.items()}
     for part, start in ((task.train, "train"), (task.val, "train"), (task.test, "test")):
         for image, label in zip(stored(part).images, part.labels.tolist(), strict=True):
-            found = known.pop(encoded(Image.fromarray(image.permute(1, 2, 0).numpy())))
-            assert found.startswith(f"{start}/{CLASSES[name][label]}/")
+            original_path = known.pop(encoded(Image.fromarray(image.permute(1, 2, 0).numpy())))
+            assert original_path.startswith(f"{start}/{CLASSES[name][label]}/")
     assert not known
 
 

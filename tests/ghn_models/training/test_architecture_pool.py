@@ -87,7 +87,7 @@ def test_small_wider_networks_have_larger_maps() -> None:
     """The conditions of GHN-3's public loader; each of them decides for some network."""
     networks = sample_networks("train", 0, 20_000)
     table, params = networks.table, networks.num_params(32)
-    found = sample_stride2_stems(table, params, np.random.default_rng(0))
+    stride2 = sample_stride2_stems(table, params, np.random.default_rng(0))
     possible, reasons = [], set()
     for i in range(len(table)):
         architecture = table[i]
@@ -104,8 +104,8 @@ def test_small_wider_networks_have_larger_maps() -> None:
         why = [reason for reason, holds in against.items() if holds]
         possible.append(not why)
         reasons |= set(why) if len(why) == 1 else set()
-    assert not found[~np.array(possible)].any()
-    assert 0.35 < found[np.array(possible)].mean() < 0.65
+    assert not stride2[~np.array(possible)].any()
+    assert 0.35 < stride2[np.array(possible)].mean() < 0.65
     assert reasons >= {"params", "cells", "kernels", "head", "pool", "vit"}
 
 

@@ -76,9 +76,9 @@ def test_shared_images_go_on_in_the_epoch(at: int, tmp_path: Path) -> None:
     resumed.step = at  # an epoch is two batches of 400 of 1,197 images
     all_batches = whole._shared_batches()
     expected = [next(all_batches) for _ in range(at + 3)][at:]
-    found = resumed._shared_batches()
+    resumed_batches = resumed._shared_batches()
     for images, labels in expected:
-        again = next(found)
+        again = next(resumed_batches)
         assert torch.equal(again[0], images)
         assert torch.equal(again[1], labels)
 

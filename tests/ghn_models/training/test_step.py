@@ -19,9 +19,9 @@ from tests.support.tiny_training import ORIGINAL_RUN, TINY, bad_run, tiny_traine
 
 def gradients(ghn: GHN) -> list[Tensor]:
     """Return the gradient of every parameter; each has one."""
-    found = [p.grad for p in ghn.parameters()]
-    assert all(gradient is not None for gradient in found)
-    return [gradient for gradient in found if gradient is not None]
+    grads = [p.grad for p in ghn.parameters()]
+    assert all(gradient is not None for gradient in grads)
+    return [gradient for gradient in grads if gradient is not None]
 
 
 @pytest.mark.parametrize("norm", ["bn", None])
@@ -30,12 +30,12 @@ def test_networks_in_bfloat16_have_nearly_the_same_gradients(norm: str | None, t
     networks = [n for i in range(40) for n in trainer.pool.sample(i, 2, TINY.limits) if n.architecture.norm == norm][:3]
     assert len(networks) == 3
     batches = [trainer.task.train.sample(32, np.random.default_rng(i)) for i in range(3)]
-    found = []
+    results = []
     for amp in (False, True):
         trainer.ghn.zero_grad()
         outcome = step.accumulate(trainer.ghn, networks, batches, [0, 1, 2], step.LossConfig(amp=amp), 1.0)
-        found.append((torch.cat([p.grad.flatten() for p in trainer.ghn.parameters() if p.grad is not None]), outcome))
-    (exact, one), (fast, other) = found
+        results.append((torch.cat([p.grad.flatten() for p in trainer.ghn.parameters() if p.grad is not None]), outcome))
+    (exact, one), (fast, other) = results
     assert torch.cosine_similarity(exact, fast, dim=0) > 0.98
     assert other.losses == pytest.approx(one.losses, rel=0.05)
     assert not torch.equal(exact, fast)

@@ -106,5 +106,5 @@ def test_results_are_those_of_pytorch(way: Way, layout: torch.memory_format, mon
 def test_half_precision() -> None:
     model = network()
     with torch.autocast("cpu", torch.bfloat16):
-        found = gradients(model, torch.randn(2, 3, 32, 32).contiguous(memory_format=torch.channels_last))
-    assert [(x.shape, x.dtype) for x in found] == [(p.shape, p.dtype) for p in model.parameters()]
+        grads = gradients(model, torch.randn(2, 3, 32, 32).contiguous(memory_format=torch.channels_last))
+    assert [(x.shape, x.dtype) for x in grads] == [(p.shape, p.dtype) for p in model.parameters()]

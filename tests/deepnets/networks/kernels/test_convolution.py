@@ -63,13 +63,13 @@ def test_depthwise_layers_learn_as_those_of_pytorch(kernel: int, stride: int, di
     ours, theirs = DepthwiseConv2d(32, 32, kernel, **options), nn.Conv2d(32, 32, kernel, **options)
     theirs.load_state_dict(ours.state_dict())
     maps = torch.randn(3, 32, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
-    found = []
+    derivatives = []
     for layer in (ours, theirs):
         y = layer(maps)
         assert y.is_contiguous(memory_format=torch.channels_last)
-        found.append((y, *torch.autograd.grad(y.sin().sum(), (maps, layer.weight))))
-        assert found[-1][1].is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
+        derivatives.append((y, *torch.autograd.grad(y.sin().sum(), (maps, layer.weight))))
+        assert derivatives[-1][1].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(*derivatives, atol=1e-4, rtol=1e-4)
 
 
 def test_other_padding_is_left_to_pytorch() -> None:
