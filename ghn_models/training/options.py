@@ -10,33 +10,37 @@ class TrainOptions:
     """Train a GHN.
 
     Args:
-        model: name of the GHN, one of ghn_models.list_models().
+        model: name of the GHN: mlp, ghn1, ghn2, ghn3_t, ghn3_s, ghn3_l, ghn3_xl or another of
+            ghn_models.list_models().
         dataset: image data set: digits, cifar10, cifar100, fashion_mnist, imagenet or folder.
-        recipe: ghn2 or ghn3, as in the papers (on imagenet ghn2_imagenet or ghn3_imagenet, with other batches and
-            epochs); laptop; cifar10_cpu. A recipe for another number of training images is refused unless steps are
-            given.
+        recipe: settings of the training. ghn2 and ghn3 are those of the papers for CIFAR-10, ghn2_imagenet and
+            ghn3_imagenet those for ImageNet; laptop suits small images on a CPU; cifar10_cpu trains on CIFAR-10
+            without a GPU and has no end; cifar10_cpu_cooldown ends such a run (--start). A recipe for another number
+            of training images is refused unless --steps is given.
         data_dir: folder of the images; digits need none.
-        root: folder of the generated train split; by default data, or without the file there, architectures are drawn
-            on the fly.
-        image_size: 32 or 224; by default 224 for imagenet, 32 for all others.
+        root: folder of the generated train split. By default data; if it has no train split, architectures are sampled
+            during the training.
+        image_size: height and width of the images, 32 or 224; by default 224 for imagenet and 32 for all others.
         out: folder of the run; by default runs/MODEL_DATASET_RECIPE_SEED.
-        seed: of weights, architectures and images.
-        steps: meta-batches, other than in the recipe.
-        meta_batch_size: networks in a meta-batch, other than in the recipe; larger ones may have more nodes.
-        lr: learning rate, other than in the recipe.
-        batch_size: images for each network, other than in the recipe.
-        weight_decay: of the GHN, other than in the recipe.
-        num_architectures: networks to train on, the first ones of train; 1000 and 100 in the DeepNets paper, Table 8.
-        gamma: weight of the penalty on predicted parameters; 0 and 1e-4 in the GHN-3 paper, Tables 5 and 10.
-        penalty: the sum of the norms of predicted tensors (norm) or of their squares (square; GHN-3 paper, Table 5).
-        label_smoothing: share of a label that all classes get, other than in the recipe.
-        average: decay of a moving average of the weights, other than in the recipe; 0 takes the weights themselves.
-        validation_networks: networks that decide which checkpoint is the best; 500 in the DeepNets paper.
-        start: checkpoint of another run, a folder step_N, whose weights and optimizer this run starts with: for
-            example to end a run of cifar10_cpu with cifar10_cpu_cooldown.
+        seed: seed of weights, architectures and images.
+        steps: number of steps; by default that of the recipe.
+        meta_batch_size: number of networks in a meta-batch; by default that of the recipe. A larger meta-batch may have
+            more nodes in proportion.
+        lr: learning rate; by default that of the recipe.
+        batch_size: number of images for each network; by default that of the recipe.
+        weight_decay: weight decay of the GHN's parameters; by default that of the recipe.
+        num_architectures: number of networks of the train split to train on, the first ones; by default that of the
+            recipe. The DeepNets paper has 1000 and 100 in Table 8.
+        gamma: weight of the penalty on predicted parameters; by default that of the recipe. The GHN-3 paper has 0 and
+            1e-4 in Tables 5 and 10.
+        penalty: sum of the norms of predicted tensors (norm) or of their squares (square; GHN-3 paper, Table 5).
+        label_smoothing: share of a label that is spread over all classes; by default that of the recipe.
+        average: decay of a moving average of the weights; by default that of the recipe. 0 turns it off.
+        validation_networks: number of networks that decide which checkpoint is the best; 500 in the DeepNets paper.
+        start: folder step_N of another run; this run starts with its weights and its optimizer.
         device: cpu, cuda or cuda:N; by default a GPU if there is one.
-        amp: networks run in bfloat16; by default if the recipe says so, and on GPUs that are good at it.
-        plot: draw the curves at the end.
+        amp: run networks in bfloat16: on, off, or auto, which follows the recipe and the GPU.
+        plot: plot the training curves at the end.
     """
 
     model: str
