@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
+from deepnets.networks.weight_layers import named_weights
 from deepnets.utils.errors import InputError
 
 
@@ -80,16 +80,8 @@ def correlation_spread(weight: Tensor) -> Tensor:
 
 
 def _weights(model: nn.Module, first: int) -> list[Tensor]:
-    """Return the weights of convolutions and linear layers in order, from `first` on, without the classifier's.
-
-    Queries, keys and values of `nn.MultiheadAttention`, packed into one weight, count as a linear layer.
-    """
-    weights = []
-    for module in model.modules():
-        if isinstance(module, _ConvNd | nn.Linear):
-            weights.append(module.weight)
-        elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
-            weights.append(module.in_proj_weight)
+    """Return the `named_weights` of a network in order, from `first` on, without the classifier's."""
+    weights = [weight for _, weight, _ in named_weights(model)]
     if not 0 <= first < max(1, len(weights) - 1):
         raise InputError(
             f"the first layer is {first}; the network has {len(weights) - 1} before its classifier, from 0"

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
 
 from benchmarks.initializers.base import InitContext
 from deepnets import ArchGraph, trace
 from deepnets.graphs.primitives import PRIMITIVE_INDEX
+from deepnets.networks.weight_layers import named_weight_layers
 from deepnets.utils.errors import InputError
 from ghn_models.inputs.prediction_targets import classifier_nodes
 
@@ -136,27 +136,25 @@ def _last_layer(graph: ArchGraph) -> list[str]:
 
 @torch.no_grad()
 def _he(model: nn.Module, generator: torch.Generator) -> None:
-    for module in model.modules():
-        if isinstance(module, _ConvNd | nn.Linear):
-            fan_in = module.weight[0].numel()
-            fan_out = len(module.weight) * module.weight[0, 0].numel() // getattr(module, "groups", 1)
-            module.weight.normal_(0, (2 / max(fan_in, fan_out)) ** 0.5, generator=generator)
-            if module.bias is not None:
-                module.bias.zero_()
+    for _, module in named_weight_layers(model):
+        fan_in = module.weight[0].numel()
+        fan_out = len(module.weight) * module.weight[0, 0].numel() // getattr(module, "groups", 1)
+        module.weight.normal_(0, (2 / max(fan_in, fan_out)) ** 0.5, generator=generator)
+        if module.bias is not None:
+            module.bias.zero_()
 
 
 def _add_scalars(model: nn.Module, ends: set[str]) -> None:
-    for prefix, module in list(model.named_modules()):
-        if isinstance(module, _ConvNd | nn.Linear):
-            scalars = {"before": 0.0}
-            if f"{prefix}.weight" in ends:
-                scalars["scale"] = 1.0
-            if module.bias is None:
-                scalars["after"] = 0.0
-            for name, value in scalars.items():
-                module.register_parameter(f"fixup_{name}", nn.Parameter(module.weight.new_full((1,), value)))
-            module.register_forward_pre_hook(_before)
-            module.register_forward_hook(_after)
+    for prefix, module in named_weight_layers(model):
+        scalars = {"before": 0.0}
+        if f"{prefix}.weight" in ends:
+            scalars["scale"] = 1.0
+        if module.bias is None:
+            scalars["after"] = 0.0
+        for name, value in scalars.items():
+            module.register_parameter(f"fixup_{name}", nn.Parameter(module.weight.new_full((1,), value)))
+        module.register_forward_pre_hook(_before)
+        module.register_forward_hook(_after)
 
 
 # Hooks get the module as an argument, so that copies of a network have scalars of their own.

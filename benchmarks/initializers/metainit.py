@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from benchmarks.initializers.base import InitContext
 from benchmarks.initializers.objectives import check_finite, differentiable, gradients, loss, norm
+from deepnets.networks.weight_layers import named_weight_layers
 from deepnets.utils.errors import InputError
 
 STEPS = 500
@@ -35,8 +35,8 @@ def metainit(model: nn.Module, context: InitContext, steps: int = STEPS) -> None
         InputError: a layer has weights of norm 0, as the classifiers of torchvision's Vision Transformers; gradients or
             norms are not finite.
     """
-    for name, module in model.named_modules():
-        if isinstance(module, _ConvNd | nn.Linear) and not module.weight.any():
+    for name, module in named_weight_layers(model):
+        if not module.weight.any():
             raise InputError(f"MetaInit learns norms of weights, and all weights of {name} are 0, which have none")
     device = context.images().train.labels.device
     weights = {name: p for name, p in model.to(device).named_parameters() if p.dim() >= 2}

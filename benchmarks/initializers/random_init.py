@@ -2,9 +2,9 @@
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
 from benchmarks.initializers.base import InitContext
+from deepnets.networks.weight_layers import named_weights
 from ghn_models import orthogonalize
 
 
@@ -19,13 +19,7 @@ def he(model: nn.Module, context: InitContext) -> None:
     A chain of such layers and ReLUs neither amplifies nor damps its input. The defaults of PyTorch's layers have a
     sixth of that variance; networks of torchvision often have an initialization similar to this one.
     """
-    for module in model.modules():
-        if isinstance(module, _ConvNd | nn.Linear):
-            weight, bias = module.weight, module.bias
-        elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
-            weight, bias = module.in_proj_weight, module.in_proj_bias  # of queries, keys and values
-        else:
-            continue
+    for _, weight, bias in named_weights(model):
         nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=context.generator)
         if bias is not None:
             bias.zero_()

@@ -6,20 +6,15 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from deepnets.networks.stand_ins import call_with
+from deepnets.networks.weight_layers import named_weights
 
 
 def weight_names(model: nn.Module) -> list[str]:
     """Return the names of the weights; a weight that two layers share has one name."""
-    names = []
-    for prefix, module in model.named_modules():
-        local = {"weight"} if isinstance(module, _ConvNd | nn.Linear) else set()
-        local |= {"in_proj_weight"} if isinstance(module, nn.MultiheadAttention) else set()
-        names += [f"{prefix}.{name}".lstrip(".") for name, _ in module.named_parameters(recurse=False) if name in local]
     parameters = dict(model.named_parameters())
-    return [name for name in names if name in parameters]
+    return [name for name, _, _ in named_weights(model) if name in parameters]
 
 
 def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -25,6 +25,7 @@ from benchmarks.scoring.loss_gradients import cross_entropy, loss_gradients, wei
 from benchmarks.scoring.operation_count import count_operations
 from benchmarks.scoring.rectifiers import Rectifiers
 from deepnets.networks.stand_ins import call_with
+from deepnets.networks.weight_layers import named_weight_layers
 from deepnets.tracing.restore.modules import replaced_tensors
 from deepnets.utils.errors import InputError, unknown_choice
 from ghn_models import batch_statistics
@@ -122,8 +123,7 @@ def fisher(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
         outputs.append((output, 1 if isinstance(module, _ConvNd) else output.dim() - 1))
 
-    layers = [module for module in model.modules() if isinstance(module, _ConvNd | nn.Linear)]
-    handles = [module.register_forward_hook(keep) for module in layers]
+    handles = [module.register_forward_hook(keep) for _, module in named_weight_layers(model)]
     try:
         loss, _ = cross_entropy(model, images, labels)
     finally:

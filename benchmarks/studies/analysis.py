@@ -30,9 +30,9 @@ from benchmarks.studies.parts.layer_statistics import (
     NetworkFactory,
     activation_variances,
     channel_correlations,
-    weight_layers,
 )
 from benchmarks.studies.study import Findings, StudyCase, Tables
+from deepnets.networks.weight_layers import named_weight_layers
 from deepnets.sampling.splits import SPLITS
 from ghn_models.inputs.prediction_targets import find_targets
 
@@ -107,7 +107,7 @@ def _layers(case: StudyCase, settings: AnalysisConfig) -> tuple[pd.DataFrame, di
     for network, init in tqdm(jobs, desc="layers", unit=" networks"):
         model = factory.build(network, init)
         variances = activation_variances(model, images.cpu())
-        weights = {name: module.weight for name, module in weight_layers(model)}
+        weights = {name: module.weight for name, module in named_weight_layers(model)}
         for number, (name, variance) in enumerate(variances.items()):
             row = {"network": network, "init": init, "number": number, "layer": name, "variance": variance}
             correlations = channel_correlations(weights[name]).numpy()

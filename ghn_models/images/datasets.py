@@ -16,11 +16,13 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -151,13 +153,27 @@ def usual_image_size(name: str) -> int:
 @_reader("digits")
 def _digits(request: _Request) -> ImageTask:
     """Load 1,797 handwritten digits of 8x8 pixels (UCI, E. Alpaydin and C. Kaynak); val and test get 300 each."""
-    from sklearn.datasets import load_digits
+    gray, labels = read_digits()
+    images = torch.from_numpy(np.round(gray * (255 / 16)).astype(np.uint8))[:, None].expand(-1, 3, -1, -1)
+    rest, test = _hold_out(labels, np.arange(len(labels)), 300)
+    rows = [*_hold_out(labels, rest, 300), test]
+    return _stored(request, tuple("0123456789"), resize(images, min(request.size, 32)), labels, rows, flip=False)
 
-    data = load_digits()
-    images = torch.from_numpy(np.round(data.images * (255 / 16)).astype(np.uint8))[:, None].expand(-1, 3, -1, -1)
-    rest, test = _hold_out(data.target, np.arange(len(data.target)), 300)
-    rows = [*_hold_out(data.target, rest, 300), test]
-    return _stored(request, tuple("0123456789"), resize(images, min(request.size, 32)), data.target, rows, flip=False)
+
+def read_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the (1797, 8, 8) images, 0 to 16, and the labels of `sklearn.datasets.load_digits`.
+
+    The file inside of scikit-learn is read directly: to import the library takes seconds in each worker process.
+    """
+    spec = find_spec("sklearn")
+    path = Path("" if spec is None else spec.origin or "").parent / "datasets" / "data" / "digits.csv.gz"
+    if not path.is_file():
+        from sklearn.datasets import load_digits
+
+        data = load_digits()
+        return data.images, data.target
+    table = np.loadtxt(path, delimiter=",")
+    return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
 
 
 @_reader(*cifar.NAMES)

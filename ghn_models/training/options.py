@@ -33,10 +33,12 @@ class TrainOptions:
             recipe. The DeepNets paper has 1000 and 100 in Table 8.
         gamma: weight of the penalty on predicted parameters; by default that of the recipe. The GHN-3 paper has 0 and
             1e-4 in Tables 5 and 10.
-        penalty: sum of the norms of predicted tensors (norm) or of their squares (square; GHN-3 paper, Table 5).
+        penalty: the penalty: norm sums the norms of predicted tensors, square their squares (GHN-3 paper, Table 5); by
+            default that of the recipe.
         label_smoothing: share of a label that is spread over all classes; by default that of the recipe.
         average: decay of a moving average of the weights; by default that of the recipe. 0 turns it off.
-        validation_networks: number of networks that decide which checkpoint is the best; 500 in the DeepNets paper.
+        validation_networks: number of networks that decide which checkpoint is the best; by default that of the recipe.
+            The DeepNets paper has 500.
         start: folder step_N of another run; this run starts with its weights and its optimizer.
         device: cpu, cuda or cuda:N; by default a GPU if there is one.
         amp: run networks in bfloat16: on, off, or auto, which follows the recipe and the GPU.

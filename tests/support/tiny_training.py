@@ -28,6 +28,7 @@ TINY = replace(
     num_architectures=2000,
     validate_every=3,
     validation_networks=1,
+    validation_images=10,
 )
 TIMES = ("seconds_per_step", "images_per_second", "networks_per_second")
 ORIGINAL_RUN = step.run

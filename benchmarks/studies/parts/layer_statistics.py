@@ -1,16 +1,16 @@
 """Statistics of single networks' layers: variance of activations (GHN-3 paper, Figure 6), correlation of channels."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from benchmarks.core.evaluation_networks import network_at
 from benchmarks.initializers.base import Apply, InitContext
 from benchmarks.initializers.ghn import ORTH_SUFFIX, predict_with
 from benchmarks.initializers.random_init import randinit
+from deepnets.networks.weight_layers import named_weight_layers
 from ghn_models import GHN, batch_statistics
 
 
@@ -52,11 +52,6 @@ class NetworkFactory:
         return model
 
 
-def weight_layers(model: nn.Module) -> Iterator[tuple[str, _ConvNd | nn.Linear]]:
-    """Yield names and modules of convolutions and linear layers."""
-    return ((name, module) for name, module in model.named_modules() if isinstance(module, _ConvNd | nn.Linear))
-
-
 @torch.no_grad()
 def activation_variances(model: nn.Module, images: Tensor) -> dict[str, float]:
     """Return the variance of all outputs of each convolution and linear layer, in the order of execution.
@@ -68,7 +63,7 @@ def activation_variances(model: nn.Module, images: Tensor) -> dict[str, float]:
     def listen(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         return lambda module, inputs, output: variances.__setitem__(name, output.float().var().item())
 
-    handles = [module.register_forward_hook(listen(name)) for name, module in weight_layers(model)]
+    handles = [module.register_forward_hook(listen(name)) for name, module in named_weight_layers(model)]
     try:
         with batch_statistics(model):
             model(images)

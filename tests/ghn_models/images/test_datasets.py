@@ -5,8 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor
 
+from ghn_models.images import datasets
 from ghn_models.images.augment import sample_shifts, shift_and_mirror
 from ghn_models.images.datasets import ImageTask, load_images
 from ghn_models.images.decode import ImageError
@@ -28,6 +30,17 @@ def test_digits_are_pinned(digits: ImageTask) -> None:
     assert digits.hashes() == DIGITS
     assert (len(digits.train), len(digits.val), len(digits.test)) == (1197, 300, 300)
     assert (digits.num_classes, digits.image_size, digits.flip) == (10, 32, False)
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_digits_are_those_of_scikit_learn(found: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not found:
+        monkeypatch.setattr(datasets, "find_spec", lambda name: None)
+    images, labels = datasets.read_digits()
+    expected = load_digits()
+    assert np.array_equal(images, expected.images)
+    assert np.array_equal(labels, expected.target)
+    assert (images.dtype, labels.dtype) == (expected.images.dtype, expected.target.dtype)
 
 
 def test_the_split_is_stratified_and_disjoint(digits: ImageTask) -> None:

@@ -1,4 +1,4 @@
-"""Runs of tests log every step."""
+"""Runs of tests calibrate on two networks, and log every step."""
 
 import pytest
 
@@ -6,5 +6,6 @@ from ghn_models.training import trainer
 
 
 @pytest.fixture(autouse=True)
-def log_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "_CALIBRATION_NETWORKS", 2)
     monkeypatch.setattr(trainer, "_LOG_EVERY", 1)

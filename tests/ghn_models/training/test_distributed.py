@@ -21,8 +21,8 @@ import torch.distributed as dist
 from ghn_models.training import trainer as loop
 from ghn_models.training.distributed import ProcessGroup
 from tests.support.tiny_training import TINY, tiny_trainer
-loop._LOG_EVERY = 1
-recipe = replace(TINY, validation_networks=2)
+loop._CALIBRATION_NETWORKS, loop._LOG_EVERY = 2, 1
+recipe = replace(TINY, validation_networks=2, validation_images=None)
 trainer = tiny_trainer(Path(sys.argv[1]), recipe, processes=ProcessGroup.join("cpu"))
 trainer.run()
 dist.destroy_process_group()
@@ -31,7 +31,7 @@ dist.destroy_process_group()
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     """Each takes half of every meta-batch, over gloo."""
-    whole = tiny_trainer(tmp_path / "whole", replace(TINY, validation_networks=2))
+    whole = tiny_trainer(tmp_path / "whole", replace(TINY, validation_networks=2, validation_images=None))
     whole.run()
     script = tmp_path / "split.py"
     script.write_text(SPLIT)

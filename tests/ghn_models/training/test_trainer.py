@@ -12,7 +12,7 @@ from tests.support.tiny_training import TINY, bad_run, tiny_trainer
 
 
 def test_validation_takes_as_many_images_as_the_recipe_says(tmp_path: Path) -> None:
-    assert len(tiny_trainer(tmp_path / "all").validation) == 300
+    assert len(tiny_trainer(tmp_path / "all", replace(TINY, validation_images=None)).validation) == 300
     few = tiny_trainer(tmp_path / "few", replace(TINY, validation_images=3))
     assert few.validation.labels.bincount().tolist() == [3] * 10
 
