@@ -36,7 +36,7 @@ from ghn_models.hypernetwork import GHN
 from ghn_models.training.run_checkpoints import LatestCheckpoint
 from tests.fuzz.harness import Case
 from tests.fuzz.mutations import change_columns, changed_bytes, changed_json, changed_tree
-from tests.support.made_up_records import made, rows_of
+from tests.support.made_up_records import made_up_record, rows_of
 from tests.support.paths import GOLDEN, LEADERBOARDS
 from tests.support.quick_protocols import PLAN
 from tests.support.quick_protocols import folder as run_folder
@@ -131,7 +131,7 @@ def published() -> Case:
 @_format
 def records() -> Case:
     """Records and their tables, as the leaderboards check them."""
-    record, table = made()
+    record, table = made_up_record()
     datasets = json.loads((LEADERBOARDS / "datasets.json").read_text())
 
     def case(rng: Random, folder: Path) -> str:
@@ -177,9 +177,9 @@ def results() -> Case:
             (folder / name).write_bytes(changed_bytes(files[name], rng))
         with type(sound)(folder, sound.identity).open() as read:
             for job, row in read.items():
-                assert (row["group"], row["index"], row["repeat"]) == (job.group, job.index, job.repeat)
-                json.dumps(row, allow_nan=False)
-                assert row["name"] == f"{job.group}/{job.index}"
+                assert row.job == job
+                json.dumps(row.columns(), allow_nan=False)
+                assert row.name == f"{job.group}/{job.index}"
         return "all rows" if len(read) == len(rows) else "some rows"
 
     return case

@@ -484,12 +484,12 @@ def test_damaged_rows_are_measured_again(
 ) -> None:
     scored(lambda case: {"top1": 0.25, "top5": 0.5}, monkeypatch)
     sound = rows_of(PLAN)
-    lines = [json.dumps(row | (change if row["name"] == "test/1" else {})) for row in sound]
+    lines = [json.dumps(row.columns() | (change if row.name == "test/1" else {})) for row in sound]
     with folder(tmp_path).open() as rows:
         assert rows == {}
     (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
     with folder(tmp_path).open() as rows:
-        assert [row["name"] for row in rows.values()] == [row["name"] for row in sound if row["name"] != "test/1"]
+        assert [row.name for row in rows.values()] == [row.name for row in sound if row.name != "test/1"]
     assert "rows.jsonl has 1 damaged lines, which are measured again" in capsys.readouterr().err
 
 

@@ -80,7 +80,7 @@ def test_fixup_keeps_the_signal_of_networks_without_batch_norm() -> None:
         sizes = {}
         for name in ("randinit", "fixup"):
             torch.manual_seed(0)
-            model, graph = EvaluationNetwork("bnfree", index, "").build(32, 10)
+            model, graph = EvaluationNetwork("bnfree", index, f"bnfree/{index}").build(32, 10)
             load_initializer(name).apply(model, InitContext("", graph, digits, 32, torch.Generator().manual_seed(0)))
             last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
             seen: list[float] = []
@@ -173,7 +173,7 @@ def test_gradients_reach_layers_within(build: Callable[[], nn.Module], inner: st
 def test_evaluation_sees_the_scalars() -> None:
     """Zeros are equal channels, but those that scalars make different must not be computed once."""
     digits = load_images("digits")
-    model, graph = EvaluationNetwork("bnfree", 2, "").build(32, 10)
+    model, graph = EvaluationNetwork("bnfree", 2, "bnfree/2").build(32, 10)
     load_initializer("fixup").apply(model, InitContext("", graph, digits, 32, torch.Generator().manual_seed(0)))
     torch.manual_seed(1)
     with torch.no_grad():
