@@ -17,7 +17,7 @@ from benchmarks.records.record import RecordError
 from benchmarks.records.record_files import write_record
 from benchmarks.reporting import compare_runs, plot_curves
 from deepnets.utils.errors import InputError
-from tests.support.made_up_records import PLAN, made
+from tests.support.made_up_records import PLAN, made_up_record
 
 SCORES = pd.DataFrame(
     {"a": [90.0, 50.0, 30.0], "b": [80.0, 60.0, 10.0], "c": [70.0, 55.0, 20.0]},
@@ -58,7 +58,7 @@ def test_the_command_compares_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed in (0, 1):
-        write_record(tmp_path / str(seed), *made(replace(PLAN, seed=seed), seed))
+        write_record(tmp_path / str(seed), *made_up_record(replace(PLAN, seed=seed), seed))
     folders = (tmp_path / "0", tmp_path / "1")
     assert called(monkeypatch, compare_runs, *folders, "--by", "channels", "--plot", tmp_path / "a.png") == 0
     printed = capsys.readouterr().out
