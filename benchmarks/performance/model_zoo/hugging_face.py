@@ -11,15 +11,62 @@ from torch import nn
 from benchmarks.performance.model_zoo.vision import Factories
 from deepnets.utils.errors import InputError
 
+_TEXT = """
+BertModel BertForSequenceClassification RobertaForMaskedLM AlbertModel DistilBertForQuestionAnswering
+ElectraForPreTraining DebertaModel DebertaV2Model XLNetModel XLMRobertaModel GPT2LMHeadModel GPTNeoModel
+GPTNeoXForCausalLM GPTJModel OPTForCausalLM BloomModel LlamaForCausalLM MistralModel MixtralModel Qwen2Model
+Qwen3ForCausalLM Qwen3MoeModel GemmaModel Gemma2Model Phi3Model FalconModel MptModel StableLmModel CohereModel
+MambaModel Mamba2Model RwkvModel JambaModel T5ForConditionalGeneration MT5Model BartForConditionalGeneration
+PegasusModel MarianModel MBartModel LongformerModel BigBirdModel LEDModel FunnelModel ReformerModel CanineModel
+FNetModel ModernBertModel SwitchTransformersModel ProphetNetModel RoFormerModel
+"""
+_VISION = """
+ViTModel ViTForImageClassification DeiTModel BeitModel SwinModel Swinv2Model ConvNextModel ConvNextV2Model ResNetModel
+RegNetModel BitModel LevitModel CvtModel PvtModel PvtV2Model MobileNetV1Model MobileNetV2Model MobileViTModel
+MobileViTV2Model EfficientNetModel PoolFormerModel FocalNetModel HieraModel Dinov2Model Dinov2WithRegistersModel
+ViTMAEModel ViTMSNModel SegformerForSemanticSegmentation DPTForDepthEstimation GLPNModel DetrForObjectDetection
+YolosModel RTDetrModel SamModel Mask2FormerModel VideoMAEModel TimesformerModel VivitModel ImageGPTModel
+SwiftFormerModel TextNetModel VitDetModel IJepaModel
+"""
+_AUDIO = """
+Wav2Vec2Model Wav2Vec2ForCTC HubertModel WavLMModel UniSpeechModel UniSpeechSatModel SEWModel SEWDModel
+Data2VecAudioModel Wav2Vec2ConformerModel Wav2Vec2BertModel WhisperModel WhisperForConditionalGeneration
+Speech2TextModel ASTModel EncodecModel DacModel MimiModel MoonshineModel SeamlessM4Tv2Model VitsModel UnivNetModel
+MusicgenModel ParakeetForCTC TimeSeriesTransformerModel PatchTSTModel
+"""
+_SEVERAL = """
+CLIPModel ChineseCLIPModel AltCLIPModel SiglipModel AlignModel ClapModel BlipModel Blip2Model GitModel ViltModel
+LayoutLMModel LayoutLMv3Model LxmertModel VisualBertModel FlavaModel BridgeTowerModel XCLIPModel CLIPSegModel
+OwlViTModel GroupViTModel LlavaModel LlavaNextModel PaliGemmaModel Qwen2VLModel Qwen2_5_VLModel Idefics2Model
+Idefics3Model Kosmos2Model InstructBlipModel MllamaModel GroundingDinoModel PerceiverModel UdopModel TvpModel
+Qwen2AudioModel
+"""
+CLASSES = tuple(" ".join((_TEXT, _VISION, _AUDIO, _SEVERAL)).split())
+"""Texts, images and videos, sound and series, several at once."""
+
 _DEPTHS = re.compile(
     r"(num_|n_|.*_)?(hidden_)?layers?$|depth|.*_depth|num_blocks|num_block|num_stages_layers|n_layer|.*_num_layers"
 )
 _WIDTHS = re.compile(
     r".*(hidden_size|hidden_dim|d_model|embed_dim|n_embd|intermediate_size|ffn_dim|d_ff|inner_dim|projection_dim)$"
-    r"|(.*_)?(head_dim|d_kv|dim|width|out_hidden_size|hidden_sizes|d_head|embedding_size|feed_forward_size|proj_size)$"
+    r"|(.*_)?(head_dim|d_kv|dim|width|out_hidden_size|hidden_sizes|d_head|embedding_size|coordinate_size|shape_size|feed_forward_size|proj_size)$"
 )
 _COUNTS = re.compile(r".*(num_experts|n_routed_experts|num_local_experts|num_queries|codebook_size)$")
 _DIVISORS = (8, 4, 1)
+_RESNET = {"model_type": "resnet", "embedding_size": 16, "hidden_sizes": [16, 32, 64, 128], "depths": [1] * 4}
+_MORE: dict[str, dict[str, Any]] = {
+    "GPTNeoConfig": {"num_layers": 2, "attention_types": [[["global", "local"], 1]]},
+    "DetrConfig": {"backbone_config": {**_RESNET, "out_features": ["stage4"]}, "use_timm_backbone": False},
+    "TimeSeriesTransformerConfig": {"prediction_length": 8},
+    "Blip2Config": {"image_token_index": 50265},
+    "InstructBlipConfig": {"image_token_index": 30522},
+    "JambaConfig": {"num_hidden_layers": 8},
+}
+"""What a default configuration lacks, or cannot be small."""
+
+_WHOLE = ("DPT", "RTDetr", "Sam", "Mask2Former", "TextNet")
+"""Beginnings of classes whose settings depend on each other, so that they are left as they are."""
+
 _LARGEST = 3 * 10**8  # parameters
 
 
@@ -49,7 +96,8 @@ def small_model(name: str) -> nn.Module:
     problems = []
     for divisor in _DIVISORS:
         try:
-            config = small_config(kind.config_class, divisor)
+            whole = name.startswith(_WHOLE)
+            config = kind.config_class() if whole else small_config(kind.config_class, divisor)
             if _size(kind, config) > _LARGEST:
                 continue
             model: nn.Module = kind(config)
@@ -69,7 +117,7 @@ def _size(kind: Any, config: Any) -> int:
 def small_config(kind: Any, divisor: int) -> Any:
     """Return the default configuration of a kind with two layers, and widths divided."""
     default = kind()
-    options = dict(_smaller(_settings(kind, default), divisor))
+    options = dict(_smaller(_settings(kind, default), divisor)) | _MORE.get(kind.__name__, {})
     for name, part in vars(default).items():
         if hasattr(part, "model_type") and hasattr(part, "to_dict"):
             options[name] = small_config(type(part), divisor)
@@ -89,6 +137,8 @@ def _smaller(settings: Mapping[str, Any], divisor: int) -> Iterator[tuple[str, A
             continue
         elif _DEPTHS.fullmatch(name) and isinstance(value, int):
             yield name, min(value, 2)
+        elif name in ("depth_coefficient", "width_coefficient"):
+            yield name, 0.5
         elif name == "depths" and isinstance(value, list | tuple):
             yield name, [1] * len(value)
         elif _COUNTS.fullmatch(name) and isinstance(value, int):
@@ -103,6 +153,3 @@ def _divided(value: Any, divisor: int) -> Any:
     if isinstance(value, list | tuple):
         return [_divided(member, divisor) for member in value]
     return value
-
-
-CLASSES: tuple[str, ...] = ()

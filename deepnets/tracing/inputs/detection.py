@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepnets.tracing.inputs.arguments import Arguments
+from deepnets.tracing.inputs.arguments import BATCH, Arguments
 from deepnets.tracing.inputs.facts import Facts
 
 _SIZE = 224
@@ -14,13 +14,15 @@ _NARROW = 96
 
 
 def detection_calls(facts: Facts) -> Iterator[Arguments]:
-    """Provide a list of one image: detectors compute with numbers, so two would take twice the time."""
+    """Provide a list of images: one where that is enough, since detectors compute with numbers."""
     transform = getattr(facts.model, "transform", None)
     if not {"images", "targets"} <= facts.forward.keys() or not hasattr(transform, "image_mean"):
         return
     height, width = _image_size(transform)
-    images = [torch.empty(3, height, width, dtype=facts.dtype, device="meta")]
-    yield (images, [_target(facts, height, width)]) if facts.model.training else (images,), {}
+    count = 1 if hasattr(transform, "max_size") and height != width else BATCH
+    images = [torch.empty(3, height, width, dtype=facts.dtype, device="meta") for _ in range(count)]
+    targets = [_target(facts, height, width) for _ in range(count)]
+    yield (images, targets) if facts.model.training else (images,), {}
 
 
 def _image_size(transform: Any) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_map_only
 from deepnets.tracing.errors import TraceError
 from deepnets.tracing.inputs.arguments import Arguments, traced_arguments
 from deepnets.tracing.inputs.detection import detection_calls
+from deepnets.tracing.inputs.diffusion_models import diffusion_calls
 from deepnets.tracing.inputs.facts import Facts
 from deepnets.tracing.inputs.hugging_face import hugging_face_calls
 from deepnets.tracing.inputs.kinds import audio, diffusion, graphs, pixels, tokens  # noqa: F401 (register their arguments)
@@ -37,7 +38,11 @@ def possible_calls(model: nn.Module, input_size: int | Sequence[int] | None, inp
     if input_size is not None:
         yield (_image_of(facts, input_size),), {}
         return
-    yield from islice(_distinct(calls for family in FAMILIES for calls in family(facts)), _MOST)
+    for family in FAMILIES:
+        calls = list(islice(_distinct(family(facts)), _MOST))
+        if calls:
+            yield from calls
+            return
 
 
 def _declared_calls(facts: Facts) -> Iterator[Arguments]:
@@ -54,9 +59,10 @@ FAMILIES: tuple[Callable[[Facts], Iterator[Arguments]], ...] = (
     _declared_calls,
     detection_calls,
     hugging_face_calls,
+    diffusion_calls,
     calls_by_signature,
 )
-"""Who may know what a model takes, in the order in which they are asked."""
+"""Who may know what a model takes, in the order in which they are asked; the first that knows something is heard."""
 
 
 def _distinct(calls: Iterator[Arguments]) -> Iterator[Arguments]:

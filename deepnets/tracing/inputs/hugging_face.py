@@ -6,9 +6,12 @@ from deepnets.tracing.inputs.arguments import Arguments
 from deepnets.tracing.inputs.facts import Facts
 from deepnets.tracing.inputs.kinds.registry import MAKERS
 from deepnets.tracing.inputs.named import combinations
+from deepnets.tracing.inputs.places import calls_with_places
 
-_TOWERS = ("input_ids", "pixel_values", "input_values", "input_features", "bbox", "decoder_input_ids", "past_values")
-_EMBEDDED = "inputs_embeds"
+_TOWERS = (
+    *("input_ids", "pixel_values", "input_values", "input_features", "bbox", "decoder_input_ids", "past_values"),
+    *("visual_feats", "visual_pos", "visual_embeds", "audio_values", "pixel_values_videos"),
+)
 
 
 def hugging_face_calls(facts: Facts) -> Iterator[Arguments]:
@@ -16,9 +19,11 @@ def hugging_face_calls(facts: Facts) -> Iterator[Arguments]:
     main = getattr(facts.model, "main_input_name", None)
     if main is None or not hasattr(facts.config, "model_type"):
         return
+    for arguments in calls_with_places(facts):
+        yield (), arguments
     mains = [main] if isinstance(main, str) else list(main)
     for names in dict.fromkeys(map(tuple, _argument_names(facts, mains))):
-        if all(name in MAKERS for name in names):
+        if names and all(name in MAKERS for name in names):
             for arguments in combinations({name: MAKERS[name](facts) for name in names}):
                 yield (), arguments
 
@@ -34,3 +39,4 @@ def _argument_names(facts: Facts, mains: Sequence[str]) -> Iterator[list[str]]:
     yield list(dict.fromkeys((*main, *required, *(t for t in towers if t in ("input_ids", "decoder_input_ids")))))
     yield [*main, *required]
     yield main
+    yield [*required, *(t for t in towers if t == "input_ids")]

@@ -26,6 +26,9 @@ def first_argument(facts: Facts) -> Iterator[Tensor]:
     first = facts.first(*_CONVOLUTIONS, nn.Linear, nn.Embedding, nn.EmbeddingBag, nn.RNNBase, nn.RNNCellBase, *_NORMS)
     if isinstance(first, nn.Embedding | nn.EmbeddingBag) and facts.dtype.is_floating_point:
         yield from token_ids(facts)
+    sounds = facts.number("audio_channels", default=0)
+    if sounds:
+        yield facts.floats(sounds, _LENGTHS[0])
     if isinstance(first, nn.RNNBase | nn.RNNCellBase):
         yield facts.floats(*((16,) if isinstance(first, nn.RNNBase) else ()), first.input_size)
     if convolution is not None and not isinstance(first, nn.Linear):

@@ -8,6 +8,7 @@ from torch import Tensor
 from deepnets.tracing.inputs.arguments import BATCH
 from deepnets.tracing.inputs.facts import Facts
 from deepnets.tracing.inputs.kinds.registry import argument
+from deepnets.tracing.inputs.kinds.tokens import LENGTH
 
 _AUDIO = ("audio", "speech", "encoder", "acoustic")
 _BINS = (
@@ -42,6 +43,12 @@ def spectrum(facts: Facts) -> Iterator[Tensor]:
     yield facts.floats(_FRAMES, bins)
     yield facts.floats(bins, _FRAMES)
     yield facts.floats(1, facts.number("spec_size", of=_AUDIO, default=1024), bins)
+
+
+@argument("mel_specgram")
+def short_spectrum(facts: Facts) -> Iterator[Tensor]:
+    """(B, bins, 16): as long as a text."""
+    yield facts.floats(facts.number(*_BINS, of=_AUDIO, default=80), LENGTH)
 
 
 @argument("input_features_mask", "audio_mel_mask", "feature_attention_mask")

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from deepnets.tracing.inputs.arguments import BATCH
 from deepnets.tracing.inputs.facts import Facts
+from deepnets.tracing.inputs.kinds.pixels import rows_of_patches
 from deepnets.tracing.inputs.kinds.registry import argument
 from deepnets.tracing.inputs.kinds.tokens import LENGTH
 
@@ -34,6 +35,9 @@ def sample(facts: Facts) -> Iterator[Tensor]:
 @argument("hidden_states")
 def hidden_states(facts: Facts) -> Iterator[Tensor]:
     """(B, C, H, W), (B, patches, C), with frames (B, C, T, H, W) or (B, T, C, H, W)."""
+    if "grid_thw" in facts.forward:  # the vision towers of some language models
+        yield rows_of_patches(facts)
+        return
     channels = facts.number("in_channels", "hidden_size", "in_features", default=3)
     yield facts.floats(channels, *_side(facts))
     yield facts.floats(_PATCHES, channels)
@@ -103,5 +107,6 @@ def guidance(facts: Facts) -> Iterator[Tensor]:
 @argument("controlnet_cond")
 def control(facts: Facts) -> Iterator[Tensor]:
     """(B, 3, 8 H, 8 W): an image for latents of an eighth of its size."""
-    height, width = _side(facts)
-    yield facts.floats(3, 8 * height, 8 * width)
+    steps = facts.find("conditioning_embedding_out_channels")
+    times = 2 ** (len(steps) - 1) if isinstance(steps, list | tuple) else 8
+    yield facts.floats(3, *(times * side for side in _side(facts)))

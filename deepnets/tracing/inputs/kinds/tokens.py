@@ -37,7 +37,9 @@ def plain_tokens(facts: Facts, length: int) -> list[int]:
     return (plain or [0])[1:] or [0]
 
 
-@argument("input_ids", "decoder_input_ids", "text", "tokens", "ids", "token_ids", "audio_input_ids")
+@argument(
+    "input_ids", "decoder_input_ids", "text", "tokens", "ids", "token_ids", "audio_input_ids", "qformer_input_ids"
+)
 def token_ids(facts: Facts) -> Iterator[Tensor]:
     """(B, 16): tokens that mean nothing special, and the end of the text, where classifiers look."""
     for length in dict.fromkeys((_length(facts), 128, 64)):
@@ -46,7 +48,12 @@ def token_ids(facts: Facts) -> Iterator[Tensor]:
         end = facts.find("eos_token_id", of=_TEXT)
         if isinstance(end, int) and 0 <= end < vocabulary_size(facts):
             ids[:, -1] = end
-        yield ids
+        yield ids.repeat(facts.number("num_codebooks", default=1), 1) if _is_sound(facts) else ids
+
+
+def _is_sound(facts: Facts) -> bool:
+    """Return whether texts are codes of sounds, with a row for each book of codes."""
+    return facts.find("num_codebooks") is not None and "encoder_hidden_states" in facts.forward
 
 
 def _length(facts: Facts) -> int:
@@ -87,7 +94,9 @@ def sequences(facts: Facts) -> Iterator[Tensor]:
         yield facts.floats(BATCH, width)
 
 
-@argument("lengths", "input_lengths", "waveform_lengths", "audio_feature_lengths")
+@argument(
+    "lengths", "token_lengths", "mel_specgram_lengths", "input_lengths", "waveform_lengths", "audio_feature_lengths"
+)
 def lengths(facts: Facts) -> Iterator[Tensor]:
     """(B): every sequence is as long as the batch."""
     yield torch.full((BATCH,), LENGTH)
