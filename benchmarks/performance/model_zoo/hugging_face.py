@@ -54,17 +54,35 @@ _WIDTHS = re.compile(
 _COUNTS = re.compile(r".*(num_experts|n_routed_experts|num_local_experts|num_queries|codebook_size)$")
 _DIVISORS = (8, 4, 1)
 _RESNET = {"model_type": "resnet", "embedding_size": 16, "hidden_sizes": [16, 32, 64, 128], "depths": [1] * 4}
+_QWEN_TEXT = {
+    "hidden_size": 512,
+    "intermediate_size": 1024,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6},
+}
 _MORE: dict[str, dict[str, Any]] = {
-    "GPTNeoConfig": {"num_layers": 2, "attention_types": [[["global", "local"], 1]]},
-    "DetrConfig": {"backbone_config": {**_RESNET, "out_features": ["stage4"]}, "use_timm_backbone": False},
-    "TimeSeriesTransformerConfig": {"prediction_length": 8},
-    "Blip2Config": {"image_token_index": 50265},
-    "InstructBlipConfig": {"image_token_index": 30522},
-    "JambaConfig": {"num_hidden_layers": 8},
+    "DetrForObjectDetection": {
+        "backbone_config": {**_RESNET, "out_features": ["stage4"]},
+        "use_timm_backbone": False,
+        "backbone": None,
+    },
+    "TimeSeriesTransformerModel": {"prediction_length": 8},
+    "Blip2Model": {"image_token_index": 50265},
+    "InstructBlipModel": {"image_token_index": 30522},
+    "Qwen2VLModel": {
+        "text_config": _QWEN_TEXT,
+        "vision_config": {"embed_dim": 512, "num_heads": 4, "hidden_size": 512},
+    },
+    "Qwen2_5_VLModel": {
+        "text_config": _QWEN_TEXT,
+        "vision_config": {"hidden_size": 512, "num_heads": 4, "out_hidden_size": 512, "intermediate_size": 512},
+    },
+    "PaliGemmaModel": {"text_config": {"model_type": "gemma", "hidden_size": 2048}, "projection_dim": 2048},
 }
 """What a default configuration lacks, or cannot be small."""
 
-_WHOLE = ("DPT", "RTDetr", "Sam", "Mask2Former", "TextNet")
+_WHOLE = ("DPT", "RTDetr", "Sam", "Mask2Former", "TextNet", "Align", "EfficientNet")
 """Beginnings of classes whose settings depend on each other, so that they are left as they are."""
 
 _LARGEST = 3 * 10**8  # parameters
@@ -97,7 +115,7 @@ def small_model(name: str) -> nn.Module:
     for divisor in _DIVISORS:
         try:
             whole = name.startswith(_WHOLE)
-            config = kind.config_class() if whole else small_config(kind.config_class, divisor)
+            config = kind.config_class() if whole else small_config(kind.config_class(**_MORE.get(name, {})), divisor)
             if _size(kind, config) > _LARGEST:
                 continue
             model: nn.Module = kind(config)
@@ -114,14 +132,21 @@ def _size(kind: Any, config: Any) -> int:
         return sum(p.numel() for p in kind(config).parameters())
 
 
-def small_config(kind: Any, divisor: int) -> Any:
-    """Return the default configuration of a kind with two layers, and widths divided."""
-    default = kind()
-    options = dict(_smaller(_settings(kind, default), divisor)) | _MORE.get(kind.__name__, {})
-    for name, part in vars(default).items():
+def small_config(config: Any, divisor: int) -> Any:
+    """Return a configuration with two layers, and widths divided."""
+    kind = type(config)
+    settings = _settings(kind, config)
+    defaults = vars(kind())
+    changed = {name: value for name, value in settings.items() if _differs(value, defaults.get(name))}
+    options = changed | dict(_smaller(settings, divisor))
+    for name, part in vars(config).items():
         if hasattr(part, "model_type") and hasattr(part, "to_dict"):
-            options[name] = small_config(type(part), divisor)
+            options[name] = small_config(part, divisor)
     return kind(**options)
+
+
+def _differs(value: Any, default: Any) -> bool:
+    return isinstance(value, int | float | str | list | tuple | dict) and value != default
 
 
 def _settings(kind: Any, default: Any) -> Mapping[str, Any]:
@@ -131,13 +156,15 @@ def _settings(kind: Any, default: Any) -> Mapping[str, Any]:
 
 def _smaller(settings: Mapping[str, Any], divisor: int) -> Iterator[tuple[str, Any]]:
     for name, value in settings.items():
-        if name in ("layer_types", "mlp_layer_types", "layers_block_type") and isinstance(value, list):
+        if name == "attention_types" and isinstance(value, list):  # GPT-Neo
+            yield name, [[value[0][0], 1]]
+        elif name in ("layer_types", "mlp_layer_types", "layers_block_type") and isinstance(value, list):
             yield name, value[:2]
         elif isinstance(value, bool) or value is None:
             continue
         elif _DEPTHS.fullmatch(name) and isinstance(value, int):
             yield name, min(value, 2)
-        elif name in ("depth_coefficient", "width_coefficient"):
+        elif name == "depth_coefficient":
             yield name, 0.5
         elif name == "depths" and isinstance(value, list | tuple):
             yield name, [1] * len(value)

@@ -1,6 +1,7 @@
 """Places of images and sounds in a text: language models want as many of them as there are features."""
 
 from collections.abc import Callable, Iterator, Mapping
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -8,7 +9,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from deepnets.tracing.dispatch import Recorder
-from deepnets.tracing.inputs.arguments import BATCH
+from deepnets.tracing.errors import TraceError
+from deepnets.tracing.inputs.arguments import BATCH, real_arguments
 from deepnets.tracing.inputs.facts import Facts
 from deepnets.tracing.inputs.kinds.registry import MAKERS
 from deepnets.tracing.inputs.kinds.tokens import plain_tokens
@@ -41,11 +43,18 @@ def calls_with_places(facts: Facts) -> Iterator[dict[str, Tensor]]:
         given = [name for name in names if name in facts.forward]
         if not isinstance(token, int) or features is None or not given:
             continue
-        for arguments in combinations({name: MAKERS[name](facts) for name in given}):
+        needed = [name for name in given if is_needed(features, name)] or given[:1]
+        for arguments in (a for names in (needed, given) for a in combinations({n: MAKERS[n](facts) for n in names})):
             count = _features(facts.model, features, arguments)
             if count:
                 yield {**_text(facts, token, count // BATCH), **arguments}
                 break
+
+
+def is_needed(method: Callable[..., Any], name: str) -> bool:
+    """Return whether a method has an argument without a default."""
+    parameter = signature(method).parameters.get(name)
+    return parameter is not None and parameter.default is Parameter.empty
 
 
 def _method(model: nn.Module, name: str) -> Callable[..., Any] | None:
@@ -57,18 +66,34 @@ def _method(model: nn.Module, name: str) -> Callable[..., Any] | None:
 def _features(model: nn.Module, method: Callable[..., Any], arguments: Mapping[str, Tensor]) -> int:
     """Return how many features a tower makes of its inputs; 0 if it fails."""
     stand_ins = {id(p): torch.empty_like(p, device="meta", requires_grad=False) for p in model.parameters()}
-    recorder = Recorder(Tape({}))
-    with replaced_tensors(model, stand_ins):
-        try:
-            with torch.no_grad(), recorder:
-                out = method(**arguments)
-        except Exception:  # whatever the model raises
+    try:
+        out = _called(model, method, arguments, stand_ins)
+    except TraceError:  # it reads numbers
+        if any(parameter.is_meta for parameter in model.parameters()):
             return 0
-        finally:
-            recorder.writes.undo()
+        out = _called(model, method, real_arguments(((), dict(arguments)), None)[1], {})
     made = getattr(out, "pooler_output", None)
     tensors = [leaf for leaf in tree_leaves(out if made is None else made) if isinstance(leaf, Tensor) and leaf.dim()]
     return sum(tensor.numel() // tensor.shape[-1] for tensor in tensors)
+
+
+def _called(
+    model: nn.Module, method: Callable[..., Any], arguments: Mapping[str, Tensor], stand_ins: dict[int, Tensor]
+) -> Any:
+    """Call a method of a model, on meta tensors if its parameters have stand-ins; return None if it fails."""
+    recorder = Recorder(Tape({}), compute=not stand_ins)
+    with replaced_tensors(model, stand_ins):
+        try:
+            with torch.no_grad(), recorder:
+                return method(**arguments)
+        except TraceError:
+            if stand_ins:
+                raise
+            return None
+        except Exception:  # whatever the model raises
+            return None
+        finally:
+            recorder.writes.undo()
 
 
 def _text(facts: Facts, token: int, count: int) -> dict[str, Tensor]:
@@ -77,4 +102,4 @@ def _text(facts: Facts, token: int, count: int) -> dict[str, Tensor]:
     words = [plain[i % len(plain)] for i in range(_WORDS)]
     ids = torch.tensor([words[0], *[token] * count, *words]).repeat(BATCH, 1)
     kinds = {"mm_token_type_ids": (ids == token).long()} if "mm_token_type_ids" in facts.forward else {}
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **kinds}
+    return {"input_ids": ids, **kinds}
