@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.core.cli_options import RunOptions
 from benchmarks.core.evaluation_networks import EVALUATION_SPLITS, check_group
 from benchmarks.core.protocol import Protocol
@@ -25,7 +23,7 @@ from deepnets.utils import provenance
 from deepnets.utils.errors import InputError
 from ghn_models.checkpoints import folder as checkpoints
 from ghn_models.images.datasets import load_images
-from ghn_models.utils.device import check_device
+from ghn_models.utils.device import device_or_default
 
 __all__ = ["check_run", "evaluate_run", "load_run_context", "make_study_report", "run_config"]
 
@@ -47,8 +45,7 @@ def run_config(options: RunOptions, settings: Any) -> RunConfig:
     if options.select_from is not None:
         groups, selection = select_best(options.select_from)
     protocol.check_groups(settings, groups, options.networks_from is not None)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device is None else options.device
-    check_device(device)
+    device = device_or_default(options.device)
     _check_numbers(options)
     _check_outputs(options, protocol)
     if options.random_weights and not is_ghn(parse_name(options.model)[0]):

@@ -27,7 +27,7 @@ from ghn_models.training.recipes import RECIPES, Recipe
 from ghn_models.training.run_checkpoints import LATEST, OPTIMIZER
 from ghn_models.training.trainer import Trainer
 from ghn_models.utils.cpu_kernels import keep_primitives
-from ghn_models.utils.device import check_device
+from ghn_models.utils.device import device_or_default
 
 
 def train(options: TrainOptions) -> Path:
@@ -37,13 +37,9 @@ def train(options: TrainOptions) -> Path:
         InputError: an option that cannot be used, data that is missing, or a run that diverged.
     """
     keep_primitives()
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    check_device(device)
     if not 0 <= options.seed < 2**63:
         raise InputError(f"seed is {options.seed}; it must be from 0 to 2^63 - 1")
-    processes = ProcessGroup.join(device)
-    if device == "cuda" and processes.size > 1:
-        device = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
+    device, processes = _join_processes(options.device)
     options = replace(options, recipe=recipe_name(options))
     recipe = _recipe(options, device)
     task = load_images(options.dataset, options.data_dir, options.image_size)
@@ -57,15 +53,7 @@ def train(options: TrainOptions) -> Path:
     if start is not None:
         about["start"] = _started_from(start, options.model)
     RunDirectory(out, _identity(about), "run").check()  # before architectures are sampled, which takes a while
-    pool = ArchitecturePool(
-        root=_root(options.root),
-        num=recipe.num_architectures,
-        image_size=task.image_size,
-        num_classes=task.num_classes,
-        seed=options.seed,
-        ghn3_imagenet_widths=recipe.wider,
-        quiet=processes.rank > 0,
-    )
+    pool = _pool(options, recipe, task, quiet=processes.rank > 0)
     about["architectures_sha256"] = pool.sha256()
     with RunDirectory(out, _identity(about), "run").locked() if processes.rank == 0 else nullcontext():
         if processes.size > 1:
@@ -77,6 +65,27 @@ def train(options: TrainOptions) -> Path:
             if options.plot:
                 plot_curves(out)
     return out / "best"
+
+
+def _join_processes(device: str | None) -> tuple[str, ProcessGroup]:
+    """Join the processes that torchrun started, and return the device of this one and their group."""
+    name = device_or_default(device)
+    processes = ProcessGroup.join(name)
+    if name == "cuda" and processes.size > 1:
+        name = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
+    return name, processes
+
+
+def _pool(options: TrainOptions, recipe: Recipe, task: ImageTask, quiet: bool) -> ArchitecturePool:
+    return ArchitecturePool(
+        root=_root(options.root),
+        num=recipe.num_architectures,
+        image_size=task.image_size,
+        num_classes=task.num_classes,
+        seed=options.seed,
+        ghn3_imagenet_widths=recipe.wider,
+        quiet=quiet,
+    )
 
 
 def _root(root: Path | None) -> Path:

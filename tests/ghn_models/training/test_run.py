@@ -33,7 +33,7 @@ sys.exit(train.main())
         (["--model", "ghn4"], "there is no model 'ghn4'"),
         (
             ["--model", "ghn2", "--recipe", "pasta"],
-            "there is no recipe 'pasta'; accepted: ghn2, ghn3, ghn3_imagenet, lap",
+            "there is no recipe 'pasta'; accepted: ghn2, ghn2_imagenet, ghn3, ghn3_imagenet, lap",
         ),
         (["--model", "ghn2", "--dataset", "mnist"], "there is no image data set 'mnist'; accepted: digits"),
         (["--model", "ghn2", "--dataset", "cifar10"], "the images of cifar10 need the folder that they are in"),
