@@ -157,7 +157,7 @@ def orthogonal_initializer(base: Initializer, orth_layer: int) -> Initializer:
 
     def apply(model: nn.Module, context: InitContext) -> None:
         base.apply(model, context)
-        add_noise(model, context.beta or _ORTH_BETA, orth_layer, context.generator)
+        add_noise(model, _ORTH_BETA if context.beta is None else context.beta, orth_layer, context.generator)
         orthogonalize(model, orth_layer)
 
     return replace(base, name=base.name + ORTH_SUFFIX, apply=apply)
