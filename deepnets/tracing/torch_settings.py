@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch.amp.autocast_mode import autocast
 from torch.nn.attention import flex_attention
 
@@ -26,7 +27,7 @@ def visible_flex_attention() -> Iterator[None]:
 @contextmanager
 def autocast_on_meta() -> Iterator[None]:
     """Meanwhile, `torch.autocast("meta")`, which models enter by the device of their input, does nothing."""
-    initialize = autocast.__init__
+    initialize, is_enabled, dtype = autocast.__init__, torch.is_autocast_enabled, torch.get_autocast_dtype
 
     def initialize_off(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
         if device_type == "meta":
@@ -35,7 +36,10 @@ def autocast_on_meta() -> Iterator[None]:
             initialize(self, device_type, *args, **kwargs)
 
     autocast.__init__ = initialize_off  # type: ignore[method-assign]
+    torch.is_autocast_enabled = lambda *device: device != ("meta",) and is_enabled(*device)
+    torch.get_autocast_dtype = lambda device_type: dtype("cpu" if device_type == "meta" else device_type)
     try:
         yield
     finally:
         autocast.__init__ = initialize  # type: ignore[method-assign]
+        torch.is_autocast_enabled, torch.get_autocast_dtype = is_enabled, dtype

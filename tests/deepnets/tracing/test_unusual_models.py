@@ -80,9 +80,14 @@ def test_autocast_by_the_device_of_the_input(compute: bool, enabled: bool) -> No
         with torch.autocast(x.device.type, enabled=enabled):
             return m.b(m.a(x))
 
-    before = torch.autocast.__init__
-    assert names(trace(Model(call), (8,), compute=compute)) == ["input", *A, *B]
-    assert torch.autocast.__init__ is before
+    def ask(m: Any, x: Tensor) -> Any:
+        assert not torch.is_autocast_enabled(x.device.type)
+        return m.b(m.a(x).to(torch.get_autocast_dtype(x.device.type)).to(x.dtype))
+
+    before = torch.autocast.__init__, torch.is_autocast_enabled, torch.get_autocast_dtype
+    for function in (call, ask):
+        assert names(trace(Model(function), (8,), compute=compute)) == ["input", *A, *B]
+    assert (torch.autocast.__init__, torch.is_autocast_enabled, torch.get_autocast_dtype) == before
 
 
 def test_a_branch_that_decides_about_all_layers_is_refused() -> None:
