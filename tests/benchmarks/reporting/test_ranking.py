@@ -69,9 +69,9 @@ def test_groups_beside_the_usual_ones_are_complete_alone() -> None:
 
 def test_correlations_over_the_networks_with_a_score() -> None:
     """72 of 74 networks are enough, 50 are not."""
-    rows = {name: record_rows(of_board(name, "nas"))[0] for name in ("synflow", "grasp", "nwot")}
+    rows = {name: record_rows(of_board(name, "nas"))[0] for name in ("gradnorm", "grasp", "nwot")}
     assert {name: (row.measured, row.needed, row.complete) for name, row in rows.items()} == {
-        "synflow": (72, 74, True),
+        "gradnorm": (72, 74, True),
         "grasp": (70, 74, False),
         "nwot": (50, 74, False),
     }
