@@ -126,7 +126,9 @@ class Verify:
         num = self._sample_size(total)
         seed = secrets.randbits(32) if self.seed is None else self.seed
         entry = sign_off(record, self.by, seed, num) if self.mark else None  # before hours of work
-        print(f"{num} results, {describe_chances(total, num)}")
+        print(f"{num} results drawn at random, {describe_chances(total, num)}")
+        if extra := min(num // 4, total - num):
+            print(f"{extra} more of those that surprise most")
         inputs = LocalInputs(self.weights, self.truth, self.data_dir, self.device, self.networks_from)
         right = _measure_again(record, table, inputs, num, seed)
         if entry is not None and right:

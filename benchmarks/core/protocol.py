@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 from typing import Protocol as Interface
 
 from benchmarks.core.evaluation_networks import EVALUATION_SPLITS, EvaluationNetwork
+from benchmarks.core.protocol_settings import has_type_of
 from benchmarks.core.summaries import ACCURACY, Summary
 from deepnets.utils.errors import InputError
 
@@ -237,9 +238,10 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
         Raises:
             InputError: one is unknown, missing or out of range.
         """
-        names = {field.name for field in fields(cast(Any, self.settings_class))}
-        if not names - self.later_settings <= recorded.keys() <= names:
-            raise InputError(f"settings of {self.name} are {', '.join(map(str, recorded)) or 'missing'}")
+        defaults = asdict(cast(Any, self.settings_class()))
+        known = defaults.keys() - self.later_settings <= recorded.keys() <= defaults.keys()
+        if not known or not all(has_type_of(value, defaults[name]) for name, value in recorded.items()):
+            raise InputError(f"these are not settings of {self.name}, such as {defaults}")
         return self.settings_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in recorded.items()})
 
 

@@ -31,6 +31,15 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def has_type_of(value: Any, default: Any) -> bool:
+    """Tell whether a setting that JSON had is a number, a printable text or several of these as the default is."""
+    if isinstance(default, tuple):
+        return isinstance(value, list) and all(has_type_of(item, default[0]) for item in value if default)
+    if isinstance(default, float):
+        return _is_number(value)
+    return type(value) is type(default) and (not isinstance(value, str) or value.isprintable())
+
+
 def is_positive(value: float) -> bool:
     """Return whether a number is above 0 and finite."""
     return 0 < value < float("inf")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.core.evaluation_networks import network_at, networks_in, split_of
 from benchmarks.core.protocol import Protocol
+from benchmarks.core.protocol_settings import has_type_of
 from benchmarks.execution.selection import best_groups
 from benchmarks.initializers.ghn import ORTH_SUFFIX
 from benchmarks.initializers.registry import get_method
@@ -181,7 +182,7 @@ def _setting_problems(submission: _Submission) -> Problems:
     defaults = asdict(protocol.settings_class())
     missing = defaults.keys() - settings.keys()
     known = settings.keys() <= defaults.keys() and missing <= protocol.later_settings
-    if not known or not all(_has_type_of(settings[k], defaults[k]) for k in settings):
+    if not known or not all(has_type_of(settings[k], defaults[k]) for k in settings):
         yield f"its settings are not settings of {protocol.name}, such as {defaults}"
         return
     try:
@@ -190,15 +191,6 @@ def _setting_problems(submission: _Submission) -> Problems:
         )
     except InputError as error:
         yield f"its settings are not settings of {protocol.name} ({error})"
-
-
-def _has_type_of(value: Any, default: Any) -> bool:
-    """Tell whether a setting is a number, a text or several numbers as the default is."""
-    if isinstance(default, tuple):
-        return isinstance(value, list) and all(_has_type_of(item, default[0]) for item in value)
-    if isinstance(default, float):
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is type(default)
 
 
 def _hash_problems(submission: _Submission) -> Problems:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from benchmarks.core.model_names import (
     PRETRAINED_PREFIX,
@@ -26,6 +28,8 @@ from benchmarks.protocols.nas import is_truth_file
 from benchmarks.protocols.registry import PROTOCOLS
 from benchmarks.records.record import Record, RecordError, networks_from, read_rows, record_jobs
 from benchmarks.scoring.scorers import SCORE_FILE_PREFIX, by_accuracy
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -136,25 +140,49 @@ def _settings(protocol: Protocol[Any, Any], record: Record, truth: Path | None) 
 
 
 def compare_again(record: Record, table: bytes, inputs: LocalInputs, num: int, seed: int) -> Iterator[Comparison]:
-    """Evaluate a random sample of a record's networks again and yield the comparisons.
+    """Evaluate a sample of a record's networks again and yield the comparisons.
+
+    Besides a random sample, a quarter as many are drawn from the most surprising quarter of the results.
 
     Args:
         record, table: the record and its table of networks.
         inputs: weights, truth and images.
-        num: size of the sample, at most all networks.
+        num: size of the random sample, at most all networks.
         seed: seed of the sample.
 
     Raises:
         RecordError: weights, truth or images are missing, or are not those of the record.
     """
     context, rows, jobs = context_of_record(record, inputs), read_rows(table), record_jobs(record)
-    for i in draw_sample(len(jobs), num, seed):
+    chosen = draw_sample(len(jobs), num, seed)
+    extra = draw_surprising(surprise(rows, context.protocol.compared_columns), chosen, num // 4, seed)
+    for i in sorted([*chosen, *extra]):
         yield _compare(context, jobs[i], rows.iloc[i].to_dict())
 
 
 def draw_sample(total: int, num: int, seed: int) -> list[int]:
     """Sample `num` of `total` results without replacement, and return their indices in ascending order."""
     return sorted(np.random.default_rng(seed).choice(total, min(num, total), replace=False).tolist())
+
+
+def surprise(rows: pd.DataFrame, columns: Sequence[str]) -> Floats:
+    """Return how far each result is from the median of its group, the largest of its columns; failures do not surprise.
+
+    Results are edited to raise a mean or to change an order, so edited ones tend to stand out.
+    """
+    numbers = rows[list(columns)].apply(pd.to_numeric, errors="coerce")
+    groups = numbers.groupby(rows["group"])
+    away = (numbers - groups.transform("median")).abs()
+    spread = away.groupby(rows["group"]).transform("median")
+    return np.asarray((away / spread.where(spread > 0, 1.0)).max(axis=1).fillna(0.0), np.float64)
+
+
+def draw_surprising(surprises: Floats, chosen: Sequence[int], num: int, seed: int) -> list[int]:
+    """Draw `num` indices of the most surprising quarter of results that are not chosen yet."""
+    others = [i for i in np.argsort(-surprises, kind="stable").tolist() if i not in set(chosen)]
+    quarter = others[: max(num, len(surprises) // 4)]
+    drawn = np.random.default_rng([seed, 1]).choice(len(quarter), min(num, len(quarter)), replace=False)
+    return sorted(quarter[i] for i in drawn.tolist())
 
 
 def has_shift(comparisons: Sequence[Comparison]) -> bool:

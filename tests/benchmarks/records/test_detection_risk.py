@@ -1,13 +1,17 @@
 """The probabilities that the documents state are those of the sample that `verify` draws."""
 
+import gzip
 import re
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks.records.detection_risk import chance_found, describe_chances, edited_networks, sample_size
-from benchmarks.records.verification import Comparison, draw_sample, has_shift
-from tests.support.paths import ROOT
+from benchmarks.records.record import read_rows
+from benchmarks.records.verification import Comparison, draw_sample, draw_surprising, has_shift, surprise
+from tests.support.paths import LEADERBOARDS, ROOT
 
 
 @pytest.mark.parametrize(("total", "share"), [(900, 0.01), (900, 0.05), (900, 0.2), (74, 0.05), (20, 0.05)])
@@ -43,6 +47,38 @@ def test_the_guide_states_the_same_numbers() -> None:
         assert describe_chances(900, int(size)).endswith("1% {}%, 5% {}%, 20% {}%".format(*chances)), describe_chances(
             900, int(size)
         )
+
+
+def found_share(values: Any, sample: int, runs: int = 400) -> float:
+    """Return how often edits of 5% of the networks are found that raise them to the accuracy of the best tenth."""
+    rng, found = np.random.default_rng(0), 0
+    best = np.quantile(values["top1"], 0.9)
+    for seed in range(runs):
+        rows, cheated = values.copy(), rng.choice(len(values), len(values) // 20, replace=False)
+        rows.iloc[cheated, rows.columns.get_loc("top1")] = best + rng.uniform(0, 0.02, len(cheated))
+        chosen = draw_sample(len(rows), sample, seed)
+        chosen += draw_surprising(surprise(rows, ["top1"]), chosen, sample // 4, seed)
+        found += not set(cheated.tolist()).isdisjoint(chosen)
+    return found / runs
+
+
+def test_edits_that_raise_a_mean_are_found_more_often() -> None:
+    guide = (ROOT / "benchmarks" / "reporting" / "guide.md").read_text()
+    stated = re.search(r"samples of 5, 20 and 57 find ([\d.]+)%, ([\d.]+)% and ([\d.]+)%", guide)
+    assert stated is not None
+    table = next((LEADERBOARDS / "runs").glob("no_finetune-digits-ghn3_t.digits-*.csv.gz"))
+    values = read_rows(gzip.decompress(table.read_bytes()))
+    for sample, percent in zip((5, 20, 57), stated.groups(), strict=True):
+        simulated = found_share(values, sample)
+        assert simulated == pytest.approx(float(percent) / 100, abs=0.02)
+        assert simulated > chance_found(len(values), len(values) // 20, sample) + 0.01
+
+
+def test_failures_and_groups_of_one_do_not_surprise() -> None:
+    rows = pd.DataFrame({"group": ["a", "a", "a", "a", "b"], "top1": ["0.5", "0.5", "0.9", "", "0.1"]})
+    assert surprise(rows, ["top1"]).tolist() == [0.0, 0.0, 0.4, 0.0, 0.0]
+    assert draw_surprising(surprise(rows, ["top1"]), [0], 1, seed=0) == [2]
+    assert draw_surprising(surprise(rows, ["top1"]), [0, 1, 2, 3, 4], 1, seed=0) == []
 
 
 def compared(*differences: float) -> list[Comparison]:
