@@ -6,7 +6,6 @@ import re
 import runpy
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +204,7 @@ def accepted(command: str, folder: Path) -> None:
 
 
 @pytest.fixture
-def at_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def at_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run in a folder of its own that has what commands read."""
     for path in folder.iterdir():
         (tmp_path / path.name).symlink_to(path)
