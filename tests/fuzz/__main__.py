@@ -23,7 +23,7 @@ def main() -> int:
         end = time.monotonic() + options.seconds / len(options.format)
         case, start, outcomes, peak = FORMATS[name](), options.first, Counter[str](), 0
         while start < options.first + options.num and time.monotonic() < end:
-            numbers = range(start, min(start + 50, options.first + options.num))
+            numbers = range(start, min(start + 20, options.first + options.num))
             report = run(name, case, numbers, options.seed)
             outcomes, start, peak = outcomes + report.outcomes, numbers.stop, max(peak, report.peak)
             for number, story in report.failures:
