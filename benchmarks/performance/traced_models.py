@@ -9,10 +9,12 @@ so that the command goes on where it stopped. The table says how many work, how 
 """
 
 import argparse
+import contextlib
 import json
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -20,14 +22,20 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
+import ghn_models
 from benchmarks.performance.model_zoo.hugging_face import hugging_face_models
 from benchmarks.performance.model_zoo.others import other_models
 from benchmarks.performance.model_zoo.vision import Factories, timm_models, torchvision_models
+from deepnets.graphs.arch_graph import ArchGraph
 from deepnets.tracing.errors import TraceError
-from deepnets.tracing.tracer import trace
+from deepnets.tracing.inputs.arguments import real_arguments
+from deepnets.tracing.inputs.guesses import possible_calls
+from deepnets.tracing.tracer import plain_outputs, trace
 from deepnets.utils.command_line import run_command
-from deepnets.utils.errors import one_line
+from deepnets.utils.errors import InputError, one_line
+from ghn_models.hypernetwork import GHN
 
 LIBRARIES: dict[str, Callable[[bool], Factories]] = {
     "torchvision": lambda every: torchvision_models(),
@@ -41,24 +49,25 @@ class TimeIsUp(BaseException):
     """A model takes too long; not an error of the model, which would be caught."""
 
 
-def traced(build: Callable[[], nn.Module], limit: int) -> dict[str, Any]:
-    """Build and trace a model.
+def traced(build: Callable[[], nn.Module], limit: int, ghn: GHN | None = None) -> dict[str, Any]:
+    """Build and trace a model, and let a GHN initialize it.
 
     Args:
         build: makes the model.
-        limit: seconds.
+        ghn: if given, the model must have numbers; what it keeps is checked, and that its outputs are finite.
+        limit: seconds of the processor.
 
     Returns:
-        Whether it worked, seconds, nodes, parameters with and without a node, or the error.
+        Whether it worked, seconds of the processor, nodes, parameters without a node, or the error.
     """
-    signal.signal(signal.SIGALRM, _stop)
-    signal.alarm(limit)
+    signal.signal(signal.SIGPROF, _stop)
+    signal.setitimer(signal.ITIMER_PROF, limit)
     try:
         try:
             model = build()
         except Exception as error:  # whatever a library raises
             return {"built": False, "error": one_line(f"{type(error).__name__}: {error}")}
-        start = time.perf_counter()
+        start = time.process_time()
         result = {"built": True, "parameters": len(list(model.parameters())), "training": model.training}
         try:
             graph = trace(model)
@@ -67,11 +76,48 @@ def traced(build: Callable[[], nn.Module], limit: int) -> dict[str, Any]:
         report = graph.report
         assert report is not None
         rest = {"nodes": len(graph), "unnamed": len(report.unnamed), "why": next(iter(report.unnamed.items()), None)}
-        return {**result, "traced": True, "seconds": _since(start), **rest}
+        seconds = _since(start)
+        checks = {} if ghn is None else initialized(model, ghn, graph)
+        return {**result, "traced": True, "seconds": seconds, **rest, **checks}
     except TimeIsUp:
         return {"built": True, "traced": False, "error": f"more than {limit} s"}
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def initialized(model: nn.Module, ghn: GHN, graph: ArchGraph) -> dict[str, Any]:
+    """Initialize a model with a GHN and run it.
+
+    Returns:
+        How many parameters are predicted, kept, both and neither, and whether outputs and parameters are finite.
+    """
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    try:
+        kept = ghn.initialize(model, graph=graph)
+    except InputError as error:
+        return {"ghn": False, "error": str(error)}
+    changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    outputs = _outputs(model)
+    return {
+        "ghn": True,
+        "kept": len(kept),
+        "changed": len(changed),
+        "kept_changed": len(changed & kept.keys()),
+        "neither": len(before.keys() - changed - kept.keys()),
+        "finite_parameters": all(bool(p.isfinite().all()) for p in model.parameters()),
+        "finite_outputs": None if outputs is None else all(bool(t.isfinite().all()) for t in outputs),
+        "reasons": dict(Counter(kept.values()).most_common(3)),
+    }
+
+
+def _outputs(model: nn.Module) -> list[torch.Tensor] | None:
+    """Return the outputs for the first inputs that the model takes; None if it takes none."""
+    for call in possible_calls(model, None, None):
+        args, kwargs = real_arguments(call, None)
+        with torch.no_grad(), contextlib.suppress(Exception):  # whatever the model raises
+            leaves = tree_leaves(plain_outputs(model(*args, **kwargs)))
+            return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
+    return None
 
 
 def _stop(*_: Any) -> None:
@@ -79,7 +125,7 @@ def _stop(*_: Any) -> None:
 
 
 def _since(start: float) -> float:
-    return round(time.perf_counter() - start, 2)
+    return round(time.process_time() - start, 2)
 
 
 def table(results: list[dict[str, Any]]) -> str:
@@ -108,12 +154,14 @@ def _main() -> int:
     parser.add_argument("--out", type=Path, help="file of results, a line for each model")
     parser.add_argument("--table", type=Path, help="print the table of a file of results")
     parser.add_argument("--every", action="store_true", help="all models of timm or Hugging Face, not a choice")
+    parser.add_argument("--ghn", help="a GHN that initializes each model, for example ghn3_t.digits")
     parser.add_argument("--names", nargs="*", default=[], help="only these models")
-    parser.add_argument("--limit", type=int, default=120, help="seconds for a model")
+    parser.add_argument("--limit", type=int, default=120, help="seconds of the processor for a model")
     options = parser.parse_args()
     if options.table is not None:
         print(table(_read(options.table)))
         return 0
+    ghn = None if options.ghn is None else ghn_models.load(options.ghn)
     done = {(r["library"], r["name"]) for r in (_read(options.out) if options.out is not None else [])}
     for library in options.libraries:
         if library not in LIBRARIES:
@@ -122,7 +170,7 @@ def _main() -> int:
             if (library, name) in done or (options.names and name not in options.names):
                 continue
             torch.manual_seed(0)
-            _write({"library": library, "name": name, **traced(build, options.limit)}, options.out)
+            _write({"library": library, "name": name, **traced(build, options.limit, ghn)}, options.out)
     return 0
 
 

@@ -107,7 +107,7 @@ def _record(model: nn.Module, parameters: dict[str, nn.Parameter], arguments: Ar
             role = TensorRole.PLAIN if leaf.is_floating_point() or leaf.is_complex() else TensorRole.INDEX
             tape.set_value(leaf, Activation(tape.add_node("input", []).producers, role))
     out = _run(model, stand_ins, arguments, Recorder(tape, compute))
-    outputs = [value for leaf in tree_leaves(_plain(out)) if isinstance(value := tape.value(leaf), Activation)]
+    outputs = [value for leaf in tree_leaves(plain_outputs(out)) if isinstance(value := tape.value(leaf), Activation)]
     if not outputs:
         raise TraceError(f"the output of {type(model).__name__} does not depend on its input")
     return build_graph(tape, [tape.resolve(value).producers[0] for value in outputs])
@@ -176,7 +176,7 @@ def _needs_functions(model: nn.Module, recorder: Recorder) -> bool:
     return recorder.compute or any(isinstance(module, nn.RNNBase) for module in model.modules())
 
 
-def _plain(out: Any) -> Any:
+def plain_outputs(out: Any) -> Any:
     """Return outputs as a dictionary: those of Hugging Face models are other mappings, some are data classes."""
     if isinstance(out, Mapping):
         return dict(out)

@@ -80,11 +80,10 @@ def _key(tensor: Tensor) -> str:
 
 
 def _image_of(facts: Facts, input_size: int | Sequence[int]) -> Tensor:
-    whole = None if isinstance(input_size, int) else tuple(input_size)
-    shape = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
+    shape = (input_size,) if isinstance(input_size, int) else tuple(input_size)
     if any(n < 1 for n in shape):
         raise TraceError(f"input_size is {input_size}; sizes must be 1 or more")
     try:
-        return facts.floats(*shape) if whole is not None else image(facts, shape)
+        return image(facts, input_size) if isinstance(input_size, int) else facts.floats(*shape)
     except RuntimeError:
         raise TraceError(f"input_size is {input_size}, larger than any tensor can be") from None

@@ -76,7 +76,9 @@ def _square(size: int | tuple[int, ...]) -> tuple[int, ...]:
     return (size, size) if isinstance(size, int) else size
 
 
-def image(facts: Facts, size: tuple[int, ...]) -> Tensor:
-    """Return an image for the first convolution, of a size that the user chose."""
-    convolution = facts.first(nn.Conv2d)
-    return facts.floats(3 if convolution is None else convolution.in_channels, *size)
+def image(facts: Facts, size: int) -> Tensor:
+    """Return an image, sound or volume for the first convolution, with a side that the user chose."""
+    convolution = facts.first(nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    if convolution is None:
+        return facts.floats(3, size, size)
+    return facts.floats(convolution.in_channels, *[size] * len(convolution.kernel_size))
