@@ -83,7 +83,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what commands read: networks, trained weights, runs with their records, curves and networks."""
     folder = tmp_path_factory.mktemp("tables")
     for split in ("train", "val", "test", "wide", "deep", "dense", "bnfree"):
-        generate(folder / "data" / f"deepnets1m_{split}.hdf5", split, num=3, workers=1)
+        num = 2000 if split == "train" else 3
+        generate(folder / "data" / f"deepnets1m_{split}.hdf5", split, num=num, workers=1)
+    generate(folder / "data" / "deepnets1m_predefined.hdf5", "predefined")
     files = [folder / "data" / f"deepnets1m_{split}.hdf5" for split in ("test", "val")]
     export_files(files, folder / "deepnets1m_eval.hdf5")
     (folder / "published").mkdir()
@@ -116,7 +118,10 @@ def tiny(command: str) -> list[str]:
     """Return the words of a command on the smallest data: digits, a few networks, a few steps."""
     words = shlex.split(command)
     if command.startswith("deepnets generate"):
-        return [*words, "--num", "3", "--workers", "1", "--root", "made"]
+        num = [] if "predefined" in command else ["--num", "3", "--workers", "1"]
+        return [*words, *num, "--root", "made"]
+    if command.startswith("deepnets import"):
+        return [word.replace("published", "imported") for word in words]
     if " -m ghn_models.train " in command:
         return _tiny_training(words)
     if command.startswith(RUN):
@@ -132,7 +137,7 @@ def _tiny_training(words: list[str]) -> list[str]:
     if "--meta-batch-size" in words:
         del sizes[2:4]
     architectures = [] if "--num-architectures" in words else ["--num-architectures", "2000"]
-    return [*words, *sizes, *architectures, "--out", "trained", "--root", "data"][: None if architectures else -2]
+    return [*words, *sizes, *architectures, "--out", "trained"]
 
 
 def _without(words: list[str], *options: str) -> list[str]:
@@ -177,7 +182,7 @@ def _smallest(words: list[str], protocol: str) -> list[str]:
         return [*few, "--data-dir", "PennFudanPed", "--workers", "1"]
     common = ["--dataset", "digits", "--workers", "1", "--repeats", "1"]
     if protocol == "nas":
-        return [*common, "--split", "torchvision74", "--num", "3"]
+        return [*common, "--split", "nasbench201", "--num", "3"]
     preset = words[words.index("--preset") + 1] if "--preset" in words else ""
     finetune = ["--finetune.steps", "1", "--finetune.lrs", "0.01", "--finetune.weight-decays", "0.0"]
     transfer = ["--transfer.epochs", "1", "--transfer.lrs", "0.01", "--transfer.adam-lrs", "0.001"]
