@@ -1,5 +1,6 @@
 """Initializers that predict parameters with a GHN."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,7 +87,7 @@ class Untrained:
 
 def is_ghn(name: str) -> bool:
     """Return whether this is the name of a GHN or of weights, or the folder of a checkpoint."""
-    return (Path(name) / checkpoints.CONFIG).is_file() or name in (*list_models(), *list_models(weights=True))
+    return checkpoints.is_checkpoint(name) or name in (*list_models(), *list_models(weights=True))
 
 
 def parse_name(name: str) -> tuple[str, bool]:
@@ -101,12 +102,12 @@ def find_weights(name: str) -> Path:
     Raises:
         InputError: weights that are not at hand; says how to get them.
     """
-    if (Path(name) / checkpoints.CONFIG).is_file():
+    if checkpoints.is_checkpoint(name):
         return Path(name)
     try:
         return checkpoints.find(name, list_models())
     except CheckpointError as error:
-        if Path(name).is_dir() and not is_ghn(name):
+        if os.path.isdir(name) and not is_ghn(name):
             raise
         model = name.split(".")[0]
         reason = str(error).split("; ghn_models.create")[0]

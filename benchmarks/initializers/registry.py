@@ -1,5 +1,6 @@
 """All initializers by name. To add one, write its file in this package, a line here and one in `model_help`."""
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def load_initializer(
     if name.startswith(TRAINED_PREFIX):
         return trained_initializer(Path(name.removeprefix(TRAINED_PREFIX)).expanduser())
     weights, _ = parse_name(name)
-    if is_ghn(weights) or (weights and Path(weights).is_dir()):
+    if is_ghn(weights) or (weights and os.path.isdir(weights)):
         return ghn_initializer(name, device, orth_layer, untrained)
     raise UnknownModelError(
         unknown_choice(

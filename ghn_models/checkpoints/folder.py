@@ -43,6 +43,11 @@ def known_weights() -> list[str]:
     return [*shipped, *(name for name in PUBLISHED if name not in shipped)]
 
 
+def is_checkpoint(name: str | Path) -> bool:
+    """Tell whether a path is the folder of a checkpoint; what cannot be a path, say for its length, is none."""
+    return os.path.isfile(os.path.join(name, CONFIG))
+
+
 def find(name: str, models: list[str]) -> Path:
     """Return the folder of a checkpoint.
 
@@ -53,20 +58,20 @@ def find(name: str, models: list[str]) -> Path:
     Raises:
         CheckpointError: there is no such checkpoint.
     """
-    if (Path(name) / CONFIG).is_file():
+    if is_checkpoint(name):
         return Path(name)
     known = known_weights()
     full = name if name in known else next((w for w in known if w.split(".")[0] == name), None)
     if full is None:
         if name in models:
             raise CheckpointError(f"there are no weights of {name}; ghn_models.create({name!r}) makes an untrained one")
-        if os.sep in name or Path(name).exists():
+        if os.sep in name or os.path.exists(name):
             best = Path(name) / "best"
-            advice = f"; did you mean {best}?" if (best / CONFIG).is_file() else ""
+            advice = f"; did you mean {best}?" if is_checkpoint(best) else ""
             raise CheckpointError(f"{name} is not a checkpoint: it has no {CONFIG}{advice}")
         raise CheckpointError(unknown_choice("weights", name, known, "the folder of a checkpoint"))
     for folder in (SHIPPED / full, cache_dir() / full):
-        if (folder / CONFIG).is_file():
+        if is_checkpoint(folder):
             return folder
     published = PUBLISHED[full]
     hub = "--hub instead of --file downloads it, " if published.kind == "joblib" else ""

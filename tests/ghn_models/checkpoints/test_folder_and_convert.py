@@ -82,6 +82,7 @@ def test_weights_are_found_by_name(home: Path) -> None:
     ("name", "message"),
     [
         ("ghn3_xl.imagenet_m16", r"is not in .*: convert the published file ghn3xlm16.pt .*ghn_models.convert"),
+        ("a" * 5000, "there are no weights 'aaa"),
         ("ghn2_t5", r"there are no weights of ghn2_t5; ghn_models.create\('ghn2_t5'\) makes an untrained one"),
         (
             "ghn2.cifar100",

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,11 @@ import pytest
 import torch
 
 from ghn_models.checkpoints import folder as checkpoints
+from ghn_models.images.datasets import load_images
 from ghn_models.training import trainer
 from tests.support.tiny_training import TINY, read_log, tiny_trainer
 
-_RECIPE = replace(TINY, steps=3, validate_every=1, num_architectures=200, batch_size=2, meta_batch_size=1)
+_RECIPE = replace(TINY, steps=3, validate_every=1, num_architectures=200, batch_size=8, meta_batch_size=1)
 _OPERATIONS = (
     "os.rename",
     "os.remove",
@@ -67,6 +69,7 @@ def in_child(work: Callable[[], None]) -> int:
         try:
             work()
         except BaseException:
+            traceback.print_exc()
             os._exit(1)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -90,6 +93,7 @@ def test_kills_at_every_file_operation(tmp_path: Path, monkeypatch: pytest.Monke
     # What validation finds takes long, and does not matter; it depends on the weights.
     monkeypatch.setattr(trainer, "validation_networks", lambda task, count: [None])
     monkeypatch.setattr(trainer, "accuracies", lambda ghn, *_: [0.2 + _digest(ghn) % 1000 / 2000])
+    load_images("digits")  # so that forked processes need not import what reads them
     seen = tmp_path / "operations"
     whole = tmp_path / "whole"
 
