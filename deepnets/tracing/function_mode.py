@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from deepnets.tracing.errors import model_line
 from deepnets.tracing.rules.recurrent import RECURRENT, record_recurrent
 from deepnets.tracing.tape import Tape
-from deepnets.tracing.values import Activation
+from deepnets.tracing.values import Activation, TensorRole
 
 _LEAVE_TORCH = ("numpy", "__array__", "tolist", "data_ptr")
 """Functions behind which nothing can be recorded."""
@@ -40,17 +40,18 @@ class FunctionRecorder(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name in _LEAVE_TORCH and isinstance(self.tape.value(args[0]), Activation):
+        value = self.tape.value(args[0]) if name in _LEAVE_TORCH else None
+        if isinstance(value, Activation) and value.role is not TensorRole.INDEX:
             self.tape.notes.append(f"the model takes the values of activations out of PyTorch ({name}{model_line()})")
         if name not in RECURRENT or kwargs:
             return func(*args, **kwargs)
-        value = record_recurrent(self.tape, args)
-        if value is None:
+        recurrent = record_recurrent(self.tape, args)
+        if recurrent is None:
             return func(*args, **kwargs)
         with _disable_current_modes():
             out = func(*(args if self.compute else tree_map_only(Tensor, _float_to_meta, tuple(args))))
         for tensor in tree_leaves(out):
-            self.tape.set_value(tensor, value)
+            self.tape.set_value(tensor, recurrent)
         return out
 
 

@@ -346,6 +346,17 @@ def test_values_that_leave_pytorch_are_noted() -> None:
     assert f"{__file__}:{call.__code__.co_firstlineno + 2}" in note
 
 
+def test_values_of_integer_inputs_may_leave_pytorch() -> None:
+    def call(m: Any, x: Tensor, lengths: Tensor) -> Any:
+        assert lengths.tolist() == [1, 2]
+        return m.b(m.a(x)[: int(lengths.numpy()[1])])
+
+    graph = trace(Model(call), inputs=(torch.rand(3, 8), torch.tensor([1, 2])), compute=True)
+    assert names(graph) == ["input", *A, *B]
+    assert graph.report is not None
+    assert graph.report.notes == ()
+
+
 def test_conventions_of_kernels_that_are_not_2d() -> None:
     """A 1-D kernel has width 1, a 3-D kernel loses its depth, and so have transposed ones."""
     for layer, size, shape in (
