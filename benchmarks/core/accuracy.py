@@ -47,7 +47,7 @@ def with_noise(
     Args:
         batches: normalized images (B, 3, H, H) and labels.
         deviation: (3,) of the noise on each channel, in units of normalized images.
-        seed: of the noise, which is the same on all devices.
+        seed: seed of the noise, which is the same on all devices.
     """
     generator = torch.Generator().manual_seed(seed)
     for images, labels in batches:

@@ -197,7 +197,7 @@ def network_at(group: str, index: int, folder: str | None = None) -> EvaluationN
     Args:
         group: its name.
         index: place in the group.
-        folder: of files with networks of DeepNets-1M; None to sample them.
+        folder: folder of files with networks of DeepNets-1M; None to sample them.
 
     >>> network_at("test", 3).name
     'test/3'
@@ -212,7 +212,7 @@ def networks_in(group: str, num: int | None = None, folder: str | None = None) -
     Args:
         group: its name.
         num: how many.
-        folder: of files with networks of DeepNets-1M, which may have fewer than the split; None to sample them.
+        folder: folder of files with networks of DeepNets-1M, which may have fewer than the split; None to sample them.
 
     Raises:
         InputError: an unknown group, num below 1, or a file that is missing or damaged.

@@ -182,7 +182,7 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
         """Raise InputError if these settings do not suit these groups of networks.
 
         Args:
-            settings: of the protocol.
+            settings: settings of the protocol.
             groups: names.
             from_files: networks of DeepNets-1M are read from files.
         """
@@ -210,7 +210,7 @@ class Protocol(ABC, Generic[SettingsT, TaskT]):
         """Return the version of what is measured; records of another version are refused.
 
         Args:
-            settings: of a run.
+            settings: settings of a run.
             model: its name in records. A change may concern some models or settings only.
         """
         return self.version

@@ -22,8 +22,8 @@ class Selection:
     """The best networks of another run, which are evaluated alone.
 
     Args:
-        name: of the selection, a column of leaderboards: top10, torchvision74_top10.
-        run_id: of the run that they are the best of.
+        name: name of the selection, a column of leaderboards: top10, torchvision74_top10.
+        run_id: run_id of the run that they are the best of.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a run keeps of networks besides their rows.
+    """Files that a run keeps of networks besides their rows.
 
     Args:
         run: folder of the run.
@@ -69,7 +69,7 @@ class RunConfig:
         device: device that networks run on.
         networks_from: folder of files with networks of DeepNets-1M; None samples them.
         selection: how the networks were selected, if they were, see `benchmarks.execution.selection`.
-        outputs: what is kept of networks besides their rows; does not change results.
+        outputs: files that are kept of networks besides their rows; they do not change results.
     """
 
     protocol: str

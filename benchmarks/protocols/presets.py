@@ -42,7 +42,7 @@ class Preset:
 
     Args:
         protocol: name of the protocol.
-        settings: of the protocol.
+        settings: settings of the protocol.
         source: paper, table or section, and where the rest comes from.
         dataset: that the table is about.
         split: networks of the table.
@@ -253,7 +253,7 @@ def preset_of(protocol: str, settings: Any, *free: str) -> str | None:
 
     Args:
         protocol: its name.
-        settings: of the protocol.
+        settings: settings of the protocol.
         free: settings that need not be equal.
     """
     names = [field.name for field in fields(settings) if field.name not in free]

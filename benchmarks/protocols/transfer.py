@@ -28,7 +28,7 @@ class TransferConfig(TrainingConfig):
     Args:
         labels_per_class: training images of each class; 0 for 1,000 in all, as in the papers.
         epochs: numbers of training epochs.
-        optimizers: of sgd, adam and adamw.
+        optimizers: optimizers to try: sgd, adam, adamw.
         lrs: learning rates of sgd.
         adam_lrs: learning rates of adam and adamw.
         weight_decays: of all optimizers. Each network gets the epochs, optimizer, learning rate and weight decay that

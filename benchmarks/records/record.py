@@ -203,7 +203,7 @@ def aggregate(
 
     Args:
         rows: results of networks.
-        protocol: what they are results of.
+        protocol: protocol of the results.
         selection: the networks are the best ones of another run, so the result of all has the name of the selection.
     """
     parts = {str(group): part for group, part in rows.groupby("group", sort=False)}

@@ -36,7 +36,7 @@ class Options:
     """Compare finished runs.
 
     Args:
-        folders: of the runs; the last one is the baseline of wins and losses.
+        folders: folders of the runs; the last one is the baseline of wins and losses.
         metric: top1 or top5.
         by: average accuracies over networks of similar width (channels), depth (cells) or size (nodes, params).
         plot: draw the averages of --by into this file.

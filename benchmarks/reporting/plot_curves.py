@@ -31,7 +31,7 @@ class Options:
     """Draw curves.
 
     Args:
-        folders: of runs with --curves, or of trained GHNs.
+        folders: folders of runs with --curves, or of trained GHNs.
         out: the picture.
     """
 

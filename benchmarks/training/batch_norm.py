@@ -23,7 +23,7 @@ def settle_statistics(model: nn.Module, images: ImageSplit, config: TrainingConf
     Args:
         model: the network, on the device of the images.
         images: that it was trained on.
-        config: of the training.
+        config: settings of the training.
         steps: that the training took.
         seed: decides which images are used.
 
@@ -47,7 +47,7 @@ def estimate_statistics(model: nn.Module, images: ImageSplit, seed: int) -> int:
 
     Args:
         model: the network, on the device of the images.
-        images: of the training split.
+        images: images of the training split.
         seed: decides which images are used.
 
     Returns:

@@ -1,4 +1,4 @@
-"""How single networks are trained: options that protocols share, and one point of a grid of hyperparameters.
+"""Settings of the training of single networks: options that protocols share, and one point of a grid.
 
 The command line reads this module, so it imports no torch.
 """
@@ -19,7 +19,7 @@ class Trial:
     Args:
         optimizer: SGD with momentum 0.9, Adam, or Adam with decoupled weight decay.
         epochs: number of epochs, which may be a fraction; at least one step is made.
-        lr, weight_decay: of the optimizer.
+        lr, weight_decay: learning rate and weight decay of the optimizer.
         steps: number of steps; 0 if the epochs say it.
     """
 
@@ -40,7 +40,8 @@ class TrainingConfig:
 
     Args:
         batch_size: images in a training batch.
-        schedule: of the learning rate: constant, a cosine to 0, or a tenth after each `decay_every` epochs (step).
+        schedule: schedule of the learning rate: constant, a cosine to 0, or a tenth after each `decay_every` epochs
+            (step).
         decay_every: epochs between the decays of the schedule step.
         warmup: epochs in which the learning rate grows linearly to its first value.
         nesterov: momentum of SGD looks ahead.
@@ -78,7 +79,7 @@ class TrainingConfig:
         """Raise ValueError if an option cannot be used; its sentence names the option as the user types it.
 
         Args:
-            protocol: whose options they are.
+            protocol: protocol that has the options.
         """
         at_least_0 = ("warmup", "clip", "cutout", "auxiliary")
         for name in at_least_0:

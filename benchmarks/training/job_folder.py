@@ -82,7 +82,7 @@ class JobFolder:
         """Return the state of this name; None if there is none of the same plan, or it is damaged.
 
         Args:
-            name: of a training; a network may have several.
+            name: name of a training; a network may have several.
             plan: all that the training depends on.
         """
         path = self._state(name)

@@ -31,7 +31,7 @@ class TrainingPlan:
         config: options.
         trial: hyperparameters.
         batch_size: that of the options, or less if memory was short.
-        seed: of the order of images, their augmentation and dropout.
+        seed: seed of the order of images, their augmentation and dropout.
         flip: mirror half of the images.
     """
 
@@ -44,7 +44,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended.
+    """Outcome of a training.
 
     Args:
         finite: all losses were finite; training ends with the first loss that is not.
@@ -77,7 +77,7 @@ def train_network(
         images: to train on.
         plan: how.
         folder: where states are stored; a state that is there is resumed.
-        name: of this training in the folder.
+        name: name of this training in the folder.
         validate: returns the accuracy of the network after an epoch, for the curve.
     """
     return _Training(model, images, plan, folder, name, validate).run()
@@ -234,7 +234,7 @@ def cut_out(images: Tensor, side: int, rng: np.random.Generator) -> Tensor:
 
     Args:
         images: (B, 3, H, H).
-        side: of the squares; 0 returns the images.
+        side: side of the squares in pixels; 0 returns the images.
         rng: source of the centers.
     """
     if not side:
@@ -279,9 +279,9 @@ def epochs_of(
     Images in memory are shifted by up to 4 pixels, files are cropped at random; half of both are mirrored if `flip`.
 
     Args:
-        images: of the training split.
+        images: images of the training split.
         batch_size: images in a batch.
-        seed: of order and augmentation.
+        seed: seed of order and augmentation.
         flip: mirror half of the images.
         start: number of batches that are skipped.
     """

@@ -18,9 +18,9 @@ def make_optimizer(
 
     Args:
         model: the network.
-        lr, weight_decay: of the optimizer.
+        lr, weight_decay: learning rate and weight decay of the optimizer.
         name: sgd is SGD with momentum 0.9; adam and adamw have PyTorch's betas, 0.9 and 0.999.
-        nesterov: of SGD.
+        nesterov: whether SGD has Nesterov momentum.
     """
     by_share: dict[float, list[nn.Parameter]] = {1.0: [], _SLOWER: []}
     for path, parameter in model.named_parameters():

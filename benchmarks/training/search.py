@@ -57,7 +57,7 @@ def train_copy(
         case: the network with its first parameters.
         images: to train on.
         config, trial: how.
-        name: of this training among those of the case.
+        name: name of this training among those of the case.
     """
     return train_in_place(deepcopy(case.model), case, images, config, trial, name)
 

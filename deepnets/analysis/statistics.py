@@ -84,7 +84,7 @@ class SplitStatistics:
 
 @dataclass(frozen=True, eq=False)
 class SplitColumns:
-    """What the statistics of a file are computed from.
+    """Inputs of the statistics of a file.
 
     Args:
         cells, channels: (B,) of all networks; None for traced networks, which are not made of cells.

@@ -29,7 +29,7 @@ from deepnets.utils.errors import FileError
 Ints = NDArray[np.int64]
 
 REBUILT = 2000
-"""How many networks are built again from their architectures, unless all are."""
+"""Number of networks that are built again from their architectures, unless all are."""
 _SAMPLED = 100  # networks that are sampled together
 _BLOCK = 2000  # networks that are checked together
 

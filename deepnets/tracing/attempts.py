@@ -15,7 +15,7 @@ _COMPUTED = 4  # calls that are run on numbers after all have failed on meta ten
 
 @dataclass(frozen=True)
 class Recording:
-    """How a model is called and recorded.
+    """Settings for calling and recording a model.
 
     Args:
         meta: records a call on meta tensors.
@@ -36,7 +36,7 @@ def first_graph(model: nn.Module, calls: Iterable[Arguments], recording: Recordi
 
     Args:
         model: the network.
-        calls: what to call it with.
+        calls: arguments to call it with, in the order of the attempts.
         recording: how.
 
     Raises:

@@ -106,7 +106,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignor
         """Run a function that has a rule of its own and record it as a whole; no mode is active.
 
         Args:
-            name: of the function.
+            name: name of the function.
             rule: its rule.
             call: the function.
             outputs: what makes its results on the meta device, if it does not run there.

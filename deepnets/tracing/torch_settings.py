@@ -1,4 +1,4 @@
-"""What PyTorch does otherwise while a model is traced."""
+"""Settings of PyTorch that differ while a model is traced."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from torch.nn.attention import flex_attention
 
 @contextmanager
 def visible_flex_attention() -> Iterator[None]:
-    """Meanwhile, flex attention is not compiled, so that a mode sees it; its results are the same."""
+    """Do not compile flex attention inside the `with` block, so that a mode sees it; its results are the same."""
     name = "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG"
     before = getattr(flex_attention, name, None)
     if before is None:
@@ -26,7 +26,7 @@ def visible_flex_attention() -> Iterator[None]:
 
 @contextmanager
 def autocast_on_meta() -> Iterator[None]:
-    """Meanwhile, `torch.autocast("meta")`, which models enter by the device of their input, does nothing."""
+    """Let `torch.autocast("meta")`, which models enter by the device of their input, do nothing in the `with` block."""
     initialize, is_enabled, dtype = autocast.__init__, torch.is_autocast_enabled, torch.get_autocast_dtype
 
     def initialize_off(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:

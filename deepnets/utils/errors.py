@@ -22,7 +22,7 @@ class InputError(ValueError):
     traceback is shown.
 
     Args:
-        sentence: of which at most 2,000 characters are kept, since it may have values of a foreign file.
+        sentence: the message, cut at 2,000 characters, since it may have values of a foreign file.
     """
 
     def __init__(self, sentence: object = "") -> None:

@@ -80,7 +80,7 @@ _MORE: dict[str, dict[str, Any]] = {
     },
     "PaliGemmaModel": {"text_config": {"model_type": "gemma", "hidden_size": 2048}, "projection_dim": 2048},
 }
-"""What a default configuration lacks, or cannot be small."""
+"""Values that a default configuration lacks, or that it cannot have in small models."""
 
 _WHOLE = ("DPT", "RTDetr", "Sam", "Mask2Former", "TextNet", "Align", "EfficientNet")
 """Beginnings of classes whose settings depend on each other, so that they are left as they are."""

@@ -25,7 +25,7 @@ class PredictorSize:
 
     Args:
         hidden, linear: features of nodes, and of the layer behind the mean.
-        batch_size, lr: of AdamW.
+        batch_size, lr: batch size and learning rate of AdamW.
         epochs: number of epochs unless the user gives one.
     """
 
@@ -87,7 +87,7 @@ def train_and_predict(
         others: m other networks.
         epochs: number of epochs, with AdamW and a cosine schedule.
         seed: seed of the initial weights and of the order; on one thread, equal seeds give equal results.
-        size: of the predictor, with its batch size and learning rate.
+        size: size of the predictor, with its batch size and learning rate.
 
     Returns:
         (m,) values.

@@ -38,8 +38,8 @@ def real_arguments(arguments: Arguments, inputs: Any) -> Arguments:
     """Return the arguments of a traced call with numbers: those of the user, else small random ones.
 
     Args:
-        arguments: what `traced_arguments` returned.
-        inputs: what it was given.
+        arguments: result of `traced_arguments`.
+        inputs: inputs as the user passed them.
     """
     given = iter([leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)])
     generator = torch.Generator().manual_seed(0)

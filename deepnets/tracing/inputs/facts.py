@@ -14,7 +14,7 @@ _LIMIT = 3  # how deep configurations are nested
 
 
 class Facts:
-    """What a model says about itself.
+    """Facts that a model and its configuration state about its inputs.
 
     No library is imported: the models of a library are known by attributes that they have.
 
@@ -45,7 +45,7 @@ class Facts:
         """Return the first value with one of these names, or None.
 
         Args:
-            names: of an attribute of the model's configuration, of a part of it, or of the model.
+            names: names of an attribute of the model's configuration, of a part of it, or of the model.
             of: what the names of parts may contain that are to be asked first, for example "vision".
         """
         parts = [config for path, config in self._configs if any(word in path for word in of)]

@@ -42,7 +42,7 @@ def advice(model: nn.Module, calls: Sequence[Arguments], sizes: bool) -> str:
 
     Args:
         model: the network.
-        calls: what was tried, at least one.
+        calls: the arguments that were tried, at least one set.
         sizes: whether the sizes of the inputs were the trouble.
     """
     facts = Facts(model)

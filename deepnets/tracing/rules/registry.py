@@ -154,8 +154,8 @@ def record_call(tape: Tape, name: str, apply_rule: Rule | None, args: Sequence[A
     """Add the nodes of a call by its rule, and return the value of its result.
 
     Args:
-        tape: what has been recorded so far.
-        name: of what is called.
+        tape: record of the call so far.
+        name: name of the function.
         apply_rule: its rule, if there is one.
         args: all arguments in the order of its schema.
         values: the values of the tensors among them; at least one.
