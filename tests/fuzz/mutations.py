@@ -183,4 +183,5 @@ def _seal(file: h5py.File) -> None:
             if isinstance(split, bytes)
             else str(split).encode("utf-8", "replace").decode()
         )
-        file.attrs["content_sha256"] = np.bytes_(content_hash(named, seed, checksums))
+        number = int(seed) if isinstance(seed, int | np.integer) else 0
+        file.attrs["content_sha256"] = np.bytes_(content_hash(named, number, checksums))
