@@ -58,12 +58,14 @@ def new_records(root: Path, base: str) -> list[str]:
 
 
 def missing_input(record: Record, data_dir: Path | None) -> str:
-    """Return the weights, images or truth that are missing to measure a record again; an empty string if none are."""
+    """Return the weights, images, networks or truth that are missing to measure a record again, or an empty string."""
     name = record["model"]["name"]
     if not (name.removesuffix(ORTH_SUFFIX) in shipped_weights() or name in PROXIES or get_method(name) is not None):
         return f"the weights {name}"
     if record["dataset"]["name"] != "digits" and data_dir is None:
         return f"the images of {record['dataset']['name']}"
+    if "networks_from" in record:
+        return f"the networks of {record['networks_from']['source']}"
     truth = record["protocol"]["settings"].get("truth", "")
     return f"the truth {truth}" if is_truth_file(truth) else ""
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -387,7 +388,11 @@ def test_defaults_depend_on_the_model(ghn_folder: Path) -> None:
         ("--model randinit --dataset mnist", "there is no image data set 'mnist'"),
         ("--model randinit --dataset cifar10", "the images of cifar10 need the folder that they are in (--data-dir)"),
         ("--model randinit --device cuda:9", "there is no device 'cuda:9'; accepted: cpu (there is no CUDA GPU)"),
-        ("--model randinit --num 1 --scheduler tcp://127.0.0.1:1", "no Dask scheduler answers"),
+        pytest.param(
+            "--model randinit --num 1 --scheduler tcp://127.0.0.1:1",
+            "no Dask scheduler answers",
+            marks=pytest.mark.skipif(find_spec("distributed") is None, reason="needs the extra 'cluster'"),
+        ),
         ("--model randinit --protocol finetune --finetune.epochs 0", "finetune.epochs is 0.0; accepted: above 0"),
         ("--model GHN --dataset fashion_mnist --data-dir x", "x is not a folder"),
         (

@@ -90,6 +90,8 @@ def test_what_is_at_hand() -> None:
     record["model"]["name"] = "randinit"
     record["protocol"]["settings"]["truth"] = "mine.csv 0123456789abcdef"
     assert missing_input(record, None) == "the truth mine.csv 0123456789abcdef"
+    record["networks_from"] = {"source": "mine.hdf5"}  # type: ignore[typeddict-item]
+    assert missing_input(record, None) == "the networks of mine.hdf5"
     record["dataset"]["name"] = "cifar10"
     assert missing_input(record, None) == "the images of cifar10"
 
