@@ -46,6 +46,7 @@ class FinetuneConfig(TrainingConfig):
     beta: float = 1e-5
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "epochs", float(self.epochs))  # 1 and 1.0 are one setting in records
         self.check("finetune")
         check_setting("finetune.epochs", self.epochs, is_positive, "above 0")
         check_setting("finetune.steps", self.steps, is_nonnegative, "0 or more")
