@@ -28,7 +28,7 @@ from deepnets.sampling.sampler import sample_networks
 from deepnets.utils.command_line import command_line, run_command
 from ghn_models import GHN, GraphBatch, create
 from ghn_models.modules.node_encoding import NodeEncoding
-from ghn_models.training.architecture_pool import training_network
+from ghn_models.training.architecture_pool import training_networks
 from ghn_models.training.step import LossConfig, accumulate
 
 REFERENCE_MS = {
@@ -101,7 +101,7 @@ def forward_backward(
 
 def training_steps(device: str, amp: bool) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield training steps of GHNs: gradients for 8 networks with 32 channels on 16 images of 32x32, and the update."""
-    networks = [training_network(architecture, 32, 10) for architecture in meta_batch()]
+    networks = training_networks(meta_batch(), 32, 10)
     batch = torch.randn(16, 3, 32, 32, device=device), torch.randint(10, (16,), device=device)
     for title, model in (("GHN-2", "ghn2"), ("GHN-3-T", "ghn3_t")):
         ghn = create(model, 10, 32).to(device)

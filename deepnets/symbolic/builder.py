@@ -434,8 +434,21 @@ def symbolic_graph(architecture: Architecture, image_size: int = 32, num_classes
     Raises:
         InputError: another image size, or an architecture whose input does not reach its output.
     """
-    table = ArchitectureTable.from_architectures([architecture])
+    return symbolic_graphs([architecture], image_size, num_classes)[0]
+
+
+def symbolic_graphs(architectures: Sequence[Architecture], image_size: int, num_classes: int) -> list[ArchGraph]:
+    """Return the graphs of several architectures, which takes a fraction of the time of one after the other.
+
+    Args:
+        architectures: the networks to describe.
+        image_size, num_classes: as in `symbolic_graph`.
+
+    Raises:
+        InputError: as `symbolic_graph`.
+    """
+    table = ArchitectureTable.from_architectures(architectures)
     graphs = build_graphs(table).prune()
-    if not len(graphs.op):
+    if len(graphs) < len(table) or not graphs.num_nodes.all():
         raise InputError("the input of this architecture does not reach its output (too many 'none' operations)")
-    return graphs.arch_graphs(node_shapes(table, graphs, image_size, num_classes), blocks.NAMES)[0]
+    return graphs.arch_graphs(node_shapes(table, graphs, image_size, num_classes), blocks.NAMES)

@@ -1,6 +1,7 @@
 """The architectures that a GHN is trained on, as meta-batches of networks without storage."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import compress
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
-from deepnets import ArchGraph, Architecture, symbolic_graph
+from deepnets import ArchGraph, Architecture
 from deepnets.datasets.generation import SHARD_SIZE, split_path
 from deepnets.datasets.samplers import first_that_fits, random_meta_batches
 from deepnets.design_space.architecture_table import NO_EDGE, ArchitectureTable
@@ -20,6 +21,7 @@ from deepnets.networks.skip_init import on_meta_without_init
 from deepnets.sampling.sampler import sample_networks
 from deepnets.sampling.training_widths import sample_stride2_stems, sample_training_widths
 from deepnets.storage.network_file import NetworkFile
+from deepnets.symbolic.builder import symbolic_graphs
 from deepnets.utils.errors import InputError
 
 Ints = NDArray[np.int64]
@@ -132,7 +134,7 @@ class ArchitecturePool:
         architectures = [
             replace(table[i], channels=int(channels[i]), fc_dim=int(fc_dim[i])) for i in range(meta_batch_size)[share]
         ]
-        networks = [training_network(architecture, self.image_size, self.num_classes) for architecture in architectures]
+        networks = training_networks(architectures, self.image_size, self.num_classes)
         if self.ghn3_imagenet_widths and self.image_size == 224:
             for network in compress(networks, sample_stride2_stems(table, self.params[rows], rng)[share]):
                 halve_stem_stride(network.module)
@@ -173,12 +175,16 @@ def _sample_architectures(num: int, image_size: int, quiet: bool) -> tuple[Archi
     return ArchitectureTable.concatenate(tables), np.concatenate(params), np.concatenate(nodes)
 
 
-def training_network(architecture: Architecture, image_size: int, num_classes: int) -> TrainingNetwork:
-    """Build a network without storage, and its graph."""
+def training_networks(
+    architectures: Sequence[Architecture], image_size: int, num_classes: int
+) -> list[TrainingNetwork]:
+    """Build networks without storage, and their graphs."""
     with on_meta_without_init():
-        module = architecture.build(num_classes=num_classes, image_size=image_size)
-    remove_running_statistics(module)
-    return TrainingNetwork(architecture, symbolic_graph(architecture, image_size, num_classes), module)
+        modules = [architecture.build(num_classes=num_classes, image_size=image_size) for architecture in architectures]
+    for module in modules:
+        remove_running_statistics(module)
+    graphs = symbolic_graphs(architectures, image_size, num_classes)
+    return list(map(TrainingNetwork, architectures, graphs, modules))
 
 
 def remove_running_statistics(module: nn.Module) -> None:

@@ -137,7 +137,7 @@ def _accumulate(
         if objective.gamma:
             loss = loss + objective.gamma * _penalty(leaves.values(), objective.penalty)
         network_gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-        norm = torch.stack([gradient.norm() for gradient in network_gradients]).norm()
+        norm = torch.nn.utils.get_total_norm(network_gradients)
         if not torch.isfinite(loss + norm):
             stats.non_finite += 1
             continue

@@ -15,7 +15,7 @@ from deepnets.sampling.sampler import sample_networks
 from deepnets.utils.errors import InputError
 from ghn_models.hypernetwork import GHN
 from ghn_models.images.datasets import ImageTask
-from ghn_models.training.architecture_pool import ArchitecturePool, TrainingNetwork, training_network
+from ghn_models.training.architecture_pool import ArchitecturePool, TrainingNetwork, training_networks
 from ghn_models.training.calibration import calibrate
 from ghn_models.training.distributed import ProcessGroup
 from ghn_models.training.recipes import Recipe
@@ -70,7 +70,9 @@ class Trainer:
         self.folder, self.seed, self.about, self.processes = folder, seed, about, processes
         self.start = start
         optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-        self.optimizer = optimizers[recipe.optimizer](ghn.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        self.optimizer = optimizers[recipe.optimizer](
+            ghn.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+        )
         self.average = WeightAverage(ghn, recipe.average)
         self.half = task.train.resized(task.image_size // 2) if max(recipe.small_images) > 0 else task.train
         if recipe.meta_batch_size < processes.size:
@@ -248,4 +250,4 @@ def validation_networks(task: ImageTask, count: int) -> list[TrainingNetwork]:
     """Return the first networks of the val split, at 32 channels."""
     table = sample_networks("val", 0, count).table
     narrow = [replace(table[i], channels=32) for i in range(count)]
-    return [training_network(architecture, task.image_size, task.num_classes) for architecture in narrow]
+    return training_networks(narrow, task.image_size, task.num_classes)

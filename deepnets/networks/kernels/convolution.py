@@ -126,59 +126,69 @@ class _OfWeight(Function):
         )
 
 
-class _EvenPixels(Function):
-    """The pixels of even rows and columns."""
+class _StridedPixels(Function):
+    """The pixels of every second row and column, from a first one on."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.shape = x.shape
-        return _channels_last(x[:, :, ::2, ::2])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        if is_functorch_transformed(gradient):
-            B, C, H, W = gradient.shape
-            pairs = F.pad(gradient.reshape(B, C, H, 1, W, 1), (0, 1, 0, 0, 0, 1))  # (B, C, H, 2, W, 2)
-            whole = pairs.reshape(B, C, 2 * H, 2 * W)
-            return whole if whole.shape == ctx.shape else whole[:, :, : ctx.shape[2], : ctx.shape[3]]
-        spread: Tensor = _BetweenZeros.apply(gradient, ctx.shape)
-        return spread
-
-
-class _BetweenZeros(Function):
-    """Maps with the given pixels in even rows and columns and zeros elsewhere.
-
-    It is the derivative of `_EvenPixels`, which is the derivative of this.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, pixels: Tensor, shape: tuple[int, ...]) -> Tensor:
-        x = torch.empty(shape, dtype=pixels.dtype, device=pixels.device, memory_format=torch.channels_last).zero_()
-        x[:, :, ::2, ::2] = pixels
-        return x
+    def forward(ctx: Any, x: Tensor, first: int) -> Tensor:
+        ctx.shape, ctx.first = x.shape, first
+        return _channels_last(x[:, :, first::2, first::2])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _EvenPixels.apply(gradient), None
+        if is_functorch_transformed(gradient):
+            B, C, H, W = gradient.shape
+            pairs = F.pad(gradient.reshape(B, C, H, 1, W, 1), (0, 1, 0, 0, 0, 1))  # (B, C, H, 2, W, 2)
+            sides = (ctx.shape[3] - 2 * W - ctx.first, ctx.shape[2] - 2 * H - ctx.first)
+            return F.pad(pairs.reshape(B, C, 2 * H, 2 * W), (ctx.first, sides[0], ctx.first, sides[1])), None
+        spread: Tensor = _BetweenZeros.apply(gradient, ctx.shape, ctx.first)
+        return spread, None
+
+
+class _BetweenZeros(Function):
+    """Maps with the given pixels in every second row and column and zeros elsewhere.
+
+    It is the derivative of `_StridedPixels`, which is the derivative of this.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, pixels: Tensor, shape: tuple[int, ...], first: int) -> Tensor:
+        ctx.first = first
+        x = torch.empty(shape, dtype=pixels.dtype, device=pixels.device, memory_format=torch.channels_last).zero_()
+        x[:, :, first::2, first::2] = pixels
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _StridedPixels.apply(gradient, ctx.first), None, None
 
 
 def _weight_gradient(x: Tensor, g: Tensor, shape: tuple[int, ...], geometry: _Geometry) -> Tensor:
     """Return W(x, g); on CPUs, through equal depthwise convolutions that PyTorch has fast code for, where possible."""
     channels, _, *kernel = shape
-    even = [side % 2 == 0 for side in x.shape[2:]]
     if x.device.type == "cpu" and geometry.keeps_size(shape):
-        if geometry.dilation == (2, 2) and all(even):  # even pixels read only even ones, odd ones only odd ones
+        if geometry.dilation == (2, 2):  # even pixels read only even ones, odd ones only odd ones
             dense = geometry._replace(padding=(kernel[0] // 2, kernel[1] // 2), dilation=(1, 1))
-            return _weight_gradient(_phases(x, 2, 2), _phases(g, 2, 2), shape, dense)
+            x, g = (_phases(_filled_up(maps, 2, 2), 2, 2) for maps in (x, g))
+            return _weight_gradient(x, g, shape, dense)
         # Columns 0, 2 and 4 of a kernel read even pixels for even ones, and odd pixels for odd ones.
-        if geometry.dilation == (1, 1) and kernel[1] == 5 and even[1]:
+        if geometry.dilation == (1, 1) and kernel[1] == 5:
+            x, g = (_filled_up(maps, 1, 2) for maps in (x, g))
             part, three = (channels, 1, kernel[0], 3), geometry._replace(padding=(kernel[0] // 2, 1))
             middle = _weight_gradient(x, g, part, three)
             outer = _weight_gradient(_phases(x, 1, 2), _phases(g, 1, 2), part, three)
             first, center, last = outer.unbind(3)
             return torch.stack((first, middle[..., 0], center, middle[..., 2], last), dim=3)
+        if x.shape[2] < kernel[0]:  # no fast code
+            x, g = (_filled_up(maps, kernel[0], 1) for maps in (x, g))
     gradient: Tensor = _native(g, x, x.new_empty(shape), geometry, (False, True, False))[1]
     return gradient
+
+
+def _filled_up(maps: Tensor, vertical: int, horizontal: int) -> Tensor:
+    """Append rows and columns of zeros, up to a multiple; weight gradients stay the same, since padding is zero, too."""
+    rows, columns = -maps.shape[2] % vertical, -maps.shape[3] % horizontal
+    return F.pad(maps, (0, columns, 0, rows)) if rows or columns else maps
 
 
 def _phases(maps: Tensor, vertical: int, horizontal: int) -> Tensor:
@@ -237,7 +247,7 @@ def convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor | None = None) -> Tenso
     if geometry.stride == geometry.dilation == (2, 2) and all(p % 2 == 0 for p in padding):
         # With stride 2 and dilation 2 only even pixels are read: subsample first, so that backward skips the others.
         geometry = geometry._replace(stride=(1, 1), padding=(padding[0] // 2, padding[1] // 2), dilation=(1, 1))
-        x = _EvenPixels.apply(x)
+        x = _StridedPixels.apply(x, 0)
     return _forward(x, weight, layer.bias, geometry)
 
 
@@ -250,14 +260,14 @@ class DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution with faster gradients of channels-last maps on CPUs.
 
     `convolve` is used where PyTorch has no fast code: for dilated kernels and for those with more than 3 columns. In
-    bfloat16, PyTorch's gradients of strided convolutions and of small maps take up to a hundred times as long as in
-    float32, so bfloat16 maps are convolved in float32.
+    bfloat16 there is less of it: gradients of strided convolutions take up to a hundred times as long as in float32, so
+    these run in float32, and those of maps with fewer rows than the kernel fifty times, so `convolve` adds rows.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         if not self._is_own(x):
             return super().forward(x)
-        if x.dtype == torch.bfloat16:
+        if x.dtype == torch.bfloat16 and self.stride not in ((1, 1), self.dilation):
             return self._convolved(x.float(), self.weight.float()).bfloat16()
         return self._convolved(x, self.weight)
 
@@ -268,4 +278,25 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def _convolved(self, x: Tensor, weight: Tensor) -> Tensor:
         slow_in_pytorch = self.dilation != (1, 1) or (self.kernel_size[1] > 3 and self.stride == (1, 1))
-        return convolve(self, x, weight) if slow_in_pytorch else self._conv_forward(x, weight, self.bias)
+        if slow_in_pytorch or x.dtype == torch.bfloat16:
+            return convolve(self, x, weight)
+        return self._conv_forward(x, weight, self.bias)
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """A 1x1 convolution; in bfloat16 on CPUs a matrix product, which takes half the time for small maps."""
+
+    def forward(self, x: Tensor, first: int = 0) -> Tensor:
+        """Return the output.
+
+        Args:
+            x: (B, in, H, W).
+            first: row and column of the first pixel that is read.
+        """
+        own = is_recording(x) and x.dtype == torch.bfloat16 and x.device.type == "cpu"
+        if not own or not x.is_contiguous(memory_format=torch.channels_last) or torch.is_autocast_enabled("cpu"):
+            return super().forward(x[:, :, first:, first:] if first else x)
+        if self.stride == (2, 2):
+            x = _StridedPixels.apply(x, first)
+        pixels = x.permute(0, 2, 3, 1)  # (B, H, W, in)
+        return F.linear(pixels, self.weight[:, :, 0, 0], self.bias).permute(0, 3, 1, 2)

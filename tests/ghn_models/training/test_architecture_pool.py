@@ -16,7 +16,7 @@ from deepnets.networks.network import Network
 from deepnets.sampling.sampler import sample_networks
 from deepnets.sampling.training_widths import sample_stride2_stems
 from ghn_models.training import architecture_pool as architectures
-from ghn_models.training.architecture_pool import ArchitecturePool, SizeLimits, halve_stem_stride, training_network
+from ghn_models.training.architecture_pool import ArchitecturePool, SizeLimits, halve_stem_stride, training_networks
 
 
 def test_limits_of_meta_batches() -> None:
@@ -70,7 +70,7 @@ def test_networks_are_drawn_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_networks_take_larger_maps() -> None:
     rows = sample_networks("train", 0, 200).table
     simple = (rows.stem_type == 0) & ~rows.is_vit & rows.glob_avg
-    network = training_network(rows[int(np.flatnonzero(simple)[0])], 224, 10).module
+    network = training_networks([rows[int(np.flatnonzero(simple)[0])]], 224, 10)[0].module
     assert first_stride(network) == 4
     halve_stem_stride(network)
     assert first_stride(network) == 2
