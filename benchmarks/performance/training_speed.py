@@ -69,7 +69,7 @@ def training_step(model: str, size: int, amp: bool) -> Callable[[int], int]:
     )
     torch.manual_seed(0)
     ghn = create(model, 10, 32)
-    optimizer = torch.optim.AdamW(ghn.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(ghn.parameters(), lr=1e-3, fused=amp)
     objective = (getattr(step, "LossConfig", None) or step.Objective)(network_clip=10.0, amp=amp)
     count = IMAGES if size == 32 else IMAGES // 4
     labels = torch.randint(10, (IMAGES,))

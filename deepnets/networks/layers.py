@@ -15,6 +15,7 @@ from deepnets.networks.kernels.attention import attend
 from deepnets.networks.kernels.autograd_state import is_recording
 from deepnets.networks.kernels.concatenation import concatenate
 from deepnets.networks.kernels.convolution import DepthwiseConv2d, PointwiseConv2d
+from deepnets.networks.meta_copies import build_layer
 from deepnets.utils.errors import InputError
 
 ATTENTION_HEADS = 8
@@ -280,17 +281,17 @@ def operation(op: str, width_in: int, width: int, stride: int, norm: str | None)
     """
     match op:
         case "max_pool_3x3":
-            return nn.MaxPool2d(3, stride, padding=1)
+            return build_layer(nn.MaxPool2d, 3, stride, 1)
         case "avg_pool_3x3":
-            return AvgPool(3, stride, padding=1, count_include_pad=False)
+            return build_layer(AvgPool, 3, stride, 1, False, False)
         case "skip_connect":
-            return nn.Identity() if stride == 1 else FactorizedReduce(width_in, width, norm)
+            return build_layer(nn.Identity) if stride == 1 else build_layer(FactorizedReduce, width_in, width, norm)
         case "conv_7x1_1x7":
-            return Conv7x1_1x7(width_in, width, stride, norm)
+            return build_layer(Conv7x1_1x7, width_in, width, stride, norm)
         case "msa":
-            return MultiHeadSelfAttention(width_in)
+            return build_layer(MultiHeadSelfAttention, width_in)
         case "cse":
-            return ChannelSqueezeExcite(width_in, stride)
+            return build_layer(ChannelSqueezeExcite, width_in, stride)
     family, kernel = op.rsplit("_", 1)
     layer = {"conv": ReLUConvNorm, "sep_conv": SepConv, "dil_conv": DilConv}[family]
-    return layer(width_in, width, int(kernel[0]), stride, norm)
+    return build_layer(layer, width_in, width, int(kernel[0]), stride, norm)

@@ -27,6 +27,7 @@ from deepnets.networks.layers import (
     norm_layer,
     operation,
 )
+from deepnets.networks.meta_copies import build_layer
 from deepnets.utils.errors import InputError
 
 _KEEP_WIDTH = ("max_pool_3x3", "avg_pool_3x3", "msa", "cse")
@@ -219,7 +220,9 @@ def _preprocess(plan: CellPlan, state: int, norm: str | None) -> nn.Module:
     if not plan.preproc:
         return StridedSlice() if halve else nn.Identity()
     width_in = plan.input_widths[state]
-    return FactorizedReduce(width_in, plan.width, norm) if halve else ReLUConvNorm(width_in, plan.width, 1, norm=norm)
+    if halve:
+        return build_layer(FactorizedReduce, width_in, plan.width, norm)
+    return build_layer(ReLUConvNorm, width_in, plan.width, 1, 1, norm)
 
 
 class Network(nn.Module):

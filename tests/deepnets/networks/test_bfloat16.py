@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deepnets.networks.kernels.attention import attend
-from deepnets.networks.kernels.convolution import DepthwiseConv2d
-from deepnets.networks.layers import AvgPool
+from deepnets.networks.kernels.convolution import DepthwiseConv2d, PointwiseConv2d
+from deepnets.networks.layers import AvgPool, FactorizedReduce, SharedReLU
 
 
 @pytest.mark.parametrize("tokens", [121, 300])
@@ -35,10 +35,11 @@ def test_average_pooling() -> None:
     torch.testing.assert_close(a.float(), b, atol=0.02, rtol=0.02)
 
 
+@pytest.mark.parametrize("side", [2, 3, 4, 8, 11])
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 1, 1), (3, 2, 1), (5, 1, 1), (5, 1, 2), (5, 2, 2)])
-def test_depthwise_convolution(kernel: int, stride: int, dilation: int) -> None:
+def test_depthwise_convolution(kernel: int, stride: int, dilation: int, side: int) -> None:
     layer = DepthwiseConv2d(16, 16, kernel, stride, dilation * (kernel // 2), dilation, groups=16, bias=False)
-    x = torch.randn(4, 16, 8, 8).contiguous(memory_format=torch.channels_last)
+    x = torch.randn(4, 16, side, side).contiguous(memory_format=torch.channels_last)
 
     def derivatives(dtype: torch.dtype) -> list[Tensor]:
         inputs = [x.to(dtype).requires_grad_(), layer.weight.detach().to(dtype).requires_grad_()]
@@ -49,3 +50,46 @@ def test_depthwise_convolution(kernel: int, stride: int, dilation: int) -> None:
     for a, b in zip(derivatives(torch.bfloat16), derivatives(torch.float32), strict=True):
         assert a.dtype == torch.bfloat16
         torch.testing.assert_close(a.float(), b, atol=0.02 * b.abs().max().item(), rtol=0.02)
+
+
+@pytest.mark.parametrize("side", [4, 7])
+@pytest.mark.parametrize(("stride", "first"), [(1, 0), (2, 0), (2, 1)])
+def test_pointwise_convolution(stride: int, first: int, side: int) -> None:
+    layer = PointwiseConv2d(16, 8, 1, stride, bias=False)
+    x = torch.randn(4, 16, side, side).contiguous(memory_format=torch.channels_last)
+
+    def derivatives(dtype: torch.dtype) -> list[Tensor]:
+        given = x.to(dtype).requires_grad_()
+        weight = layer.weight.detach().to(dtype).requires_grad_()
+        y = torch.func.functional_call(layer, {"weight": weight}, (given, first))
+        return [y, *torch.autograd.grad(y, (given, weight), torch.ones_like(y).cumsum(3))]
+
+    for a, b in zip(derivatives(torch.bfloat16), derivatives(torch.float32), strict=True):
+        assert a.dtype == torch.bfloat16
+        torch.testing.assert_close(a.float(), b, atol=0.02 * b.abs().max().item(), rtol=0.02)
+
+
+def test_factorized_reduction() -> None:
+    layer = FactorizedReduce(16, 8, None)
+    x = torch.randn(4, 16, 8, 8).contiguous(memory_format=torch.channels_last)
+
+    def gradient(dtype: torch.dtype) -> Tensor:
+        given = x.to(dtype).requires_grad_()
+        y = torch.func.functional_call(layer, {k: v.to(dtype) for k, v in layer.state_dict().items()}, given)
+        return torch.autograd.grad(y, given, torch.ones_like(y).cumsum(3))[0].float()
+
+    torch.testing.assert_close(gradient(torch.bfloat16), gradient(torch.float32), atol=0.05, rtol=0.02)
+
+
+def test_a_map_is_rectified_once() -> None:
+    layers, x = [SharedReLU(), SharedReLU()], torch.randn(4, 8, requires_grad=True)
+    rounded = x.bfloat16()
+    first, second = (layer(rounded) for layer in layers)
+    assert second is first
+    (found,) = torch.autograd.grad((first.float() * 2 + second.float() * 3).sum(), x)
+    assert torch.equal(found, 5.0 * (rounded > 0))
+    with torch.no_grad():
+        rounded.neg_()
+    assert torch.equal(layers[0](rounded), rounded.relu())  # a map that has changed is rectified again
+    exact = x * 1
+    assert layers[0](exact) is not layers[1](exact)
