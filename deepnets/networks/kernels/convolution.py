@@ -186,7 +186,7 @@ def _weight_gradient(x: Tensor, g: Tensor, shape: tuple[int, ...], geometry: _Ge
 
 
 def _filled_up(maps: Tensor, vertical: int, horizontal: int) -> Tensor:
-    """Append rows and columns of zeros, up to a multiple; weight gradients stay the same, since padding is zero, too."""
+    """Append rows and columns of zeros, up to a multiple; weight gradients stay the same: padding is zero, too."""
     rows, columns = -maps.shape[2] % vertical, -maps.shape[3] % horizontal
     return F.pad(maps, (0, columns, 0, rows)) if rows or columns else maps
 

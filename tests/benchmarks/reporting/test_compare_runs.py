@@ -15,7 +15,7 @@ from benchmarks.published_results import figures
 from benchmarks.published_results.per_network import values
 from benchmarks.records.record import RecordError
 from benchmarks.records.record_files import write_record
-from benchmarks.reporting import compare_runs, plot_curves
+from benchmarks.reporting import compare_runs, plot_curves, plot_ghn_training
 from deepnets.utils.errors import InputError
 from tests.support.made_up_records import PLAN, made_up_record
 
@@ -87,6 +87,27 @@ def test_curves_are_those_of_the_chosen_training(tmp_path: Path, monkeypatch: py
     assert (tmp_path / "curves.png").stat().st_size > 10_000
     with pytest.raises(InputError, match="has no curves; give the folder of a run with --curves"):
         plot_curves.read_curves(tmp_path)
+
+
+def test_accuracy_of_ghns_over_hours_and_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    window = {"images": 1_800_000, "images_per_second": 500.0, "accuracy": 0.25}
+    log = [{"step": 50, **window}, {"step": 50, "val_accuracy": 0.3}]
+    log += [{"step": 75, **window, "images_per_second": 1000.0}, {"step": 100, "val_accuracy": 0.5}]
+    for name in ("ghn2", "mlp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "log.jsonl").write_text("\n".join(map(json.dumps, log)))
+    run = plot_ghn_training.read_progress(tmp_path / "ghn2")
+    assert run["hours"].to_dict() == {50: 1.0, 75: 1.5, 100: 1.5}
+    assert run["images"].to_dict() == {50: 1.8, 75: 3.6, 100: 3.6}
+    assert run["val_accuracy"].dropna().to_dict() == {50: 0.3, 100: 0.5}
+    out = tmp_path / "training.png"
+    assert called(monkeypatch, plot_ghn_training, tmp_path / "ghn2", tmp_path / "mlp", "--out", out) == 0
+    assert out.stat().st_size > 10_000
+    assert "accuracies of ghn2, mlp" in capsys.readouterr().out
+    assert called(monkeypatch, plot_ghn_training, tmp_path) == 2
+    assert "has no log.jsonl of a training run that was validated" in capsys.readouterr().err
 
 
 def test_published_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
