@@ -3,7 +3,6 @@
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -186,10 +185,7 @@ class GHN(nn.Module):
         return kept
 
     def predict(
-        self,
-        graphs: Sequence[ArchGraph] | GraphBatch,
-        networks: Sequence[nn.Module] | None = None,
-        dtype: torch.dtype = torch.float32,
+        self, graphs: Sequence[ArchGraph] | GraphBatch, networks: Sequence[nn.Module] | None = None
     ) -> list[dict[str, Tensor]]:
         """Predict the parameters of networks, differentiable with respect to those of the GHN.
 
@@ -197,7 +193,6 @@ class GHN(nn.Module):
             graphs: the networks' graphs, or a meta-batch of them.
             networks: modules with these graphs, on any device, also meta. Values then have the shapes of their
                 parameters; without, weights have the four dimensions (out, in, height, width) of their nodes.
-            dtype: bfloat16 to decode weights in it, which takes a quarter of the time on CPUs; values are float32.
 
         Returns:
             For each graph the predicted values by parameter name. Not predicted are parameters without a node, and a
@@ -211,7 +206,7 @@ class GHN(nn.Module):
             raise InputError(f"there are {len(networks)} networks and {len(batch.graphs)} graphs; accepted: as many")
         parameters = [dict(network.named_parameters()) for network in networks or ()]
         result: list[dict[str, Tensor]] = [{} for _ in batch.graphs]
-        for group in self._decode(batch, dtype):
+        for group in self._decode(batch):
             values = tile(group.values, group.shape[:2])  # (n, out, in, height, width)
             for (graph, name), value in zip(group.parameters, values, strict=True):
                 if not parameters:
@@ -269,7 +264,7 @@ class GHN(nn.Module):
         """Return the outputs of a classifier that is not predicted, by the names of its parameters."""
         return {t.names[0]: t.shape[0] for *_, t in self._targets(batch) if self._is_foreign(t)}
 
-    def _decode(self, batch: GraphBatch, dtype: torch.dtype = torch.float32) -> Iterator[DecodedGroup]:
+    def _decode(self, batch: GraphBatch) -> Iterator[DecodedGroup]:
         """Predict all parameters, those of one shape together."""
         x = self._features(batch)
         matrices: dict[tuple[ParameterKind, Shape], list[NodeSlot]] = defaultdict(list)
@@ -278,16 +273,15 @@ class GHN(nn.Module):
             if not self._is_foreign(target):
                 groups = vectors if target.kind in _VECTORS else matrices
                 groups[target.kind, target.shape].append(NodeSlot(graph, offset + target.node, target.names))
-        yield from self._decode_matrices(x, matrices, dtype)
+        yield from self._decode_matrices(x, matrices)
         yield from self._decode_vectors(x, vectors)
 
-    def _decode_matrices(self, x: Tensor, groups: ShapeGroups, dtype: torch.dtype) -> Iterator[DecodedGroup]:
+    def _decode_matrices(self, x: Tensor, groups: ShapeGroups) -> Iterator[DecodedGroup]:
         for chunk in decode_chunks(groups, self.config):
             features = [x[[slot.row for slot in group.slots]] for group in chunk]
-            with _autocast(x.device, dtype):
-                tensors = self.decoder(features, [self._decode_shape(group) for group in chunk])
+            tensors = self.decoder(features, [self._decode_shape(group) for group in chunk])
             for (kind, shape, slots), w in zip(chunk, tensors, strict=True):
-                w = resize(w if dtype == torch.float32 else w.float(), shape[2:], self.config.window)
+                w = resize(w, shape[2:], self.config.window)
                 if kind is not ParameterKind.POSITION:
                     w = w * weight_scale(shape, self.config.normalize)
                 yield DecodedGroup([(slot.graph, slot.names[0]) for slot in slots], shape, w)
@@ -318,11 +312,6 @@ class GHN(nn.Module):
         if self.config.normalize == "none":
             return weight, bias
         return norm_weight_range(weight), bias_range(bias)
-
-
-def _autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """Return a context in which linear layers compute in a type, or that of the caller for float32."""
-    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
 def _vector_group(values: Tensor, parameters: Sequence[tuple[int, str | None]], shape: Shape) -> DecodedGroup:

@@ -26,7 +26,7 @@ import torch
 from deepnets.utils.errors import InputError
 
 NETWORKS, IMAGES = 4, 64
-STEPS, WARM_UP = 6, 6  # of a round, and before the first one
+STEPS, WARM_UP = 6, 30  # of a round, and before the first one: oneDNN compiles kernels for each shape of a layer
 _HERE = Path(__file__).parents[2]
 
 

@@ -123,9 +123,7 @@ def _accumulate(
     objective: LossConfig,
     weight: float,
 ) -> StepStats:
-    rounded = objective.amp and batches[0][0].device.type == "cpu"
-    dtype = torch.bfloat16 if rounded else torch.float32
-    predicted = ghn.predict([n.graph for n in networks], [n.module for n in networks], dtype)
+    predicted = ghn.predict([n.graph for n in networks], [n.module for n in networks])
     stats = StepStats()
     values: list[Tensor] = []
     gradients: list[Tensor] = []

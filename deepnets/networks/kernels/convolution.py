@@ -9,6 +9,7 @@ First gradients of some depthwise convolutions are faster, too: on CPUs PyTorch 
 dilation and with up to 3 columns.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -248,7 +249,27 @@ def convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor | None = None) -> Tenso
         # With stride 2 and dilation 2 only even pixels are read: subsample first, so that backward skips the others.
         geometry = geometry._replace(stride=(1, 1), padding=(padding[0] // 2, padding[1] // 2), dilation=(1, 1))
         x = _StridedPixels.apply(x, 0)
+    if geometry.keeps_size(tuple(weight.shape)):
+        geometry, weight = _within_maps(geometry, weight, x.shape[2:])
     return _forward(x, weight, layer.bias, geometry)
+
+
+def _within_maps(geometry: _Geometry, weight: Tensor, sides: Sequence[int]) -> tuple[_Geometry, Tensor]:
+    """Leave out rows and columns of kernels that read nothing but padding; on tiny maps there is no fast code for them.
+
+    Args:
+        geometry: of a convolution that keeps the size.
+        weight: (channels, 1, height, width).
+        sides: height and width of the maps.
+    """
+    numbers = zip(weight.shape[2:], sides, geometry.dilation, strict=True)
+    reach = [min(kernel // 2, (side - 1) // dilation) for kernel, side, dilation in numbers]
+    for dim, r in enumerate(reach, start=2):
+        middle = weight.shape[dim] // 2
+        if r < middle:
+            weight = weight.narrow(dim, middle - r, 2 * r + 1)
+    padding = (geometry.dilation[0] * reach[0], geometry.dilation[1] * reach[1])
+    return geometry._replace(padding=padding), weight
 
 
 def is_plain(layer: nn.Conv2d) -> bool:
