@@ -2,11 +2,12 @@
 
     python -m benchmarks.performance.training_speed [--other CHECKOUT] [--models ghn2 ghn3_t] [--threads 1 2]
 
-A step samples a meta-batch of four networks, predicts their parameters, differentiates the networks on a batch each, and
-updates the GHN. With 16x16 images, networks have the sizes in the middle of the recipe `cifar10_cpu`, and 128 images as
-in it; with 32x32 images they have any size and 64 images, as in the papers. Every step has new networks, the same for both checkouts. Each checkout runs in
-its own process, and the two take turns, because machines vary from minute to minute: quote the ratio. With one thread,
-seconds are processor time; with more they are wall-clock time, which other programs on the machine disturb.
+A step samples a meta-batch of four networks, predicts their parameters, differentiates the networks on a batch each,
+and updates the GHN. With 16x16 images, networks have the sizes in the middle of the recipe `cifar10_cpu`, and 128
+images as in it; with 32x32 images they have any size and 64 images, as in the papers. Every step has new networks, the
+same for both checkouts. Each checkout runs in its own process, and the two take turns, because machines vary from
+minute to minute: quote the ratio. With one thread, seconds are processor time; with more they are wall-clock time,
+which other programs on the machine disturb.
 """
 
 import argparse

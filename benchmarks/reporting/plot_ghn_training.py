@@ -10,6 +10,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import tyro
@@ -20,7 +21,10 @@ from deepnets.utils.errors import InputError
 from ghn_models.training.training_log import LOG
 
 _AXES = {"hours": "hours of training", "images": "images, in millions"}
-_ACCURACIES = {"val_accuracy": {"marker": "o", "ms": 2.5, "lw": 1.2}, "accuracy": {"lw": 0.6, "alpha": 0.4}}
+_ACCURACIES: dict[str, dict[str, Any]] = {
+    "val_accuracy": {"marker": "o", "ms": 2.5, "lw": 1.2},
+    "accuracy": {"lw": 0.6, "alpha": 0.4},
+}
 
 
 @dataclass(frozen=True)

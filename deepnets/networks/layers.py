@@ -52,11 +52,12 @@ class SharedReLU(nn.ReLU):
     def forward(self, x: Tensor) -> Tensor:
         if not (is_recording(x) and x.dtype == torch.bfloat16 and x.device.type == "cpu"):
             return super().forward(x)
-        version, rectified = getattr(x, "_rectified", (None, None))
+        version, rectified = getattr(x, "_rectified", (-1, x))
         if version != x._version:
             rectified = super().forward(x)
             x._rectified = x._version, rectified  # type: ignore[attr-defined]
-        return rectified
+        y: Tensor = rectified
+        return y
 
 
 class _Chain(nn.Module):

@@ -320,4 +320,5 @@ class PointwiseConv2d(nn.Conv2d):
         if self.stride == (2, 2):
             x = _StridedPixels.apply(x, first)
         pixels = x.permute(0, 2, 3, 1)  # (B, H, W, in)
-        return F.linear(pixels, self.weight[:, :, 0, 0], self.bias).permute(0, 3, 1, 2)
+        y: Tensor = F.linear(pixels, self.weight[:, :, 0, 0], self.bias).permute(0, 3, 1, 2)
+        return y
