@@ -167,20 +167,22 @@ class _BetweenZeros(Function):
 def _weight_gradient(x: Tensor, g: Tensor, shape: tuple[int, ...], geometry: _Geometry) -> Tensor:
     """Return W(x, g); on CPUs, through equal depthwise convolutions that PyTorch has fast code for, where possible."""
     channels, _, *kernel = shape
+    rounded = x.dtype == torch.bfloat16  # in float32 filling up gains little
+    even = [rounded or side % 2 == 0 for side in x.shape[2:]]
     if x.device.type == "cpu" and geometry.keeps_size(shape):
-        if geometry.dilation == (2, 2):  # even pixels read only even ones, odd ones only odd ones
+        if geometry.dilation == (2, 2) and all(even):  # even pixels read only even ones, odd ones only odd ones
             dense = geometry._replace(padding=(kernel[0] // 2, kernel[1] // 2), dilation=(1, 1))
             x, g = (_phases(_filled_up(maps, 2, 2), 2, 2) for maps in (x, g))
             return _weight_gradient(x, g, shape, dense)
         # Columns 0, 2 and 4 of a kernel read even pixels for even ones, and odd pixels for odd ones.
-        if geometry.dilation == (1, 1) and kernel[1] == 5:
+        if geometry.dilation == (1, 1) and kernel[1] == 5 and even[1]:
             x, g = (_filled_up(maps, 1, 2) for maps in (x, g))
             part, three = (channels, 1, kernel[0], 3), geometry._replace(padding=(kernel[0] // 2, 1))
             middle = _weight_gradient(x, g, part, three)
             outer = _weight_gradient(_phases(x, 1, 2), _phases(g, 1, 2), part, three)
             first, center, last = outer.unbind(3)
             return torch.stack((first, middle[..., 0], center, middle[..., 2], last), dim=3)
-        if x.shape[2] < kernel[0]:  # no fast code
+        if rounded and x.shape[2] < kernel[0]:  # no fast code
             x, g = (_filled_up(maps, kernel[0], 1) for maps in (x, g))
     gradient: Tensor = _native(g, x, x.new_empty(shape), geometry, (False, True, False))[1]
     return gradient
@@ -249,7 +251,7 @@ def convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor | None = None) -> Tenso
         # With stride 2 and dilation 2 only even pixels are read: subsample first, so that backward skips the others.
         geometry = geometry._replace(stride=(1, 1), padding=(padding[0] // 2, padding[1] // 2), dilation=(1, 1))
         x = _StridedPixels.apply(x, 0)
-    if geometry.keeps_size(tuple(weight.shape)):
+    if x.dtype == torch.bfloat16 and geometry.keeps_size(tuple(weight.shape)):
         geometry, weight = _within_maps(geometry, weight, x.shape[2:])
     return _forward(x, weight, layer.bias, geometry)
 
@@ -301,7 +303,8 @@ class DepthwiseConv2d(nn.Conv2d):
         slow_in_pytorch = self.dilation != (1, 1) or (self.kernel_size[1] > 3 and self.stride == (1, 1))
         if slow_in_pytorch or x.dtype == torch.bfloat16:
             return convolve(self, x, weight)
-        return self._conv_forward(x, weight, self.bias)
+        y: Tensor = self._conv_forward(x, weight, self.bias)
+        return y
 
 
 class PointwiseConv2d(nn.Conv2d):
@@ -316,9 +319,9 @@ class PointwiseConv2d(nn.Conv2d):
         """
         own = is_recording(x) and x.dtype == torch.bfloat16 and x.device.type == "cpu"
         if not own or not x.is_contiguous(memory_format=torch.channels_last) or torch.is_autocast_enabled("cpu"):
-            return super().forward(x[:, :, first:, first:] if first else x)
+            y: Tensor = super().forward(x[:, :, first:, first:] if first else x)
+            return y
         if self.stride == (2, 2):
             x = _StridedPixels.apply(x, first)
         pixels = x.permute(0, 2, 3, 1)  # (B, H, W, in)
-        y: Tensor = F.linear(pixels, self.weight[:, :, 0, 0], self.bias).permute(0, 3, 1, 2)
-        return y
+        return F.linear(pixels, self.weight[:, :, 0, 0], self.bias).permute(0, 3, 1, 2)
