@@ -12,7 +12,7 @@ _CONDITIONS = ("timestep", "encoder_hidden_states", "pooled_projections", "class
 
 def diffusion_calls(facts: Facts) -> Iterator[Arguments]:
     """Provide calls with what has no default, then with all conditions."""
-    if not isinstance(facts.config, Mapping) or "_class_name" not in facts.config:
+    if not isinstance(facts.config, Mapping) or not hasattr(facts.model, "register_to_config"):
         return
     conditions = [name for name in _CONDITIONS if name in facts.forward]
     guidance = ["guidance"] if facts.find("guidance_embeds") and "guidance" in facts.forward else []
