@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from deepnets.tracing.inputs.arguments import BATCH
 
-_SIZES = ("image_size", "img_size", "expected_input_sz", "input_size", "sample_size", "resolution")
+_SIZES = ("image_size", "img_size", "expected_input_sz", "input_size", "sample_size", "resolution", "max_img_size")
 _LIMIT = 3  # how deep configurations are nested
 
 

@@ -1,6 +1,9 @@
 """Models of Hugging Face: every tower gets an input, in the sizes of the configuration."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from torch import Tensor
 
 from deepnets.tracing.inputs.arguments import Arguments
 from deepnets.tracing.inputs.facts import Facts
@@ -8,6 +11,7 @@ from deepnets.tracing.inputs.kinds.registry import MAKERS
 from deepnets.tracing.inputs.named import combinations
 from deepnets.tracing.inputs.places import calls_with_places
 
+_MOST = 12  # calls before the one with a text alone
 _TOWERS = (
     *("input_ids", "pixel_values", "input_values", "input_features", "bbox", "decoder_input_ids", "past_values"),
     *("visual_feats", "visual_pos", "visual_embeds", "audio_values", "pixel_values_videos"),
@@ -22,10 +26,15 @@ def hugging_face_calls(facts: Facts) -> Iterator[Arguments]:
     for arguments in calls_with_places(facts):
         yield (), arguments
     mains = [main] if isinstance(main, str) else list(main)
-    for names in dict.fromkeys(map(tuple, _argument_names(facts, mains))):
-        if names and all(name in MAKERS for name in names):
-            for arguments in combinations({name: MAKERS[name](facts) for name in names}):
-                yield (), arguments
+    choices = list(dict.fromkeys(map(tuple, _argument_names(facts, mains))))
+    calls = (arguments for names in choices for arguments in _calls_with(names, facts))
+    yield from (((), arguments) for arguments in islice(calls, _MOST))
+    yield from (((), arguments) for arguments in islice(_calls_with(choices[-1], facts), 1))
+
+
+def _calls_with(names: Sequence[str], facts: Facts) -> Iterator[dict[str, Tensor]]:
+    if names and all(name in MAKERS for name in names):
+        yield from combinations({name: MAKERS[name](facts) for name in names})
 
 
 def _argument_names(facts: Facts, mains: Sequence[str]) -> Iterator[list[str]]:

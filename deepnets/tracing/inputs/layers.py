@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from deepnets.tracing.inputs.facts import Facts
+from deepnets.tracing.inputs.kinds.registry import argument
 from deepnets.tracing.inputs.kinds.tokens import token_ids
 
 IMAGE_SIZES = (224, 32, 28, 64, 256, 299, 512)
@@ -39,6 +40,14 @@ def first_argument(facts: Facts) -> Iterator[Tensor]:
         yield facts.floats(first.num_features)
     if convolution is None:
         yield from (facts.floats(3, *_square(n)) for n in ([size] if size else [224]))
+
+
+@argument("inputs")
+def any_inputs(facts: Facts) -> Iterator[Tensor]:
+    """(B, 16, features) for models that read any array (Perceiver), else what the first layer reads."""
+    if facts.find("d_latents") is not None:
+        yield facts.floats(16, facts.number("d_model", default=512))
+    yield from first_argument(facts)
 
 
 def _for_linear(
