@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepnets.networks.kernels.convolution import DepthwiseConv2d
+from deepnets.networks.kernels.convolution import DepthwiseConv2d, PointwiseConv2d
 from deepnets.networks.layers import ATTENTION_HEADS, MultiHeadSelfAttention
 
-_CONVOLUTIONS = (nn.Conv2d, DepthwiseConv2d)
+_CONVOLUTIONS = (nn.Conv2d, DepthwiseConv2d, PointwiseConv2d)
 _PERIODS = (32, 64, 128, 256, 384)  # channels that the decoders of the published variants have
 _CHANNELWISE = ("relu", "gelu", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")
 

@@ -131,7 +131,7 @@ class FactorizedReduce(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(x)
-        halves = [self.conv_1(x), self.conv_2(x, first=1)]  # 2 x (B, width / 2, H / 2, W / 2)
+        halves = [self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])]  # 2 x (B, width / 2, H / 2, W / 2)
         y: Tensor = self.bn(concatenate(halves))
         return y
 

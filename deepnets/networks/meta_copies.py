@@ -16,7 +16,8 @@ def build_layer(factory: Callable[..., nn.Module], *args: Hashable) -> nn.Module
 
 @lru_cache(maxsize=4096)
 def _first_layer(factory: Callable[..., nn.Module], args: tuple[Hashable, ...], dtype: torch.dtype) -> nn.Module:
-    return factory(*args)
+    with torch.inference_mode(False):  # copies outside inference mode have parameters that can be trained
+        return factory(*args)
 
 
 def _copy(module: nn.Module) -> nn.Module:

@@ -128,22 +128,21 @@ class _OfWeight(Function):
 
 
 class _StridedPixels(Function):
-    """The pixels of every second row and column, from a first one on."""
+    """The pixels of every second row and column."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, first: int) -> Tensor:
-        ctx.shape, ctx.first = x.shape, first
-        return _channels_last(x[:, :, first::2, first::2])
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.shape = x.shape
+        return _channels_last(x[:, :, ::2, ::2])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         if is_functorch_transformed(gradient):
             B, C, H, W = gradient.shape
             pairs = F.pad(gradient.reshape(B, C, H, 1, W, 1), (0, 1, 0, 0, 0, 1))  # (B, C, H, 2, W, 2)
-            sides = (ctx.shape[3] - 2 * W - ctx.first, ctx.shape[2] - 2 * H - ctx.first)
-            return F.pad(pairs.reshape(B, C, 2 * H, 2 * W), (ctx.first, sides[0], ctx.first, sides[1])), None
-        spread: Tensor = _BetweenZeros.apply(gradient, ctx.shape, ctx.first)
-        return spread, None
+            return F.pad(pairs.reshape(B, C, 2 * H, 2 * W), (0, ctx.shape[3] - 2 * W, 0, ctx.shape[2] - 2 * H))
+        spread: Tensor = _BetweenZeros.apply(gradient, ctx.shape)
+        return spread
 
 
 class _BetweenZeros(Function):
@@ -153,15 +152,14 @@ class _BetweenZeros(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, pixels: Tensor, shape: tuple[int, ...], first: int) -> Tensor:
-        ctx.first = first
+    def forward(ctx: Any, pixels: Tensor, shape: tuple[int, ...]) -> Tensor:
         x = torch.empty(shape, dtype=pixels.dtype, device=pixels.device, memory_format=torch.channels_last).zero_()
-        x[:, :, first::2, first::2] = pixels
+        x[:, :, ::2, ::2] = pixels
         return x
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _StridedPixels.apply(gradient, ctx.first), None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _StridedPixels.apply(gradient), None
 
 
 def _weight_gradient(x: Tensor, g: Tensor, shape: tuple[int, ...], geometry: _Geometry) -> Tensor:
@@ -250,7 +248,7 @@ def convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor | None = None) -> Tenso
     if geometry.stride == geometry.dilation == (2, 2) and all(p % 2 == 0 for p in padding):
         # With stride 2 and dilation 2 only even pixels are read: subsample first, so that backward skips the others.
         geometry = geometry._replace(stride=(1, 1), padding=(padding[0] // 2, padding[1] // 2), dilation=(1, 1))
-        x = _StridedPixels.apply(x, 0)
+        x = _StridedPixels.apply(x)
     if x.dtype == torch.bfloat16 and geometry.keeps_size(tuple(weight.shape)):
         geometry, weight = _within_maps(geometry, weight, x.shape[2:])
     return _forward(x, weight, layer.bias, geometry)
@@ -310,18 +308,15 @@ class DepthwiseConv2d(nn.Conv2d):
 class PointwiseConv2d(nn.Conv2d):
     """A 1x1 convolution; in bfloat16 on CPUs a matrix product, which takes half the time for small maps."""
 
-    def forward(self, x: Tensor, first: int = 0) -> Tensor:
-        """Return the output.
-
-        Args:
-            x: (B, in, H, W).
-            first: row and column of the first pixel that is read.
-        """
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output for a map (B, in, H, W)."""
         own = is_recording(x) and x.dtype == torch.bfloat16 and x.device.type == "cpu"
-        if not own or not x.is_contiguous(memory_format=torch.channels_last) or torch.is_autocast_enabled("cpu"):
-            y: Tensor = super().forward(x[:, :, first:, first:] if first else x)
-            return y
-        if self.stride == (2, 2):
-            x = _StridedPixels.apply(x, first)
+        if not own or torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        halves = self.stride == (2, 2)
+        if not halves and not x.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(x)
+        if halves:
+            x = _StridedPixels.apply(x)
         pixels = x.permute(0, 2, 3, 1)  # (B, H, W, in)
         return F.linear(pixels, self.weight[:, :, 0, 0], self.bias).permute(0, 3, 1, 2)

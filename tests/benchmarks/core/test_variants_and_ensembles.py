@@ -16,7 +16,7 @@ from benchmarks.core.torchvision_networks import torchvision_network
 from benchmarks.execution.jobs import evaluate
 from benchmarks.execution.run_config import Job, RunConfig
 from benchmarks.execution.run_context import load_run_context
-from benchmarks.protocols import finetune, transfer
+from benchmarks.protocols import finetune, no_finetune, transfer
 from benchmarks.scoring.scorers import by_accuracy
 from deepnets import trace
 from deepnets.networks.pooled_vit import PooledViT
@@ -151,7 +151,7 @@ def test_members_of_an_ensemble_are_trained_alone() -> None:
 
 def test_ensembles_are_named_by_their_members() -> None:
     name = "squeezenet1_1+resnet18"
-    plan = RunConfig("no_finetune", None, "he", "digits", (name,))
+    plan = RunConfig("no_finetune", no_finetune.NoFinetuneConfig(), "he", "digits", (name,))
     assert plan.jobs() == [Job(name, 0, 0)]
     row = evaluate(load_run_context(plan), Job(name, 0, 0))
     assert (row.status, row.reason, row.name) == ("ok", "", name)

@@ -431,7 +431,7 @@ def test_from_the_command_to_the_leaderboard(
         "detection", detection.DetectionConfig(1, 0.005, 64), "randinit", "pennfudan", ("test",), str(few), 224
     )
     row = evaluate(load_run_context(plan), Job("test", 0, 2))
-    assert row.values["ap50"] == read_rows(table).values["ap50"][2]
+    assert row.values["ap50"] == read_rows(table)["ap50"][2]
     root = tmp_path / "leaderboards"
     (root / "runs").mkdir(parents=True)
     (root / "datasets.json").write_text("{}\n")

@@ -446,7 +446,9 @@ def test_files_that_are_no_weights(digits: ImageTask, tmp_path: Path) -> None:
 def test_the_help_names_all_models() -> None:
     names = [line.split("  ")[0] for line in MODEL_HELP.splitlines()]
     assert {*METHODS} <= {*names}
-    assert [*PROXIES] == SCORER_HELP.split("    ")[0].replace("\n", " ").split(", ")
+    named = SCORER_HELP.split("    ")[0].replace("\n", " ").split(", ")
+    assert [*PROXIES] == ["random", *named]
+    assert "\nrandom  " in SCORER_HELP
 
 
 def test_names() -> None:

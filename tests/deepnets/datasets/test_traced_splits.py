@@ -78,7 +78,7 @@ def test_trace_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert_refused(run(capsys, "trace", "resnet18", "--json", tmp_path / "no" / "x.json"), "there is no folder")
     assert_refused(run(capsys, "trace", "nets.py"), "nets.py is a file; say which of its models or functions to trace")
     assert not new.exists()
-    assert_refused(run(capsys, "stats", outputs["hdf5"], "--out", tmp_path / "s"), "a file of architectures")
+    assert_refused(run(capsys, "stats", outputs["hdf5"], "--out", tmp_path / "s"), "its file holds the graph only")
     assert run(capsys, "generate", "--split", "predefined", "--root", tmp_path)[0] == 0
     for option, value in (("--num", 2), ("--seed", 7), ("--workers", 2), ("--scheduler", "nowhere")):
         command = ("generate", "--split", "predefined", option, value, "--root", tmp_path)
