@@ -19,6 +19,8 @@ from pathlib import Path
 from random import Random
 from typing import NoReturn
 
+import torch
+
 from deepnets.utils.errors import InputError
 
 MOST_SECONDS = 20
@@ -105,6 +107,7 @@ def _child(name: str, case: Case, numbers: range, seed: int, write: int) -> NoRe
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
+    torch.set_num_threads(1)  # threads of the parent do not exist in a fork: waiting for them never ends
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGPROF, _too_long)
     libraries = _most_memory()  # a process that has run tests holds more
