@@ -73,7 +73,8 @@ def changed_tree(content: Any, rng: Random) -> Any:
             other, place = rng.choice(places)
             parent[key] = copy.deepcopy(other[place])
         elif kind == 3 and isinstance(parent[key], int | float) and not isinstance(parent[key], bool):
-            parent[key] = rng.choice((parent[key] + 1, -parent[key], parent[key] * 1000, float(parent[key])))
+            real = float(max(-(2**53), min(parent[key], 2**53)))
+            parent[key] = rng.choice((parent[key] + 1, -parent[key], parent[key] * 1000, real))
         elif kind == 4 and isinstance(parent, dict):
             parent[rng.choice(("", "x", key.upper(), key + "_"))] = parent.pop(key)
         else:
