@@ -16,10 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepnets.networks.kernels.convolution import DepthwiseConv2d, PointwiseConv2d
+from deepnets.networks.kernels.convolution import CONVOLUTIONS
 from deepnets.networks.layers import ATTENTION_HEADS, MultiHeadSelfAttention
 
-_CONVOLUTIONS = (nn.Conv2d, DepthwiseConv2d, PointwiseConv2d)
 _PERIODS = (32, 64, 128, 256, 384)  # channels that the decoders of the published variants have
 _CHANNELWISE = ("relu", "gelu", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")
 
@@ -32,7 +31,7 @@ def repeated_channels_once(network: nn.Module) -> Iterator[nn.Module]:
     """
     layers: list[_Convolution | _Linear | _Attention] = []
     for module in network.modules():
-        if isinstance(module, nn.Conv2d) and type(module) in _CONVOLUTIONS and module.padding_mode == "zeros":
+        if isinstance(module, nn.Conv2d) and type(module) in CONVOLUTIONS and module.padding_mode == "zeros":
             layers.append(_Convolution(module))
         elif type(module) is nn.Linear:
             layers.append(_Linear(module))

@@ -4,16 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.initializers.base import InitContext
-from benchmarks.initializers.objectives import (
-    apply_factors,
-    check_finite,
-    differentiable,
-    gradients,
-    loss,
-    make_factors,
-    norm,
-    step_factors,
-)
+from benchmarks.initializers.objectives import gradients, learn_factors, loss, norm
 from benchmarks.training.loop import epochs_of
 
 STEPS = 390
@@ -43,25 +34,19 @@ def gradinit(model: nn.Module, context: InitContext, steps: int = STEPS) -> None
     """
     task = context.images()
     model.to(task.train.labels.device)
-    factors = make_factors(model)
-    lr = min(_LARGEST_LR, _LR * max(1, STEPS / steps))
-    objective, constraint = (torch.optim.Adam(factors.values(), lr=lr) for _ in range(2))
     halves = epochs_of(task.train, round(_HALF * context.batch_share), context.seed(), task.flip)
-    with differentiable(model):
-        parameters = {name: p.detach() for name, p in model.named_parameters()}
-        for _ in range(steps):
-            first, second, third = next(halves), next(halves), next(halves)
-            scaled = {name: factors[name] * p for name, p in parameters.items()}
-            gradient = gradients(loss(model, scaled, *_joined(first, second)), scaled)
-            size = norm(gradient)
-            if size > _GAMMA:
-                step_factors(constraint, factors, size)
-            else:
-                moved = {name: w - _ETA / size.detach() * gradient[name].detach() for name, w in scaled.items()}
-                del gradient, size  # and what their derivatives would need, more memory than anything else
-                step_factors(objective, factors, loss(model, moved, *_joined(first, third)) / _ETA)
-    apply_factors(model, factors)
-    check_finite(model)
+
+    def value(scaled: dict[str, Tensor]) -> tuple[bool, Tensor]:
+        first, second, third = next(halves), next(halves), next(halves)
+        gradient = gradients(loss(model, scaled, *_joined(first, second)), scaled)
+        size = norm(gradient)
+        if size > _GAMMA:
+            return True, size
+        moved = {name: w - _ETA / size.detach() * gradient[name].detach() for name, w in scaled.items()}
+        del gradient, size  # and what their derivatives would need, more memory than anything else
+        return False, loss(model, moved, *_joined(first, third)) / _ETA
+
+    learn_factors(model, min(_LARGEST_LR, _LR * max(1, STEPS / steps)), steps, value)
 
 
 def _joined(*parts: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

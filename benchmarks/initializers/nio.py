@@ -4,16 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.initializers.base import InitContext
-from benchmarks.initializers.objectives import (
-    apply_factors,
-    check_finite,
-    differentiable,
-    gradients,
-    loss,
-    make_factors,
-    norm,
-    step_factors,
-)
+from benchmarks.initializers.objectives import gradients, learn_factors, loss, norm
 from benchmarks.training.loop import epochs_of
 
 STEPS = 100
@@ -32,7 +23,7 @@ def nio(model: nn.Module, context: InitContext, steps: int = STEPS) -> None:
     paper does not print all settings; those here are of this toolkit.
 
     Args:
-        model: the network with a random initialisation; moved to the device of the images.
+        model: the network with a random initialization; it is moved to the device of the images.
         context: images of its task.
         steps: number of steps.
 
@@ -41,23 +32,17 @@ def nio(model: nn.Module, context: InitContext, steps: int = STEPS) -> None:
     """
     task = context.images()
     model.to(task.train.labels.device)
-    factors = make_factors(model)
-    objective, constraint = (torch.optim.Adam(factors.values(), lr=_LR) for _ in range(2))
     batches = epochs_of(task.train, round(_BATCH * context.batch_share), context.seed(), task.flip)
-    with differentiable(model):
-        parameters = {name: p.detach() for name, p in model.named_parameters()}
-        for _, (images, labels) in zip(range(steps), batches, strict=False):
-            scaled = {name: factors[name] * p for name, p in parameters.items()}
-            first, second = (
-                gradients(loss(model, scaled, images[part], labels[part]), scaled) for part in _sub_batches(len(labels))
-            )
-            size = torch.maximum(norm(first), norm(second))
-            if size > _GAMMA:
-                step_factors(constraint, factors, size)
-            else:
-                step_factors(objective, factors, -grad_cosine(first, second))
-    apply_factors(model, factors)
-    check_finite(model)
+
+    def value(scaled: dict[str, Tensor]) -> tuple[bool, Tensor]:
+        images, labels = next(batches)
+        first, second = (
+            gradients(loss(model, scaled, images[part], labels[part]), scaled) for part in _sub_batches(len(labels))
+        )
+        size = torch.maximum(norm(first), norm(second))
+        return (True, size) if size > _GAMMA else (False, -grad_cosine(first, second))
+
+    learn_factors(model, _LR, steps, value)
 
 
 def grad_cosine(first: dict[str, Tensor], second: dict[str, Tensor]) -> Tensor:

@@ -79,7 +79,35 @@ def norm(tensors: Mapping[str, Tensor]) -> Tensor:
     return value
 
 
-def make_factors(model: nn.Module) -> dict[str, Tensor]:
+def learn_factors(
+    model: nn.Module, lr: float, steps: int, value: Callable[[dict[str, Tensor]], tuple[bool, Tensor]]
+) -> None:
+    """Multiply each parameter with a factor that lowers a value of the network, in place.
+
+    Where a gradient is too large, its norm is lowered instead of the objective; each of the two has its own Adam.
+
+    Args:
+        model: the network, on the device of its images.
+        lr: learning rate of the factors.
+        steps: number of steps of Adam.
+        value: gets the scaled parameters; returns whether a gradient is too large, and its norm or the objective.
+
+    Raises:
+        InputError: parameters are not finite in the end.
+    """
+    factors = _make_factors(model)
+    objective, constraint = (torch.optim.Adam(factors.values(), lr=lr) for _ in range(2))
+    with differentiable(model):
+        parameters = {name: p.detach() for name, p in model.named_parameters()}
+        for _ in range(steps):
+            too_large, lowered = value({name: factors[name] * p for name, p in parameters.items()})
+            step_factors(constraint if too_large else objective, factors, lowered)
+            del lowered  # its graph would stay in memory during the next step
+    _apply_factors(model, factors)
+    check_finite(model)
+
+
+def _make_factors(model: nn.Module) -> dict[str, Tensor]:
     """Return a factor of 1 for each parameter of a network."""
     return {name: torch.ones((), device=p.device, requires_grad=True) for name, p in model.named_parameters()}
 
@@ -97,7 +125,7 @@ def step_factors(optimizer: torch.optim.Optimizer, factors: dict[str, Tensor], v
 
 
 @torch.no_grad()
-def apply_factors(model: nn.Module, factors: dict[str, Tensor]) -> None:
+def _apply_factors(model: nn.Module, factors: dict[str, Tensor]) -> None:
     """Multiply each parameter with its factor, in place."""
     for name, p in model.named_parameters():
         p.mul_(factors[name])

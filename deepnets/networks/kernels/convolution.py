@@ -320,3 +320,7 @@ class PointwiseConv2d(nn.Conv2d):
             x = _StridedPixels.apply(x)
         pixels = x.permute(0, 2, 3, 1)  # (B, H, W, in)
         return F.linear(pixels, self.weight[:, :, 0, 0], self.bias).permute(0, 3, 1, 2)
+
+
+CONVOLUTIONS = (nn.Conv2d, DepthwiseConv2d, PointwiseConv2d)
+"""Layers whose forward pass is that of `nn.Conv2d`, however they compute it."""
